@@ -1,0 +1,282 @@
+"""A checkpoint is one `.npz` file: the weights, and all it takes to go on training exactly.
+
+`numpy.load(path, allow_pickle=False)` opens it anywhere. Its members:
+
+    layer0.Wxh, layer0.Whh, ..., Why, by    the parameter arrays
+    optimizer.memory                        the optimiser's vectors, (P,) each
+    state                                   the carried state, (L, S, B, H)
+    history                                 one row a validation, the columns in HISTORY
+    meta                                    one JSON string: all the rest
+
+A file is written beside the old one, flushed to disk and renamed over it, so the path always holds
+a whole checkpoint. Reading trusts nothing: there is no pickle, and before an array is read its
+header must agree with the config in `meta` and its size with the file's own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import sys
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from charrnn import __version__
+from charrnn.config import Config, from_dict
+from charrnn.errors import CheckpointError, ConfigError, VocabError
+from charrnn.model import Model
+from charrnn.optim import OPTIMIZERS
+from charrnn.params import Floats, Params
+from charrnn.vocab import Vocab
+
+FORMAT = 1
+HISTORY = ("step", "seconds", "smooth_nats", "train_nats", "validation_nats")
+MAX_META_BYTES = 64 << 20
+MAX_HEADER_BYTES = 4096
+
+
+@dataclass
+class Checkpoint:
+    """A model, and where its training stands."""
+
+    config: Config
+    vocab: Vocab
+    params: Params
+    slots: dict[str, Floats]  # the optimiser's vectors, (P,) each
+    state: Floats  # (L, S, B, H)
+    history: Floats  # (validations, len(HISTORY))
+    corpus_sha256: str
+    progress: dict[str, Any] = field(default_factory=dict)  # see `train.Trainer.snapshot`
+
+    @property
+    def model(self) -> Model:
+        """The network these parameters belong to."""
+        return Model.of(self.config.model, len(self.vocab))
+
+    @property
+    def step(self) -> int:
+        """Updates made so far."""
+        return int(self.progress.get("step", 0))
+
+
+def save(checkpoint: Checkpoint, path: str) -> None:
+    """Write a checkpoint so that `path` holds the old one or the new one, each whole.
+
+    Raises CheckpointError when it cannot be written; the old one is then still there.
+    """
+    meta = {
+        "format": FORMAT,
+        "program": f"charrnn {__version__}",
+        "config": checkpoint.config.as_dict(),
+        "vocab": checkpoint.vocab.chars,
+        "corpus_sha256": checkpoint.corpus_sha256,
+        "progress": checkpoint.progress,
+    }
+    arrays: dict[str, Any] = dict(checkpoint.params)
+    for slot, vector in checkpoint.slots.items():
+        arrays[f"optimizer.{slot}"] = vector
+    arrays["state"] = checkpoint.state
+    arrays["history"] = checkpoint.history
+    arrays["meta"] = np.array(json.dumps(meta))
+    target = Path(path)
+    try:
+        with _replacement(target) as stream:
+            np.savez(stream, **arrays)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise CheckpointError(
+            f"{path} cannot be written: {reason}. Choose another place with --out FILE"
+        ) from None
+
+
+@contextlib.contextmanager
+def _replacement(target: Path) -> Any:
+    """A file that takes the place of `target` when the block ends well, and vanishes if not."""
+    descriptor, name = tempfile.mkstemp(
+        prefix=f".{target.name}.", suffix=".part", dir=target.parent
+    )
+    try:
+        with os.fdopen(descriptor, "wb") as stream:
+            yield stream
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.chmod(name, 0o666 & ~_umask())
+        os.replace(name, target)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(name)
+        raise
+    _sync_folder(target.parent)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a rename last through a loss of power, where the system can."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def check_writable(path: str) -> None:
+    """Find out before training, not after it, that a checkpoint can be written to `path`."""
+    if path == "-":
+        raise CheckpointError(
+            "a checkpoint is saved again and again, so it cannot go to standard output: --out FILE"
+        )
+    target = Path(path)
+    if target.is_dir():
+        raise CheckpointError(f"{path} is a folder: name a file in it with --out {path}/model.npz")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
+        os.close(descriptor)
+        os.unlink(name)
+    except OSError as error:
+        raise CheckpointError(
+            f"checkpoints cannot be written to {target.parent}: {error.strerror}. "
+            "Choose another place with --out FILE"
+        ) from None
+
+
+def load(path: str) -> Checkpoint:
+    """Read a checkpoint; `-` is stdin. Raises CheckpointError when it is not a sound one."""
+    name = "standard input" if path == "-" else path
+    try:
+        with _open(path) as stream, zipfile.ZipFile(stream) as archive:
+            return _Reader(archive, name).checkpoint()
+    except FileNotFoundError:
+        raise CheckpointError(f"{path}: no such checkpoint") from None
+    except IsADirectoryError:
+        raise CheckpointError(f"{path} is a folder, not a checkpoint") from None
+    except zipfile.BadZipFile:
+        raise CheckpointError(
+            f"{name} is not a checkpoint, or only a part of one: it is no whole .npz file"
+        ) from None
+    except (OSError, EOFError, ValueError, NotImplementedError, RuntimeError, zlib.error) as error:
+        raise CheckpointError(f"{name} cannot be read as a checkpoint: {error}") from None
+
+
+def _open(path: str) -> BinaryIO:
+    return io.BytesIO(sys.stdin.buffer.read()) if path == "-" else open(path, "rb")
+
+
+class _Reader:
+    """Takes arrays out of an archive, each only after its header has been found true."""
+
+    def __init__(self, archive: zipfile.ZipFile, name: str) -> None:
+        self.archive = archive
+        self.name = name
+
+    def checkpoint(self) -> Checkpoint:
+        meta = self._meta()
+        source = f"{self.name}, its config"
+        try:
+            config = from_dict(meta.get("config"), source)
+            vocab = Vocab(_string(meta.get("vocab")))
+        except (ConfigError, VocabError) as error:
+            raise self._bad(str(error)) from None
+        progress = meta.get("progress")
+        if not isinstance(progress, dict):
+            raise self._bad("it does not tell where training stands")
+        model = Model.of(config.model, len(vocab))
+        shapes = model.shapes()
+        params = Params.of(
+            {key: self.array(key, shape, model.dtype) for key, shape in shapes.items()}
+        )
+        slots = {
+            slot: self.array(f"optimizer.{slot}", params.flat.shape, model.dtype)
+            for slot in OPTIMIZERS[config.optimizer.name].slots
+        }
+        layers, states, _, hidden = model.state_shape(1)
+        state = self.array("state", (layers, states, None, hidden), model.dtype)
+        history = self.array("history", (None, len(HISTORY)), np.dtype(np.float64), finite=False)
+        sha256 = _string(meta.get("corpus_sha256"))
+        return Checkpoint(config, vocab, params, slots, state, history, sha256, progress)
+
+    def _meta(self) -> Mapping[str, Any]:
+        array = self.array("meta", (), None, limit=MAX_META_BYTES)
+        try:
+            meta = json.loads(str(array))
+        except (ValueError, RecursionError):
+            raise self._bad("its meta is not JSON") from None
+        if not isinstance(meta, dict):
+            raise self._bad("its meta is not a JSON object")
+        if meta.get("format") != FORMAT:
+            raise CheckpointError(
+                f"{self.name} has format version {meta.get('format')!r}, and this is charrnn "
+                f"{__version__}, which reads version {FORMAT}: use the charrnn that wrote it"
+            )
+        return meta
+
+    def array(
+        self,
+        key: str,
+        shape: tuple[int | None, ...],
+        dtype: np.dtype[Any] | None,
+        limit: int | None = None,
+        finite: bool = True,
+    ) -> Any:
+        """One array, checked before any memory is taken for it.
+
+        `None` in `shape` allows any length there, and `dtype` None any text.
+        """
+        try:
+            info = self.archive.getinfo(f"{key}.npy")
+        except KeyError:
+            raise self._bad(f"it has no array {key}") from None
+        with self.archive.open(info) as member:
+            version = np.lib.format.read_magic(member)
+            read_header = {
+                (1, 0): np.lib.format.read_array_header_1_0,
+                (2, 0): np.lib.format.read_array_header_2_0,
+            }.get(version)
+            if read_header is None:
+                raise self._bad(f"array {key} has an unknown npy version {version}")
+            found_shape, fortran, found = read_header(member, max_header_size=MAX_HEADER_BYTES)
+            fits = len(found_shape) == len(shape) and all(
+                want is None or have == want for have, want in zip(found_shape, shape, strict=True)
+            )
+            right_type = found.kind == "U" if dtype is None else found == dtype
+            if not fits or not right_type or fortran:
+                wanted = f"{'text' if dtype is None else dtype} {_shape(shape)}"
+                raise self._bad(f"array {key} is {found} {_shape(found_shape)} instead of {wanted}")
+            size = int(np.prod(found_shape, dtype=object)) * found.itemsize
+            header_size = info.file_size - size
+            if not 0 < header_size <= MAX_HEADER_BYTES or (limit is not None and size > limit):
+                raise self._bad(f"array {key} claims {size:,} bytes, which it does not have")
+            raw = member.read(size)
+            if len(raw) != size:
+                raise self._bad(f"array {key} breaks off after {len(raw):,} of {size:,} bytes")
+            member.read(1)  # the end: where the archive compares its checksum
+        array = np.frombuffer(raw, dtype=found).reshape(found_shape)
+        if finite and found.kind == "f" and not np.isfinite(array).all():
+            raise self._bad(f"array {key} holds numbers that are not finite")
+        return array
+
+    def _bad(self, what: str) -> CheckpointError:
+        return CheckpointError(f"{self.name} is not a sound checkpoint: {what}")
+
+
+def _shape(shape: tuple[int | None, ...]) -> str:
+    return "(" + ", ".join("any" if n is None else str(n) for n in shape) + ")"
+
+
+def _string(value: object) -> str:
+    return value if isinstance(value, str) else ""

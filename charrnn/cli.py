@@ -1,0 +1,370 @@
+"""The command line: options in, messages out, and nothing of its own in between.
+
+NumPy and all that needs it is imported inside the commands, so that `--help` is instant.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from charrnn import __version__
+from charrnn.errors import CharrnnError, ConfigError
+
+if TYPE_CHECKING:
+    from charrnn.checkpoint import Checkpoint
+    from charrnn.config import Config
+
+
+class Program(click.Group):
+    """The one place where an error that a user can cause becomes a message and an exit code."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a command. A closed pipe ends it quietly."""
+        try:
+            result = super().invoke(ctx)
+            sys.stdout.flush()
+            return result
+        except CharrnnError as error:
+            click.echo(f"Error: {error}", err=True)
+            ctx.exit(error.exit_code)
+        except OSError as error:
+            if error.errno != errno.EPIPE:
+                raise
+            # What is still buffered has nowhere to go: the interpreter must not try at its end.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            ctx.exit(0)
+
+
+CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+
+
+@click.group(cls=Program, context_settings=CONTEXT)
+@click.version_option(__version__, prog_name="charrnn")
+def main() -> None:
+    """Train character-level recurrent networks, write text with them, and score text.
+
+    \b
+    charrnn train config.yaml          YAML + text -> checkpoint.npz
+    charrnn sample ckpt.npz --n 200    checkpoint  -> new text on stdout
+    charrnn eval ckpt.npz text.txt     checkpoint + text -> nats, bits per character, perplexity
+
+    Results go to stdout, everything else to stderr. Exit codes: 0 done, 1 the work failed,
+    2 the command or the config is wrong, 3 training diverged, 130 interrupted after saving.
+    """
+
+
+def _note(message: str, quiet: bool = False) -> None:
+    if not quiet:
+        click.echo(message, err=True)
+
+
+@main.command()
+@click.argument("config_path", metavar="CONFIG")
+@click.option(
+    "--set",
+    "overrides",
+    metavar="KEY=VALUE",
+    multiple=True,
+    help="Change a setting, such as train.steps=1000. Repeatable.",
+)
+@click.option(
+    "--corpus", metavar="FILE", help="Text to train on, instead of corpus.path; - is stdin."
+)
+@click.option("--out", metavar="FILE", help="Checkpoint to write, instead of output.checkpoint.")
+@click.option("--seed", type=click.IntRange(0), help="Seed of the run, instead of train.seed.")
+@click.option("--resume", is_flag=True, help="Go on, bit for bit, where the checkpoint stopped.")
+@click.option("-q", "--quiet", is_flag=True, help="Print nothing on stderr but errors.")
+def train(
+    config_path: str,
+    overrides: tuple[str, ...],
+    corpus: str | None,
+    out: str | None,
+    seed: int | None,
+    resume: bool,
+    quiet: bool,
+) -> None:
+    """Train a model as CONFIG says, and print the path of its checkpoint.
+
+    CONFIG is a YAML file, - for stdin, or a checkpoint, whose own config is then used.
+    Figures of every validation are also written to a .jsonl file beside the checkpoint.
+
+    \b
+    charrnn train configs/dinos.yaml
+    charrnn train configs/dinos.yaml --set model.hidden=200 --out runs/big.npz
+    charrnn train runs/dinos.npz --resume
+    """
+    from charrnn import config as configs
+
+    options = {"corpus.path": corpus, "output.checkpoint": out, "train.seed": seed}
+    extra = [
+        configs.Assignment(key, value, "the command line", os.getcwd())
+        for key, value in options.items()
+        if value is not None
+    ]
+    config = _train_config(config_path, overrides, extra)
+    if config_path == "-" and "-" in config.corpus.path:
+        raise ConfigError("the config and the corpus cannot both come from standard input")
+    path = config.output.checkpoint
+    assert path is not None
+    config = _seeded(config, path, resume, quiet)
+    _train(config, path, resume, quiet)
+    click.echo(path)
+
+
+def _train_config(path: str, overrides: tuple[str, ...], extra: Any) -> Config:
+    from charrnn import config as configs
+
+    if not path.endswith(".npz"):
+        return configs.load(path, overrides, extra)
+    from charrnn import checkpoint
+
+    saved = configs.replace(
+        checkpoint.load(path).config, "output", checkpoint=os.path.abspath(path)
+    )
+    return configs.override(saved, overrides, extra, path)
+
+
+def _seeded(config: Config, path: str, resume: bool, quiet: bool) -> Config:
+    """The config with a seed: its own, that of the run it continues, or a fresh one."""
+    from charrnn import checkpoint, randomness
+    from charrnn import config as configs
+
+    if config.train.seed is not None:
+        return config
+    if resume:
+        return configs.replace(config, "train", seed=checkpoint.load(path).config.train.seed)
+    seed = randomness.fresh_seed()
+    _note(f"seed {seed}", quiet)
+    return configs.replace(config, "train", seed=seed)
+
+
+def _train(config: Config, path: str, resume: bool, quiet: bool) -> None:
+    import numpy as np
+
+    from charrnn import checkpoint, corpus, download
+    from charrnn.progress import Progress
+    from charrnn.train import Trainer, check_same_run
+
+    assert config.train.seed is not None
+    checkpoint.check_writable(path)
+    saved = checkpoint.load(path) if resume else None
+    (first, *others), url = config.corpus.path, config.corpus.url
+    if url is not None and not others and first != "-" and not os.path.exists(first):
+        download.fetch(url, first, config.corpus.sha256, quiet)
+    vocab = None if saved is None else saved.vocab
+    text = corpus.read(config.corpus, config.train.seed, vocab)
+    for notice in text.notices:
+        _note(notice, quiet)
+    if saved is not None:
+        for difference in check_same_run(saved, config, text):
+            _note(f"changed since the checkpoint: {difference}", quiet)
+    trainer = Trainer(config, text)
+    if saved is not None:
+        trainer.restore(saved)
+    elif os.path.exists(path):
+        _note(f"{path} is there already and is replaced at the first save", quiet)
+    # Overflow shows in the loss, which is watched; NumPy's own warnings would tell less.
+    with np.errstate(over="ignore", invalid="ignore"), Progress(quiet) as progress:
+        trainer.run(path, progress)
+
+
+@main.command()
+@click.argument("checkpoint_path", metavar="CKPT")
+@click.option(
+    "-n",
+    "--n",
+    "chars",
+    type=click.IntRange(-1),
+    metavar="N",
+    help="Characters to generate, the prime not counted; -1 goes on until the pipe closes."
+    "  [default: 500, or no limit with --lines]",
+)
+@click.option("--lines", type=click.IntRange(1), metavar="K", help="Stop after K whole lines.")
+@click.option(
+    "--temperature",
+    type=click.FloatRange(0),
+    default=1.0,
+    show_default=True,
+    help="Below 1 is safer, above 1 is wilder; 0 always takes the likeliest character.",
+)
+@click.option("--top-k", type=click.IntRange(1), metavar="K", help="Draw among the K likeliest.")
+@click.option(
+    "--top-p",
+    type=click.FloatRange(0, 1, min_open=True),
+    default=1.0,
+    show_default=True,
+    help="Draw among the likeliest characters that make up this probability.",
+)
+@click.option("--prime", metavar="TEXT", help="Text to begin with; lines each begin with it.")
+@click.option("--prime-file", metavar="FILE", help="The same from a file, or - for stdin.")
+@click.option(
+    "--seed", type=click.IntRange(0), help="Repeats a text.  [default: random, and named]"
+)
+@click.option("-q", "--quiet", is_flag=True, help="Print nothing on stderr but errors.")
+def sample(
+    checkpoint_path: str,
+    chars: int | None,
+    lines: int | None,
+    temperature: float,
+    top_k: int | None,
+    top_p: float,
+    prime: str | None,
+    prime_file: str | None,
+    seed: int | None,
+    quiet: bool,
+) -> None:
+    """Write new text with the model in CKPT (- is stdin), character by character.
+
+    \b
+    charrnn sample runs/dinos.npz --n 200
+    charrnn sample runs/dinos.npz --lines 10 --prime ty --temperature 0.7
+    charrnn sample runs/dinos.npz --n -1 | head -c 1000
+    """
+    from charrnn import checkpoint, randomness
+    from charrnn.sample import Sampler, Taste
+
+    if prime is not None and prime_file is not None:
+        raise click.UsageError("--prime and --prime-file cannot be used together")
+    if checkpoint_path == "-" and prime_file == "-":
+        raise click.UsageError("the checkpoint and the prime cannot both come from standard input")
+    loaded = checkpoint.load(checkpoint_path)
+    prime = _prime(prime_file, loaded) if prime_file is not None else prime or ""
+    if chars is None and lines is None:
+        chars = 500
+    if seed is None:
+        seed = randomness.fresh_seed()
+        _note(f"seed {seed}", quiet)
+    sampler = Sampler(loaded.model, loaded.params, loaded.vocab, loaded.config.corpus.mode)
+    rng = randomness.generator(seed, randomness.Purpose.SAMPLE)
+    taste = Taste(temperature, top_k, top_p)
+    limit = None if chars == -1 else chars
+    with _text_out() as write:
+        last = "\n"
+        for last in sampler.text(rng, taste, prime, limit, lines):
+            write(last)
+        if last != "\n" and sys.stdout.isatty():
+            write("\n")  # a shell prompt belongs on a line of its own; a pipe gets what it asked
+
+
+def _prime(path: str, loaded: Checkpoint) -> str:
+    """The text of --prime-file. A newline that an editor left at its end is kept."""
+    from charrnn import corpus
+
+    reader = corpus.open_text(path, lowercase=loaded.config.corpus.lowercase)
+    with reader.stream:
+        return "".join(reader)
+
+
+@contextmanager
+def _text_out() -> Iterator[Any]:
+    """Writes characters to stdout at once, as UTF-8 when the terminal's encoding lacks one."""
+    stream = sys.stdout
+    encoding = getattr(stream, "encoding", None) or "utf-8"
+
+    def write(text: str) -> None:
+        try:
+            text.encode(encoding)
+        except (UnicodeEncodeError, LookupError):
+            text = text.encode(encoding, "backslashreplace").decode(encoding)
+        stream.write(text)
+        stream.flush()
+
+    yield write
+
+
+@main.command("eval")
+@click.argument("checkpoint_path", metavar="CKPT")
+@click.argument("text_path", metavar="[TEXT]", required=False)
+@click.option(
+    "--unknown",
+    type=click.Choice(["error", "skip"]),
+    default="error",
+    show_default=True,
+    help="What to do about characters the model does not know; skip counts them.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@click.option("-q", "--quiet", is_flag=True, help="Print nothing on stderr but errors.")
+def evaluate(
+    checkpoint_path: str, text_path: str | None, unknown: str, as_json: bool, quiet: bool
+) -> None:
+    """Score TEXT with the model in CKPT: nats and bits per character, and perplexity.
+
+    TEXT is a file or - for stdin; without it, the validation part of the corpus that the model
+    was trained on is scored. The text is read in pieces, in constant memory.
+
+    \b
+    charrnn eval runs/dinos.npz
+    charrnn eval runs/dinos.npz --json
+    head -50 data/dinos.txt | charrnn eval runs/dinos.npz -
+    """
+    from charrnn import checkpoint, corpus
+    from charrnn.evaluate import Evaluator, score_text
+
+    if checkpoint_path == "-" and text_path == "-":
+        raise click.UsageError("the checkpoint and the text cannot both come from standard input")
+    loaded = checkpoint.load(checkpoint_path)
+    evaluator = Evaluator(loaded.model, loaded.params)
+    settings = loaded.config.corpus
+    if text_path is None:
+        name = "the validation part"
+        score = evaluator.held_out(_original_corpus(loaded))
+    else:
+        name = "standard input" if text_path == "-" else text_path
+        reader = corpus.open_text(text_path, settings.encoding, settings.lowercase)
+        with reader.stream:
+            score = score_text(
+                evaluator, loaded.vocab, reader, settings.mode, name, unknown == "skip"
+            )
+        for notice in reader.notices():
+            _note(notice, quiet)
+    figures = {
+        "text": name,
+        "nats_per_char": score.nats,
+        "bits_per_char": score.bits,
+        "perplexity": score.perplexity,
+        "chars": score.chars,
+        "unknown": score.unknown,
+    }
+    if as_json:
+        click.echo(json.dumps(figures))
+    else:
+        click.echo(_table(figures))
+
+
+def _original_corpus(loaded: Checkpoint) -> Any:
+    """The corpus a checkpoint was trained on, found again and split as it was."""
+    from charrnn import corpus
+    from charrnn.errors import CorpusError
+
+    settings, seed = loaded.config.corpus, loaded.config.train.seed
+    if "-" in settings.path:
+        raise CorpusError(
+            "the model was trained on standard input, so its validation part is gone: name a text"
+        )
+    text = corpus.read(settings, seed or 0, loaded.vocab)
+    if text.sha256 != loaded.corpus_sha256:
+        raise CorpusError(
+            f"{settings.path[0]} has changed since the model was trained on it, so its validation "
+            "part may hold lines the model has seen: name a text to score"
+        )
+    return text
+
+
+def _table(figures: dict[str, Any]) -> str:
+    rows = [
+        ("text", figures["text"]),
+        ("nats per character", f"{figures['nats_per_char']:.4f}"),
+        ("bits per character", f"{figures['bits_per_char']:.4f}"),
+        ("perplexity", f"{figures['perplexity']:.3f}"),
+        ("characters scored", f"{figures['chars']:,}"),
+        ("unknown, left out", f"{figures['unknown']:,}"),
+    ]
+    return "\n".join(f"{label:<20}{value}" for label, value in rows)

@@ -1,0 +1,39 @@
+"""The mistakes a user can make, each with the exit code it ends the program with."""
+
+from __future__ import annotations
+
+
+class CharrnnError(Exception):
+    """What happened, where, and what to type next, as one message. Exit code 1."""
+
+    exit_code = 1
+
+
+class ConfigError(CharrnnError):
+    """The command or the config is wrong. Exit code 2."""
+
+    exit_code = 2
+
+
+class CorpusError(CharrnnError):
+    """A text cannot be read, decoded, fetched, or is too short for what is asked of it."""
+
+
+class VocabError(CharrnnError):
+    """A text holds a character that the model has never seen."""
+
+
+class CheckpointError(CharrnnError):
+    """A checkpoint cannot be read, cannot be written, or does not fit what is asked of it."""
+
+
+class DivergedError(CharrnnError):
+    """Training ran away: the loss is no longer a finite number. Exit code 3."""
+
+    exit_code = 3
+
+
+class Interrupted(CharrnnError):
+    """The user stopped the run, and it was saved. Exit code 130."""
+
+    exit_code = 130

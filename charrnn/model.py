@@ -1,0 +1,236 @@
+"""The network: characters in, a probability for every next character out, and the gradients.
+
+    x[0]   = Wxh[0][ids] + bh[0]               a row gathered per character: a one-hot product
+    x[l]   = hs[l-1] Wxh[l] + bh[l]            the layer below, one product for the whole window
+    hs[l]  = cell(x[l], Whh[l])                see `cells`
+    logits = hs[L-1] Why + by
+    loss   = sum over the window of -ln softmax(logits)[target], averaged over the rows
+
+Names and shapes: T time steps, B rows, V characters, H hidden units, L layers, G gates. Arrays are
+time-major, (T, B, ...). Weights are (in, out), so the code reads `x @ W`: the transpose of
+Karpathy's gist. The softmax runs over the last axis, the V characters of one position, whatever
+the number of rows.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import math
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from charrnn.cells import CELLS, New
+from charrnn.config import ModelConfig
+from charrnn.params import Floats, Ints, Params, Shapes
+
+
+class Batch(NamedTuple):
+    """One window of characters and, at each position, the character that follows it."""
+
+    ids: Ints  # (T, B)
+    targets: Ints  # (T, B)
+    mask: Floats | None = None  # (T, B): 1 where a target counts, 0 where a row is padded
+    fresh: bool = False  # the rows begin here, from the zero state
+
+    @property
+    def chars(self) -> int:
+        """How many targets count."""
+        return self.targets.size if self.mask is None else int(self.mask.sum())
+
+
+class Workspace:
+    """Every activation of one window of (T, B), allocated once and reused.
+
+    After `Model.forward`: `logits` (T*B, V) holds the probabilities, `nll` (T*B,) the loss of
+    each target in nats, zero where it is masked.
+    """
+
+    def __init__(self, model: Model, T: int, B: int, new: New | None = None) -> None:
+        new = new or functools.partial(np.empty, dtype=model.dtype)
+        H, V = model.hidden, model.vocab_size
+        self.T, self.B = T, B
+        self.layers = [model.cell(T, B, H, new) for _ in range(model.layers)]
+        self.logits = new((T * B, V))
+        self.flat_logits = self.logits.reshape(-1)
+        self.shift = new((T * B, 1))  # the largest logit of each position
+        self.total = new((T * B,))  # and its normaliser
+        self.nll = new((T * B,))
+        self.ones = np.ones(T * B, dtype=model.dtype)  # a sum over positions as a product
+        self.ones_V = np.ones(V, dtype=model.dtype)
+        self.one_hot = new((T * B, V))  # by which the first layer's gradient is gathered
+        self.flat_one_hot = self.one_hot.reshape(-1)
+        self.starts = np.arange(T * B) * V  # (T*B,): where each position's logits begin
+        self.picks = np.empty(T * B, dtype=np.intp)  # where its target's logit is
+
+
+class Model:
+    """Shapes and arithmetic of the network. Weights, state and memory are handed in each time."""
+
+    def __init__(
+        self, vocab_size: int, cell: str, hidden: int, layers: int, dtype: npt.DTypeLike
+    ) -> None:
+        self.vocab_size = vocab_size
+        self.cell = CELLS[cell]
+        self.hidden = hidden
+        self.layers = layers
+        self.dtype = np.dtype(dtype)
+
+    @classmethod
+    def of(cls, config: ModelConfig, vocab_size: int) -> Model:
+        """The network of a config, for a vocabulary of this size."""
+        return cls(vocab_size, config.cell, config.hidden, config.layers, config.dtype)
+
+    def shapes(self) -> Shapes:
+        """The name and shape of every parameter array."""
+        V, H, GH = self.vocab_size, self.hidden, self.cell.gates * self.hidden
+        shapes: dict[str, tuple[int, ...]] = {}
+        for layer in range(self.layers):
+            shapes[f"layer{layer}.Wxh"] = (V if layer == 0 else H, GH)
+            shapes[f"layer{layer}.Whh"] = (H, GH)
+            shapes[f"layer{layer}.bh"] = (GH,)
+        shapes["Why"] = (H, V)
+        shapes["by"] = (V,)
+        return shapes
+
+    def init(self, rng: np.random.Generator) -> Params:
+        """Fresh parameters as in Karpathy's gist: weights N(0, 0.01^2), biases 0."""
+        params = Params(self.shapes(), self.dtype)
+        for array in params.values():
+            if array.ndim == 2:
+                array[:] = rng.normal(0.0, 0.01, array.shape)
+        return params
+
+    def state_shape(self, B: int) -> tuple[int, int, int, int]:
+        """(L, S, B, H); S is 1, or 2 where a cell has a c."""
+        return (self.layers, len(self.cell.states), B, self.hidden)
+
+    def zero_state(self, B: int) -> Floats:
+        """The state (L, S, B, H) at the start of a text."""
+        return np.zeros(self.state_shape(B), dtype=self.dtype)
+
+    def forward(
+        self, params: Params, batch: Batch, state: Floats, work: Workspace
+    ) -> tuple[float, Floats]:
+        """The loss in nats, summed over the window and averaged over the rows, and the new state.
+
+        `state` (L, S, B, H) is the state carried in, and is left as it is. Each position's
+        probabilities and loss stay in `work`.
+        """
+        new_state = self.run(params, batch.ids, state, work)
+        logits, shift, nll = work.logits, work.shift, work.nll
+        np.maximum.reduce(logits, axis=1, keepdims=True, out=shift)
+        np.subtract(logits, shift, logits)  # the largest is 0: exp cannot overflow
+        np.add(work.starts, batch.targets.reshape(-1), work.picks)
+        target_logits = logits.take(work.picks)
+        np.exp(logits, logits)
+        logits.dot(work.ones_V, work.total)  # a sum over characters as a product
+        np.divide(logits, work.total.reshape(-1, 1), logits)  # now the probabilities
+        np.log(work.total, nll)
+        # -ln p of the target, from the shifted logits: never the log of a rounded probability
+        np.subtract(nll, target_logits, nll)
+        if batch.mask is not None:
+            np.multiply(nll, batch.mask.reshape(-1), nll)
+        return float(work.ones.dot(nll)) / work.B, new_state
+
+    def run(self, params: Params, ids: Ints, state: Floats, work: Workspace) -> Floats:
+        """The network up to its logits, left in `work.logits`; returns the new state."""
+        new_state = np.empty_like(state)
+        for index, layer in enumerate(work.layers):
+            if index == 0:
+                # mode="clip" spares NumPy a buffer; ids are always inside the vocabulary
+                Wxh = params["layer0.Wxh"]
+                Wxh.take(ids.reshape(-1), axis=0, out=layer.inputs, mode="clip")
+            else:
+                work.layers[index - 1].outputs.dot(params[f"layer{index}.Wxh"], layer.inputs)
+            np.add(layer.inputs, params[f"layer{index}.bh"], layer.inputs)
+            for s, carried in enumerate(layer.carried):
+                carried[0] = state[index, s]
+            layer.forward(params[f"layer{index}.Whh"])
+            for s, carried in enumerate(layer.carried):
+                new_state[index, s] = carried[-1]
+        work.layers[-1].outputs.dot(params["Why"], work.logits)
+        np.add(work.logits, params["by"], work.logits)
+        return new_state
+
+    def backward(
+        self,
+        params: Params,
+        batch: Batch,
+        work: Workspace,
+        grads: Params,
+        scale: float = 1.0,
+    ) -> Floats:
+        """Fill `grads` with the gradient of `scale` times the loss that `forward` just returned.
+
+        Returns the gradient (L, S, B, H) at the state that was carried in.
+        """
+        dlogits = work.logits  # d(-ln p[target]) / d logits = p - 1[target]
+        work.flat_logits[work.picks] -= 1
+        if batch.mask is not None:
+            np.multiply(dlogits, batch.mask.reshape(-1, 1), dlogits)
+        if scale != work.B:
+            np.multiply(dlogits, scale / work.B, dlogits)
+
+        top = work.layers[-1]
+        top.outputs.T.dot(dlogits, grads["Why"])
+        work.ones.dot(dlogits, grads["by"])
+        dlogits.dot(params["Why"].T, top.doutputs)
+
+        dstate = np.empty(self.state_shape(work.B), dtype=self.dtype)
+        for index in range(self.layers - 1, -1, -1):
+            layer = work.layers[index]
+            layer.dstate.fill(0)  # nothing comes back from beyond the window
+            layer.backward(params[f"layer{index}.Whh"])
+            da = layer.inputs
+            layer.befores.T.dot(da, grads[f"layer{index}.Whh"])
+            work.ones.dot(da, grads[f"layer{index}.bh"])
+            if index == 0:
+                self._gather(batch.ids, da, grads["layer0.Wxh"], work)
+            else:
+                below = work.layers[index - 1]
+                below.outputs.T.dot(da, grads[f"layer{index}.Wxh"])
+                da.dot(params[f"layer{index}.Wxh"].T, below.doutputs)
+            dstate[index] = layer.dstate
+        return dstate
+
+    def _gather(self, ids: Ints, da: Floats, dWxh: Floats, work: Workspace) -> None:
+        """Row v of `dWxh` is the sum of the rows of `da` whose character is v."""
+        work.one_hot.fill(0)
+        np.add(work.starts, ids.reshape(-1), work.picks)
+        work.flat_one_hot[work.picks] = 1
+        work.one_hot.T.dot(da, dWxh)
+
+
+class Workspaces:
+    """A workspace for every window size that occurs, all in the same memory.
+
+    Lines of many lengths make windows of many sizes, and only one of them is in use at a time: the
+    n-th array of each lies at the start of the n-th buffer, which is as large as the largest.
+    """
+
+    def __init__(self, model: Model) -> None:
+        self.model = model
+        self._buffers: list[Floats] = []
+        self._made: dict[tuple[int, int], Workspace] = {}
+
+    def get(self, T: int, B: int) -> Workspace:
+        """The workspace of (T, B), made at its first use. What another one held is lost."""
+        work = self._made.get((T, B))
+        if work is None:
+            number = itertools.count()
+            new = functools.partial(self._new, number)
+            work = self._made[T, B] = Workspace(self.model, T, B, new)
+        return work
+
+    def _new(self, number: Iterator[int], shape: tuple[int, ...]) -> Floats:
+        index, size = next(number), math.prod(shape)
+        if index == len(self._buffers):
+            self._buffers.append(np.empty(0, dtype=self.model.dtype))
+        if self._buffers[index].size < size:
+            self._made.clear()  # the smaller ones move over when they are next needed
+            self._buffers[index] = np.empty(size, dtype=self.model.dtype)
+        return self._buffers[index][:size].reshape(shape)

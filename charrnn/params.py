@@ -1,0 +1,61 @@
+"""All parameters of a network are one flat vector; the arrays are named views into it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.floating[Any]]
+Ints = npt.NDArray[np.integer[Any]]
+Shapes = Mapping[str, tuple[int, ...]]
+
+
+class Params(Mapping[str, Floats]):
+    """Named arrays of the given shapes, laid end to end in `flat` (P,).
+
+    An optimiser, a clip or a sum over workers is one pass over `flat`; the network reads and
+    writes the views: `params["layer0.Whh"]`. Gradients are kept in a second `Params`.
+    """
+
+    def __init__(self, shapes: Shapes, dtype: npt.DTypeLike) -> None:
+        sizes = [int(np.prod(shape)) for shape in shapes.values()]
+        self.shapes = dict(shapes)
+        self.flat: Floats = np.zeros(sum(sizes), dtype=dtype)  # (P,)
+        self._views: dict[str, Floats] = {}
+        start = 0
+        for (name, shape), size in zip(self.shapes.items(), sizes, strict=True):
+            self._views[name] = self.flat[start : start + size].reshape(shape)
+            start += size
+
+    @classmethod
+    def of(cls, arrays: Mapping[str, Floats]) -> Params:
+        """Parameters with the values of these arrays, all of one dtype."""
+        params = cls(
+            {name: array.shape for name, array in arrays.items()},
+            np.result_type(*arrays.values()),
+        )
+        for name, array in arrays.items():
+            params[name][...] = array
+        return params
+
+    def __getitem__(self, name: str) -> Floats:
+        return self._views[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._views)
+
+    def __len__(self) -> int:
+        return len(self._views)
+
+    def zeros_like(self) -> Params:
+        """Zeros of the same names, shapes and dtype: where gradients are collected."""
+        return Params(self.shapes, self.flat.dtype)
+
+    def copy(self) -> Params:
+        """The same values in memory of their own."""
+        twin = self.zeros_like()
+        twin.flat[:] = self.flat
+        return twin

@@ -1,0 +1,80 @@
+"""The vocabulary: the sorted distinct characters of a text, each with a number from 0 up."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from charrnn.errors import VocabError
+from charrnn.params import Ints
+
+
+def code_points(text: str) -> Ints:
+    """The Unicode code point of every character of `text`, (N,)."""
+    return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype=np.uint32)
+
+
+class Vocab:
+    """Characters <-> ids. A character is one Unicode code point, not a byte.
+
+    >>> vocab = Vocab.of("hello")
+    >>> vocab.chars
+    'ehlo'
+    >>> vocab.encode("hole").tolist()
+    [1, 3, 2, 0]
+    >>> vocab.decode([1, 3, 2, 0])
+    'hole'
+    """
+
+    def __init__(self, chars: str) -> None:
+        """`chars`: distinct characters, sorted. Raises VocabError when they are not."""
+        points = code_points(chars).astype(np.int64)
+        if not chars or (np.diff(points) <= 0).any():
+            raise VocabError("a vocabulary is one or more distinct characters, sorted")
+        self.chars = chars
+        self.dtype = np.min_scalar_type(len(chars))  # the smallest that also holds `missing`
+        self.missing = len(chars)
+        # code point -> id; the last entry stands for every higher code point
+        self._table = np.full(int(points[-1]) + 2, self.missing, dtype=self.dtype)
+        self._table[points] = np.arange(len(chars))
+
+    @classmethod
+    def of(cls, text: Iterable[str]) -> Vocab:
+        """The vocabulary of a text, or of the pieces of one."""
+        chars: set[str] = set()
+        for piece in text:
+            chars.update(piece)
+        return cls("".join(sorted(chars)))
+
+    def __len__(self) -> int:
+        return len(self.chars)
+
+    def __contains__(self, char: str) -> bool:
+        return char in self.chars
+
+    def lookup(self, text: str) -> Ints:
+        """The id of every character, `missing` where there is none; the smallest unsigned type."""
+        points = code_points(text)
+        return self._table.take(points, mode="clip")
+
+    def encode(self, text: str, where: str = "the text") -> Ints:
+        """The id of every character. Raises VocabError that names the first unknown one."""
+        ids = self.lookup(text)
+        unknown = ids == self.missing
+        if unknown.any():
+            position = int(unknown.argmax())
+            raise VocabError(unknown_character(text[position], position, where))
+        return ids
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """The text these ids stand for."""
+        return "".join(self.chars[i] for i in ids)
+
+
+def unknown_character(char: str, position: int, where: str) -> str:
+    """The sentence about a character that is not in the vocabulary."""
+    return (
+        f"{where} has {char!a} (U+{ord(char):04X}) at character {position + 1:,}, "
+        "which the model's training text did not have"
+    )

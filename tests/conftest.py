@@ -1,0 +1,61 @@
+"""Settings every test runs under, and the few things that many of them need."""
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from charrnn.cli import main
+
+LINES = "anna\nbob\nanna\nclara\ndiego\nemil\nfrieda\ngustav\nhanna\nida\njonas\nkarla\n"
+
+
+@pytest.fixture(autouse=True)
+def _strict_floating_point():
+    """Overflow and invalid operations raise in every test."""
+    with np.errstate(over="raise", invalid="raise", divide="raise"):
+        yield
+
+
+@pytest.fixture
+def charrnn():
+    """Runs a command line in this process; `.stdout`, `.stderr`, `.exit_code`."""
+    return lambda *words, stdin=None: CliRunner().invoke(main, [str(w) for w in words], input=stdin)
+
+
+@pytest.fixture
+def config(tmp_path):
+    """Writes a small config and its corpus; returns the config's path."""
+
+    def write(corpus=LINES, mode="lines", name="small", **sections):
+        (tmp_path / "corpus.txt").write_bytes(
+            corpus if isinstance(corpus, bytes) else corpus.encode()
+        )
+        settings = {
+            "corpus": {"path": "corpus.txt", "mode": mode, "validation": 0.2},
+            "model": {"hidden": 8},
+            "train": {"steps": 20, "seed": 7, "seq_length": 5},
+            "output": {"validate_every": 10, "checkpoint": f"{name}.npz"},
+        }
+        for section, values in sections.items():
+            settings[section].update(values) if section in settings else settings.update(
+                {section: values}
+            )
+        lines = []
+        for section, values in settings.items():
+            lines.append(f"{section}:")
+            lines += [
+                f"  {key}: {'null' if value is None else value}" for key, value in values.items()
+            ]
+        path = tmp_path / f"{name}.yaml"
+        path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        return path
+
+    return write
+
+
+@pytest.fixture
+def trained(config, charrnn):
+    """A checkpoint of a small model of lines."""
+    result = charrnn("train", config(), "-q")
+    assert result.exit_code == 0, result.stderr
+    return result.stdout.strip()
