@@ -95,18 +95,18 @@ class Sampler:
         while True:
             yield from prime
             logits, state = self._feed(np.concatenate([first, prime_ids]), state)
-            while True:
+            char = -1
+            while char != newline or not self.lines:
                 if drawn == chars or ended == lines:
                     return
                 char = choose(logits, taste, rng)
                 yield self.vocab.chars[char]
                 drawn += 1
-                if char == newline:
-                    ended += 1
-                    if self.lines:
-                        state = self.model.zero_state(1)
-                        break  # the next record
+                ended += char == newline
                 logits, state = self._feed(np.array([char]), state)
+            if drawn == chars or ended == lines:
+                return
+            state = self.model.zero_state(1)  # the next record
 
     def _begin(self, rng: np.random.Generator, newline: int | None) -> tuple[Floats, Ints]:
         """The zero state, and a character that stands before the text: a newline if it can."""

@@ -1,0 +1,221 @@
+"""The loss and its gradients, held against finite differences, the textbook loop and themselves."""
+
+import math
+
+import networks
+import numpy as np
+import pytest
+import textbook
+
+from charrnn import gradcheck
+from charrnn.cells import CELLS
+from charrnn.model import Batch, Workspace, Workspaces
+from charrnn.params import Params
+from charrnn.randomness import Purpose, generator
+
+every_network = pytest.mark.parametrize("layers", [1, 2])
+every_cell = pytest.mark.parametrize("cell", CELLS)
+
+
+@every_cell
+@every_network
+@pytest.mark.parametrize("masked", [False, True])
+def test_backward_agrees_with_finite_differences(cell, layers, masked):
+    """Every parameter and the initial state, in float64, for each cell, with and without mask."""
+    model, params = networks.network(cell, layers)
+    batch = networks.batch(masked=masked)
+    work = Workspace(model, networks.T, networks.B)
+    rows = gradcheck.check(model, params, batch, networks.state_of(model), work)
+    assert [row.name for row in rows] == [*params, gradcheck.STATE]
+    assert all(row.passed for row in rows), rows
+    assert all(row.checked == math.prod(row.shape) for row in rows)
+
+
+@pytest.mark.parametrize("array", ["layer0.Wxh", "layer0.Whh", "layer0.bh", "Why", "by"])
+def test_the_checker_rejects_a_gradient_that_is_wrong_by_a_thousandth(array, monkeypatch):
+    """A check that accepted everything would prove nothing."""
+    model, params = networks.network()
+    right = model.backward
+
+    def wrong(params, batch, work, grads, scale=1.0):
+        dstate = right(params, batch, work, grads, scale)
+        grads[array][...] *= 1.001
+        return dstate
+
+    monkeypatch.setattr(model, "backward", wrong)
+    work = Workspace(model, networks.T, networks.B)
+    rows = gradcheck.check(model, params, networks.batch(), networks.state_of(model), work)
+    assert {row.name for row in rows if not row.passed} == {array}
+
+
+def test_the_checker_rejects_a_state_gradient_that_is_wrong(monkeypatch):
+    """The initial state is checked like a parameter."""
+    model, params = networks.network()
+    right = model.backward
+    monkeypatch.setattr(model, "backward", lambda *arguments: right(*arguments) * 1.001)
+    work = Workspace(model, networks.T, networks.B)
+    rows = gradcheck.check(model, params, networks.batch(), networks.state_of(model), work)
+    assert [row.name for row in rows if not row.passed] == [gradcheck.STATE]
+
+
+def test_one_row_equals_the_textbook_loop():
+    """Loss, every gradient and the last state, to 1e-10."""
+    weights = {name: 50 * array for name, array in textbook.init(7, 5, seed=3).items()}
+    model, params = networks.from_textbook(weights)
+    batch = networks.batch(B=1)
+    hprev = np.random.default_rng(4).normal(size=(5, 1))
+    expected, dweights, hs = textbook.loss_and_gradients(
+        weights, batch.ids[:, 0].tolist(), batch.targets[:, 0].tolist(), hprev
+    )
+    state = hprev.reshape(model.state_shape(1))
+    loss, grads, dstate, new_state = networks.gradients(model, params, batch, state)
+    assert loss == pytest.approx(expected, abs=1e-10)
+    for name, letter in networks.TEXTBOOK.items():
+        wanted = dweights[letter].T.reshape(grads[name].shape)
+        np.testing.assert_allclose(grads[name], wanted, rtol=0, atol=1e-10)
+    np.testing.assert_allclose(dstate.reshape(-1), dweights["hprev"][:, 0], rtol=0, atol=1e-10)
+    np.testing.assert_allclose(new_state.reshape(-1), hs[:, 0], rtol=0, atol=1e-10)
+
+
+@every_cell
+@every_network
+def test_a_batch_is_the_mean_of_its_rows(cell, layers):
+    """The softmax runs over the characters of a position, whatever the number of rows."""
+    model, params = networks.network(cell, layers)
+    batch, state = networks.batch(), networks.state_of(model)
+    loss, grads, _, new_state = networks.gradients(model, params, batch, state)
+    single = [
+        networks.gradients(
+            model,
+            params,
+            Batch(batch.ids[:, b : b + 1], batch.targets[:, b : b + 1]),
+            np.ascontiguousarray(state[:, :, b : b + 1]),
+        )
+        for b in range(networks.B)
+    ]
+    assert loss == pytest.approx(np.mean([row[0] for row in single]), abs=1e-12)
+    flat = np.mean([row[1].flat for row in single], axis=0)
+    np.testing.assert_allclose(grads.flat, flat, rtol=0, atol=1e-12)
+    joined = np.concatenate([row[3] for row in single], axis=2)
+    np.testing.assert_allclose(new_state, joined, rtol=0, atol=1e-12)
+
+
+@every_cell
+@every_network
+def test_a_padded_batch_equals_its_records_one_by_one(cell, layers):
+    """Names that differ in length can be one batch: the mask enters the loss alone."""
+    model, params = networks.network(cell, layers)
+    batch = networks.batch(masked=True)
+    loss, grads, _, _ = networks.gradients(model, params, batch, model.zero_state(networks.B))
+    losses, flats = [], []
+    for b in range(networks.B):
+        length = networks.T - b
+        record = Batch(batch.ids[:length, b : b + 1], batch.targets[:length, b : b + 1])
+        one = networks.gradients(model, params, record, model.zero_state(1))
+        losses.append(one[0])
+        flats.append(one[1].flat)
+    assert loss == pytest.approx(np.mean(losses), abs=1e-12)
+    np.testing.assert_allclose(grads.flat, np.mean(flats, axis=0), rtol=0, atol=1e-12)
+
+
+@every_cell
+@every_network
+def test_a_run_in_chunks_with_carried_state_equals_one_run(cell, layers):
+    """The state at the end of a window is all that the next one needs to know."""
+    model, params = networks.network(cell, layers)
+    whole, state = networks.batch(T=12), networks.state_of(model)
+    loss, _, _, last = networks.gradients(model, params, whole, state)
+    total = 0.0
+    for start in (0, 5, 6):
+        part = slice(start, {0: 5, 5: 6, 6: 12}[start])
+        window = Batch(whole.ids[part], whole.targets[part])
+        chunk, _, _, state = networks.gradients(model, params, window, state)
+        total += chunk
+    assert total == pytest.approx(loss, abs=1e-12)
+    np.testing.assert_allclose(state, last, rtol=0, atol=1e-12)
+
+
+def test_the_mean_reduction_divides_the_gradient_by_the_characters():
+    """`scale` is the only difference between the two reductions."""
+    model, params = networks.network()
+    batch, state = networks.batch(masked=True), model.zero_state(networks.B)
+    _, grads, _, _ = networks.gradients(model, params, batch, state)
+    scale = networks.B / batch.chars
+    _, scaled, _, _ = networks.gradients(model, params, batch, state, scale)
+    np.testing.assert_allclose(scaled.flat, grads.flat * scale, rtol=1e-12, atol=0)
+
+
+@every_cell
+@every_network
+def test_the_first_loss_is_that_of_guessing(cell, layers):
+    """Untrained, every character is about as likely as any other: ln V nats each."""
+    model, _ = networks.network(cell, layers, hidden=32, vocab_size=65)
+    params = model.init(generator(1, Purpose.WEIGHTS))
+    batch = networks.batch(T=25, vocab_size=65)
+    loss, _, _, _ = networks.gradients(model, params, batch, model.zero_state(networks.B))
+    assert loss / 25 == pytest.approx(math.log(65), abs=0.05)
+
+
+@every_cell
+@every_network
+def test_state_matters(cell, layers):
+    """The same character after different histories gets different probabilities."""
+    model, params = networks.network(cell, layers)
+    ids = np.array([[1, 2], [3, 3]])  # (T, B): row 0 reads 1 3, row 1 reads 2 3
+    work = Workspace(model, 2, 2)
+    model.run(params, ids, model.zero_state(2), work)
+    after_one, after_two = work.logits[2], work.logits[3]
+    assert np.abs(after_one - after_two).max() > 1e-3
+    batch = Batch(ids, ids)
+    assert gradcheck.state_matters(model, params, batch, networks.state_of(model, 2), work) > 1e-3
+
+
+@every_cell
+def test_a_state_is_left_as_it_was_handed_in(cell):
+    """Nothing is hidden in the model: the same call gives the same answer."""
+    model, params = networks.network(cell)
+    batch, state = networks.batch(), networks.state_of(model)
+    before = state.copy()
+    work = Workspace(model, networks.T, networks.B)
+    first, new_state = model.forward(params, batch, state, work)
+    kept = new_state.copy()
+    second, _ = model.forward(params, batch, state, work)
+    assert first == second
+    assert (state == before).all()
+    assert (new_state == kept).all()
+
+
+def test_huge_logits_stay_finite():
+    """The largest logit is taken off first, so a certain prediction is no overflow."""
+    model, params = networks.network()
+    params["by"][...] = [0, 1e4, -1e4, 0, 0, 0, 0]
+    batch = networks.batch()
+    loss, grads, _, _ = networks.gradients(model, params, batch, model.zero_state(networks.B))
+    assert math.isfinite(loss)
+    assert loss > 1e4  # and is not cut off at the log of the smallest float either
+    assert np.isfinite(grads.flat).all()
+
+
+def test_workspaces_of_all_sizes_share_memory_and_agree():
+    """A window's result does not depend on the windows before it."""
+    model, params = networks.network("rnn", layers=2)
+    works = Workspaces(model)
+    for T, B in [(6, 3), (2, 1), (9, 4), (6, 3), (1, 5)]:
+        batch, state = networks.batch(T, B, seed=T), networks.state_of(model, B)
+        grads = params.zeros_like()
+        work = works.get(T, B)
+        loss, _ = model.forward(params, batch, state, work)
+        model.backward(params, batch, work, grads)
+        fresh, expected, _, _ = networks.gradients(model, params, batch, state)
+        assert loss == fresh
+        assert (grads.flat == expected.flat).all()
+    assert np.shares_memory(works.get(1, 5).logits, works.get(6, 3).logits)
+
+
+def test_params_are_named_views_of_one_vector():
+    """Writing through a name is writing into the flat vector."""
+    params = Params({"a": (2, 3), "b": (4,)}, "float32")
+    params["b"][...] = 1
+    assert params.flat.tolist() == [0] * 6 + [1] * 4
+    assert params.copy().flat.tolist() == params.flat.tolist()
+    assert not np.shares_memory(params.copy().flat, params.flat)

@@ -1,0 +1,234 @@
+"""Whole runs: equal to the textbook loop, and equal to themselves after any interruption."""
+
+import json
+import math
+
+import networks
+import numpy as np
+import pytest
+import textbook
+
+from charrnn import checkpoint, config, corpus, train
+from charrnn.errors import CheckpointError, DivergedError, Interrupted
+from charrnn.train import StopAsked, Trainer, check_same_run
+
+TEXT = "".join(f"{n} times {n} makes {n * n}; " for n in range(300))
+
+
+class Silent:
+    """Watches a run without a word, and can stop it at a step."""
+
+    def __init__(self, stop_at=None):
+        self.stop_at = stop_at
+        self.reports = []
+        self.trainer = None
+
+    def started(self, *figures):
+        self.initial = figures
+
+    def ticked(self, *figures): ...
+    def sampled(self, *figures): ...
+
+    def validated(self, report):
+        self.reports.append(report)
+
+    def check(self):
+        if self.trainer is not None and self.trainer.step == self.stop_at:
+            raise StopAsked
+
+
+@pytest.fixture
+def trainer(tmp_path):
+    """Makes a trainer of a small run; settings are given as `section.key=value`."""
+    (tmp_path / "text.txt").write_text(TEXT, encoding="utf-8")
+    (tmp_path / "lines.txt").write_text(TEXT.replace("; ", "\n"), encoding="utf-8")
+
+    def make(*overrides, mode="stream"):
+        path = tmp_path / "config.yaml"
+        path.write_text(
+            f"corpus: {{path: {'text' if mode == 'stream' else 'lines'}.txt, mode: {mode}}}\n"
+            "model: {hidden: 12}\n"
+            "train: {seed: 3, steps: 60}\n"
+            "output: {checkpoint: run.npz, validate_every: 20}\n",
+            encoding="utf-8",
+        )
+        settings = config.load(str(path), overrides)
+        return Trainer(settings, corpus.read(settings.corpus, settings.train.seed))
+
+    return make
+
+
+@pytest.mark.parametrize(("steps", "rate", "hidden"), [(100, 0.01, 100), (1000, 0.01, 20)])
+def test_a_whole_run_equals_the_textbook_loop(trainer, steps, rate, hidden):
+    """Loss and weights after so many steps from the same weights, in float64, to 1e-8."""
+    weights = textbook.init(len(set(TEXT)), hidden, seed=5)
+    fused = trainer(
+        "model.dtype=float64", f"model.hidden={hidden}", f"optimizer.learning_rate={rate}"
+    )
+    fused.params.flat[:] = networks.from_textbook(weights)[1].flat
+    loop = textbook.Trainer(fused.corpus.training, weights, learning_rate=rate)
+    for _ in range(steps):
+        expected, loss = loop.step(), fused.update()
+    assert loss == pytest.approx(expected, abs=1e-8)
+    assert fused.smooth_loss == pytest.approx(loop.smooth_loss, abs=1e-8)
+    for name, letter in networks.TEXTBOOK.items():
+        wanted = loop.weights[letter].T.reshape(fused.params[name].shape)
+        np.testing.assert_allclose(fused.params[name], wanted, rtol=0, atol=1e-8)
+
+
+def test_the_textbook_run_wraps_and_clips_too(trainer):
+    """The comparison above covers the end of the text and gradients over the limit."""
+    fused = trainer("model.dtype=float64", "optimizer.clip=0.5", "optimizer.learning_rate=0.01")
+    fused.corpus.training.setflags(write=False)
+    weights = textbook.init(len(fused.corpus.vocab), 12, seed=5)
+    fused.params.flat[:] = networks.from_textbook(weights)[1].flat
+    loop = textbook.Trainer(fused.corpus.training, weights, learning_rate=0.01, clip=0.5)
+    for _ in range(fused.batches.per_epoch() + 20):
+        expected, loss = loop.step(), fused.update()
+    assert fused.batches.epoch == 1
+    assert loss == pytest.approx(expected, abs=1e-8)
+
+
+@pytest.mark.parametrize(
+    ("mode", "settings"),
+    [
+        ("stream", ()),
+        ("stream", ("train.batch_size=4", "train.seq_length=7")),
+        ("lines", ("train.batch_size=5",)),
+        ("lines", ("train.batch_size=5", "train.seq_length=4", "train.reduction=mean")),
+    ],
+)
+@pytest.mark.parametrize("stop_at", [1, 20, 33])
+def test_interrupted_and_resumed_equals_never_interrupted(
+    trainer, tmp_path, monkeypatch, mode, settings, stop_at
+):
+    """Bit for bit: weights, optimiser, state, history but for the clock."""
+    whole, path = trainer(*settings, mode=mode), str(tmp_path / "run.npz")
+    whole.run(path, Silent())
+    expected = checkpoint.load(path)
+
+    first, watch = trainer(*settings, mode=mode), Silent(stop_at)
+    watch.trainer = first
+    monkeypatch.setattr(train, "TICK", -1)  # look after every step whether to stop
+    with pytest.raises(Interrupted, match="--resume"):
+        first.run(path, watch)
+    second = trainer(*settings, mode=mode)
+    saved = checkpoint.load(path)
+    assert saved.step == stop_at
+    assert check_same_run(saved, second.config, second.corpus) == []
+    second.restore(saved)
+    second.run(path, Silent())
+    found = checkpoint.load(path)
+    assert found.params.flat.tobytes() == expected.params.flat.tobytes()
+    assert found.slots["memory"].tobytes() == expected.slots["memory"].tobytes()
+    assert found.state.tobytes() == expected.state.tobytes()
+    np.testing.assert_array_equal(found.history[:, [0, 2, 4]], expected.history[:, [0, 2, 4]])
+    timeless = {"seconds", "recent_seconds"}
+    assert {k: v for k, v in found.progress.items() if k not in timeless} == {
+        k: v for k, v in expected.progress.items() if k not in timeless
+    }
+
+
+def test_another_run_is_not_continued(trainer):
+    """A change of architecture or corpus is refused by name; of rate and length it is said."""
+    saved = trainer().snapshot()
+    longer = trainer("train.steps=90", "optimizer.learning_rate=0.05")
+    assert check_same_run(saved, longer.config, longer.corpus) == [
+        "train.steps: 60 -> 90",
+        "optimizer.learning_rate: 0.1 -> 0.05",
+    ]
+    other = trainer("model.hidden=13")
+    with pytest.raises(CheckpointError, match=r"model\.hidden: 12 -> 13"):
+        check_same_run(saved, other.config, other.corpus)
+    lines = trainer(mode="lines")
+    with pytest.raises(CheckpointError, match="corpus: sha256"):
+        check_same_run(saved, lines.config, lines.corpus)
+
+
+def test_the_same_seed_gives_the_same_run(trainer):
+    """And another seed another one."""
+    runs = [trainer(), trainer(), trainer("train.seed=4")]
+    for run in runs:
+        for _ in range(30):
+            run.update()
+    same, again, other = (run.params.flat.tobytes() for run in runs)
+    assert same == again
+    assert same != other
+
+
+@pytest.mark.parametrize("mode", ["stream", "lines"])
+def test_one_line_can_be_memorised(trainer, tmp_path, mode):
+    """A network that cannot learn twenty characters by heart has a bug."""
+    line = "tyrannosaurus rex, king\n"
+    (tmp_path / "text.txt").write_text(line * 20, encoding="utf-8")
+    (tmp_path / "lines.txt").write_text(line, encoding="utf-8")
+    run = trainer("corpus.validation=0", "model.hidden=40", mode=mode)
+    for _ in range(300):
+        run.update()
+    run.recent_nats, run.recent_chars = 0.0, 0
+    for _ in range(5):
+        run.update()
+    assert run.recent_nats / run.recent_chars < 0.05
+
+
+def test_the_first_loss_is_that_of_guessing(trainer, tmp_path):
+    """What the first line of a run says, beside ln V."""
+    run, watch = trainer(), Silent()
+    run.run(str(tmp_path / "run.npz"), watch)
+    step, steps, nats, size = watch.initial
+    assert (step, steps, size) == (0, 60, len(set(TEXT)))
+    assert nats == pytest.approx(math.log(size), abs=0.01)
+
+
+def test_metrics_hold_one_object_a_validation(trainer, tmp_path):
+    """Also after a resume, without repeats."""
+    path = str(tmp_path / "run.npz")
+    run, watch = trainer("train.steps=40"), Silent()
+    run.run(path, watch)
+    longer = trainer()
+    longer.restore(checkpoint.load(path))
+    longer.run(path, watch)
+    rows = [json.loads(line) for line in (tmp_path / "run.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows] == [20, 40, 60]
+    for row, report in zip(rows, watch.reports, strict=True):
+        assert row["validation_nats"] == report.validation.nats
+        assert row["train_bits"] == pytest.approx(row["train_nats"] / math.log(2))
+        assert row["smooth_nats"] == pytest.approx(row["smooth_loss"] / 25)
+
+
+def test_the_training_figure_is_the_mean_since_the_last_report(trainer, tmp_path):
+    """Computed here from the loss of every window."""
+    path = str(tmp_path / "run.npz")
+    by_hand, run, watch = trainer(), trainer(), Silent()
+    losses = [by_hand.update() for _ in range(60)]
+    run.run(path, watch)
+    for n, report in enumerate(watch.reports):
+        window = losses[20 * n : 20 * n + 20]
+        assert report.train_nats == pytest.approx(np.mean(window) / 25, rel=1e-9)
+
+
+def test_a_loss_that_is_not_finite_ends_the_run(trainer, tmp_path):
+    """With exit code 3, advice, and the last good checkpoint kept."""
+    path = tmp_path / "run.npz"
+    run = trainer("optimizer.clip=null")
+    run.save(str(path))
+    before = path.read_bytes()
+    run.params.flat[:] = np.inf
+    with np.errstate(all="ignore"), pytest.raises(DivergedError, match=r"learning_rate=0\.01") as e:
+        run.run(str(path), Silent())
+    assert e.value.exit_code == 3
+    with pytest.raises(DivergedError, match="not finite"):
+        run.save(str(path))
+    assert path.read_bytes() == before
+    checkpoint.load(str(path))
+
+
+def test_epochs_count_windows(trainer):
+    """Two epochs end with the last window of the second pass."""
+    run = trainer("train.steps=null", "train.epochs=2", mode="lines")
+    assert run.steps == 2 * len(run.corpus.training)
+    for _ in range(run.steps):
+        run.update()
+    assert run.batches.epoch == 1
+    run.update()
+    assert run.batches.epoch == 2
