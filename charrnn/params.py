@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ Ints = npt.NDArray[np.integer[Any]]
 Shapes = Mapping[str, tuple[int, ...]]
 
 
-class Params(Mapping[str, Floats]):
+class Params(dict[str, Floats]):
     """Named arrays of the given shapes, laid end to end in `flat` (P,).
 
     An optimiser, a clip or a sum over workers is one pass over `flat`; the network reads and
@@ -21,13 +21,13 @@ class Params(Mapping[str, Floats]):
     """
 
     def __init__(self, shapes: Shapes, dtype: npt.DTypeLike) -> None:
+        super().__init__()
         sizes = [int(np.prod(shape)) for shape in shapes.values()]
         self.shapes = dict(shapes)
         self.flat: Floats = np.zeros(sum(sizes), dtype=dtype)  # (P,)
-        self._views: dict[str, Floats] = {}
         start = 0
         for (name, shape), size in zip(self.shapes.items(), sizes, strict=True):
-            self._views[name] = self.flat[start : start + size].reshape(shape)
+            self[name] = self.flat[start : start + size].reshape(shape)
             start += size
 
     @classmethod
@@ -40,15 +40,6 @@ class Params(Mapping[str, Floats]):
         for name, array in arrays.items():
             params[name][...] = array
         return params
-
-    def __getitem__(self, name: str) -> Floats:
-        return self._views[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._views)
-
-    def __len__(self) -> int:
-        return len(self._views)
 
     def zeros_like(self) -> Params:
         """Zeros of the same names, shapes and dtype: where gradients are collected."""

@@ -1,0 +1,181 @@
+"""How fast charrnn is, as ratios: both sides run in turn on this machine, several rounds.
+
+    python scripts/bench.py              # everything that can run here, as a Markdown table
+    python scripts/bench.py textbook     # only the rows whose name holds this word
+    python scripts/bench.py --quick      # fewer and shorter rounds
+
+A row is the median over the rounds of (time of the other side / time of charrnn), with the smallest
+and the largest of them. Both sides do forward, backward, clipping and the optimiser's step.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import textbook
+
+import charrnn
+from charrnn import config, corpus, train
+
+ROOT = Path(__file__).resolve().parent.parent
+PARAGRAPH = (
+    "A page of plain prose, with commas; a few numbers such as 17 or 1986, and a question?\n"
+    "It is here so that nothing has to be fetched, and is never quite the same twice: {}.\n"
+)
+TEXT = "".join(PARAGRAPH.format(n * n) for n in range(6000))
+
+
+class Bench:
+    """Runs two sides in turn and keeps the rows of the table."""
+
+    def __init__(self, rounds: int, seconds: float) -> None:
+        self.rounds = rounds
+        self.seconds = seconds  # of one side in one round
+        self.rows: list[tuple[str, str, str]] = []
+
+    def row(self, name: str, figure: str, note: str = "") -> None:
+        """One line of the table, shown when it is known."""
+        self.rows.append((name, figure, note))
+        print(f"  {name}: {figure}  {note}", file=sys.stderr)
+
+    def ratio(
+        self,
+        name: str,
+        ours: Callable[[], object],
+        theirs: Callable[[], object],
+        chars: int = 0,
+    ) -> None:
+        """How many times faster `ours` is, per call, with the spread over the rounds."""
+        counts = [self._count(side) for side in (ours, theirs)]
+        ratios, speeds = [], []
+        for _ in range(self.rounds):
+            mine = _time(ours, counts[0])
+            ratios.append(_time(theirs, counts[1]) / mine)
+            speeds.append(chars / mine)
+        note = f"{statistics.median(speeds) / 1000:,.0f} k chars/s" if chars else ""
+        spread = f"{min(ratios):.2f} to {max(ratios):.2f}"
+        self.row(name, f"{statistics.median(ratios):.2f} ({spread})", note)
+
+    def _count(self, side: Callable[[], object]) -> int:
+        """Calls that take about `seconds`, after a warm-up."""
+        side()
+        once = _time(side, 3)
+        return max(1, int(self.seconds / once))
+
+
+def _time(side: Callable[[], object], count: int) -> float:
+    begun = time.perf_counter()
+    for _ in range(count):
+        side()
+    return (time.perf_counter() - begun) / count
+
+
+def trainer(*overrides: str, text: str = TEXT) -> train.Trainer:
+    """A run on `text` with these settings."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "text.txt")
+        path.write_text(text, encoding="utf-8")
+        settings = config.from_dict({"corpus": {"path": str(path)}, "train": {"seed": 1}}, "bench")
+        settings = config.override(settings, overrides, [], "bench")
+        return train.Trainer(settings, corpus.read(settings.corpus, 1))
+
+
+def from_textbook(run: train.Trainer, weights: dict[str, np.ndarray]) -> None:
+    """Give a run the weights of the textbook loop, whose matrices are (out, in)."""
+    letters = {"layer0.Wxh": "Wxh", "layer0.Whh": "Whh", "layer0.bh": "bh"}
+    for name, array in run.params.items():
+        array[...] = weights[letters.get(name, name)].T.reshape(array.shape)
+
+
+def bench_textbook(bench: Bench) -> None:
+    """Karpathy's setting against the textbook loop in float64."""
+    run = trainer()
+    weights = textbook.init(len(run.corpus.vocab), 100)
+    loop = textbook.Trainer(run.corpus.training, weights)
+    bench.ratio("rnn 100, T 25, B 1: textbook loop", run.update, loop.step, 25)
+
+
+def bench_loss(bench: Bench) -> None:
+    """The same loss as the textbook loop's after 1,000 steps from the same weights."""
+    for rate in (0.01, 0.1):
+        run = trainer("model.dtype=float64", f"optimizer.learning_rate={rate}")
+        weights = textbook.init(len(run.corpus.vocab), 100)
+        nudged = {name: array * (1 + 1e-15) for name, array in weights.items()}
+        from_textbook(run, weights)
+        loops = [
+            textbook.Trainer(run.corpus.training, start, learning_rate=rate)
+            for start in (weights, nudged)
+        ]
+        for _ in range(1000):
+            ours, theirs, other = run.update(), *(loop.step() for loop in loops)
+        bench.row(
+            f"loss after 1,000 steps at rate {rate}: apart from the textbook loop's",
+            f"{abs(ours - theirs):.1e} nats",
+            f"the loop itself, weights changed by 1e-15: {abs(other - theirs):.1e}",
+        )
+
+
+def bench_start(bench: Bench) -> None:
+    """Whole processes, from the shell's side: seconds, not ratios."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = str(Path(folder, "model.npz"))
+        trainer("train.steps=1").save(path)
+        calls = {
+            "charrnn --help": ["--help"],
+            "charrnn sample, 1 character": ["sample", path, "--n", "1", "-q"],
+        }
+        for name, words in calls.items():
+            seconds = [_process(words) for _ in range(2 * bench.rounds)][1:]
+            figure = f"{statistics.median(seconds):.3f} s"
+            bench.row(name, figure, f"{min(seconds):.3f} to {max(seconds):.3f} s, whole process")
+
+
+def _process(words: list[str]) -> float:
+    begun = time.perf_counter()
+    subprocess.run([sys.executable, "-m", "charrnn", *words], check=True, stdout=subprocess.DEVNULL)
+    return time.perf_counter() - begun
+
+
+BENCHES = [bench_textbook, bench_loss, bench_start]
+
+
+def machine() -> str:
+    """What these figures were measured on."""
+    model = platform.processor() or platform.machine()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        names = [line for line in cpuinfo.read_text().splitlines() if line.startswith("model name")]
+        model = names[0].split(":")[1].strip() if names else model
+    return (
+        f"{model}, {os.cpu_count()} cores, {platform.system()}, Python "
+        f"{platform.python_version()}, NumPy {np.__version__}, charrnn {charrnn.__version__}"
+    )
+
+
+def main() -> None:
+    """Run the benchmarks asked for and print their table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("words", nargs="*", help="only benchmarks whose name holds one of these")
+    parser.add_argument("--quick", action="store_true", help="fewer and shorter rounds")
+    options = parser.parse_args()
+    bench = Bench(3, 0.3) if options.quick else Bench(9, 1.0)
+    for benchmark in BENCHES:
+        if not options.words or any(word in benchmark.__name__ for word in options.words):
+            benchmark(bench)
+    print(f"\nMeasured on {machine()}.\n\n| what | figure | |\n|---|---|---|")
+    for row in bench.rows:
+        print("| " + " | ".join(row) + " |")
+
+
+if __name__ == "__main__":
+    main()
