@@ -193,7 +193,7 @@ class CorpusConfig:
 class ModelConfig:
     """The network."""
 
-    cell: str = setting("rnn", choice("rnn"), "the recurrence")
+    cell: str = setting("rnn", choice("rnn", "gru", "lstm"), "the recurrence")
     hidden: int = setting(100, whole(1, 65_536), "hidden units per layer")
     layers: int = setting(1, whole(1, 64), "layers, each reading the one below")
     dtype: str = setting("float32", choice("float32", "float64"), "of weights and activations")

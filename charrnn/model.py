@@ -186,7 +186,7 @@ class Model:
             layer.dstate.fill(0)  # nothing comes back from beyond the window
             layer.backward(params[f"layer{index}.Whh"])
             da = layer.inputs
-            layer.befores.T.dot(da, grads[f"layer{index}.Whh"])
+            layer.befores.T.dot(layer.products, grads[f"layer{index}.Whh"])
             work.ones.dot(da, grads[f"layer{index}.bh"])
             if index == 0:
                 self._gather(batch.ids, da, grads["layer0.Wxh"], work)
