@@ -7,6 +7,11 @@ text all of them go back to their beginnings and to the zero state.
     text    |----------- row 0 -----------|----------- row 1 -----------|
     window   [T][T][T] ...                 [T][T][T] ...
 
+A stream with zero state: the windows lie end to end, and each is read on its own.
+
+    text    |[T][T][T][T] ...                                            |
+    batch     3rd, 1st, 8th, ...  in an order shuffled every epoch
+
 Lines: a batch is B records of similar length, padded to the longest of them, all from the zero
 state. A record is read after a newline and ends with one; padding is masked out of the loss.
 
@@ -23,6 +28,7 @@ from abc import ABC, abstractmethod
 import numpy as np
 import numpy.typing as npt
 
+from charrnn.config import TrainConfig
 from charrnn.corpus import Corpus
 from charrnn.errors import CorpusError
 from charrnn.model import Batch
@@ -60,12 +66,8 @@ class StreamBatches(Batches):
 
     def __init__(self, ids: Ints, T: int, B: int) -> None:
         """`ids` (N,). Raises CorpusError when the text is too short for one window."""
+        _check_length(len(ids), T, B)
         length = len(ids) // B
-        if length < T + 2:
-            raise CorpusError(
-                f"the training text has {len(ids):,} characters, but seq_length {T} with "
-                f"batch_size {B} needs {(T + 2) * B:,}. {_largest(len(ids), T, B)}"
-            )
         self.T, self.B = T, B
         # (length, B): reader b walks down column b. One reader walks over the ids as they are.
         self._columns = np.ascontiguousarray(ids[: length * B].reshape(B, length).T)
@@ -90,6 +92,14 @@ class StreamBatches(Batches):
         self.epoch, self._at = position["epoch"], position["at"]
 
 
+def _check_length(N: int, T: int, B: int) -> None:
+    if N // B < T + 2:
+        raise CorpusError(
+            f"the training text has {N:,} characters, but seq_length {T} with "
+            f"batch_size {B} needs {(T + 2) * B:,}. {_largest(N, T, B)}"
+        )
+
+
 def _largest(N: int, T: int, B: int) -> str:
     """The setting that would make a text of N characters fit."""
     if N // B >= 3:
@@ -99,6 +109,45 @@ def _largest(N: int, T: int, B: int) -> str:
         length = min(T, N // rows - 2)
         return f"Use fewer rows: --set train.batch_size={rows} --set train.seq_length={length}"
     return "Give a longer text"
+
+
+class ZeroBatches(Batches):
+    """Windows of a stream, each from the zero state, in an order shuffled every epoch."""
+
+    def __init__(self, ids: Ints, T: int, B: int, seed: int) -> None:
+        """`ids` (N,). Raises CorpusError when the text is too short for one batch."""
+        _check_length(len(ids), T, B)
+        self.T, self.B = T, B
+        self._ids, self._seed = ids, seed
+        self._index = 0  # of the batch within the epoch
+        self._starts = self._shuffled()
+
+    def per_epoch(self) -> int:
+        return -(-len(self._starts) // self.B)
+
+    def next(self) -> Batch:
+        if self._index * self.B >= len(self._starts):
+            self.epoch, self._index = self.epoch + 1, 0
+            self._starts = self._shuffled()
+        starts = self._starts[self._index * self.B :][: self.B]
+        self._index += 1
+        places = starts + np.arange(self.T).reshape(-1, 1)  # (T, B)
+        return Batch(self._ids[places], self._ids[places + 1], fresh=True)
+
+    def position(self) -> Position:
+        return {"epoch": self.epoch, "index": self._index}
+
+    def seek(self, position: Position) -> None:
+        self.epoch, self._index = position["epoch"], position["index"]
+        self._starts = self._shuffled()
+
+    def _shuffled(self) -> Ints:
+        """Where this epoch's windows begin: end to end from a random place on, then shuffled."""
+        rng = generator(self._seed, Purpose.ORDER, self.epoch)
+        count = (len(self._ids) - 1) // self.T
+        spare = len(self._ids) - 1 - count * self.T
+        starts: Ints = int(rng.integers(spare + 1)) + self.T * rng.permutation(count)
+        return starts
 
 
 class LineBatches(Batches):
@@ -164,8 +213,11 @@ class LineBatches(Batches):
         self._mask = None if inside.all() else inside.astype(self._dtype)
 
 
-def of(corpus: Corpus, T: int, B: int, seed: int, dtype: npt.DTypeLike) -> Batches:
-    """The batches of a corpus: `StreamBatches` or `LineBatches`. Raises CorpusError."""
-    if corpus.records is None:
-        return StreamBatches(corpus.training, T, B)
-    return LineBatches(corpus, T, B, seed, dtype)
+def of(corpus: Corpus, config: TrainConfig, seed: int, dtype: npt.DTypeLike) -> Batches:
+    """The batches that a corpus and a config make. Raises CorpusError."""
+    B = config.batch_size
+    if corpus.records is not None:
+        return LineBatches(corpus, config.window("lines"), B, seed, dtype)
+    if config.state == "zero":
+        return ZeroBatches(corpus.training, config.window("stream"), B, seed)
+    return StreamBatches(corpus.training, config.window("stream"), B)

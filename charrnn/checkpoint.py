@@ -3,7 +3,9 @@
 `numpy.load(path, allow_pickle=False)` opens it anywhere. Its members:
 
     layer0.Wxh, layer0.Whh, ..., Why, by    the parameter arrays
-    optimizer.memory                        the optimiser's vectors, (P,) each
+    optimizer.squares, ...                  the optimiser's vectors, (P,) each
+    training                                the weights themselves, (P,), where the arrays above
+                                            hold their moving average (ema)
     state                                   the carried state, (L, S, B, H)
     history                                 one row a validation, the columns in HISTORY
     meta                                    one JSON string: all the rest
@@ -55,7 +57,8 @@ class Checkpoint:
     state: Floats  # (L, S, B, H)
     history: Floats  # (validations, len(HISTORY))
     corpus_sha256: str
-    progress: dict[str, Any] = field(default_factory=dict)  # see `train.Trainer.snapshot`
+    progress: dict[str, Any] = field(default_factory=dict)  # see `trainer.Trainer.snapshot`
+    training: Floats | None = None  # (P,), where `params` are an average of them
 
     @property
     def model(self) -> Model:
@@ -84,6 +87,8 @@ def save(checkpoint: Checkpoint, path: str) -> None:
     arrays: dict[str, Any] = dict(checkpoint.params)
     for slot, vector in checkpoint.slots.items():
         arrays[f"optimizer.{slot}"] = vector
+    if checkpoint.training is not None:
+        arrays["training"] = checkpoint.training
     arrays["state"] = checkpoint.state
     arrays["history"] = checkpoint.history
     arrays["meta"] = np.array(json.dumps(meta))
@@ -204,11 +209,14 @@ class _Reader:
             slot: self.array(f"optimizer.{slot}", params.flat.shape, model.dtype)
             for slot in OPTIMIZERS[config.optimizer.name].slots
         }
+        training = None
+        if config.optimizer.ema is not None:
+            training = self.array("training", params.flat.shape, model.dtype)
         layers, states, _, hidden = model.state_shape(1)
         state = self.array("state", (layers, states, None, hidden), model.dtype)
         history = self.array("history", (None, len(HISTORY)), np.dtype(np.float64), finite=False)
         sha256 = _string(meta.get("corpus_sha256"))
-        return Checkpoint(config, vocab, params, slots, state, history, sha256, progress)
+        return Checkpoint(config, vocab, params, slots, state, history, sha256, progress, training)
 
     def _meta(self) -> Mapping[str, Any]:
         array = self.array("meta", (), None, limit=MAX_META_BYTES)

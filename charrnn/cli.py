@@ -101,14 +101,8 @@ def train(
     charrnn train configs/dinos.yaml --set model.hidden=200 --out runs/big.npz
     charrnn train runs/dinos.npz --resume
     """
-    from charrnn import config as configs
-
     options = {"corpus.path": corpus, "output.checkpoint": out, "train.seed": seed}
-    extra = [
-        configs.Assignment(key, value, "the command line", os.getcwd())
-        for key, value in options.items()
-        if value is not None
-    ]
+    extra = [_assignment(key, value) for key, value in options.items() if value is not None]
     config = _train_config(config_path, overrides, extra)
     if config_path == "-" and "-" in config.corpus.path:
         raise ConfigError("the config and the corpus cannot both come from standard input")
@@ -117,6 +111,13 @@ def train(
     config = _seeded(config, path, resume, quiet)
     _train(config, path, resume, quiet)
     click.echo(path)
+
+
+def _assignment(key: str, value: Any) -> Any:
+    """A setting given by an option of its own; paths are relative to the current folder."""
+    from charrnn import config as configs
+
+    return configs.Assignment(key, value, "the command line", os.getcwd())
 
 
 def _train_config(path: str, overrides: tuple[str, ...], extra: Any) -> Config:
@@ -151,7 +152,9 @@ def _train(config: Config, path: str, resume: bool, quiet: bool) -> None:
 
     from charrnn import checkpoint, corpus, download
     from charrnn.progress import Progress
-    from charrnn.train import Trainer, check_same_run
+    from charrnn.resume import check_same_run
+    from charrnn.train import run
+    from charrnn.trainer import Trainer
 
     assert config.train.seed is not None
     checkpoint.check_writable(path)
@@ -173,7 +176,7 @@ def _train(config: Config, path: str, resume: bool, quiet: bool) -> None:
         _note(f"{path} is there already and is replaced at the first save", quiet)
     # Overflow shows in the loss, which is watched; NumPy's own warnings would tell less.
     with np.errstate(over="ignore", invalid="ignore"), Progress(quiet) as progress:
-        trainer.run(path, progress)
+        run(trainer, path, progress)
 
 
 @main.command()
@@ -368,3 +371,61 @@ def _table(figures: dict[str, Any]) -> str:
         ("unknown, left out", f"{figures['unknown']:,}"),
     ]
     return "\n".join(f"{label:<20}{value}" for label, value in rows)
+
+
+@main.command()
+@click.argument("config_path", metavar="CONFIG")
+@click.option(
+    "--set",
+    "overrides",
+    metavar="KEY=VALUE",
+    multiple=True,
+    help="Change a setting, such as model.hidden=20. Repeatable.",
+)
+@click.option("--corpus", metavar="FILE", help="Text to take the slice from; - is stdin.")
+@click.option(
+    "--entries",
+    type=click.IntRange(1),
+    default=50,
+    show_default=True,
+    help="How many numbers of each array to check.",
+)
+@click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="Chooses them.")
+def gradcheck(
+    config_path: str, overrides: tuple[str, ...], corpus: str | None, entries: int, seed: int
+) -> None:
+    """Show that back-propagation is correct: compare it with finite differences, in float64.
+
+    The network of CONFIG, with its cell, layers, dropout and mask, reads a small slice of its
+    corpus. Every parameter array and the initial state get a row. Exit code 1 if any fails.
+
+    \b
+    charrnn gradcheck configs/dinos.yaml
+    charrnn gradcheck configs/dinos.yaml --set model.cell=lstm --set model.layers=2
+    """
+    from charrnn import config as configs
+    from charrnn import gradcheck as checks
+
+    extra = [] if corpus is None else [_assignment("corpus.path", corpus)]
+    overrides = ("train.seed=1", *overrides)
+    config = configs.load(config_path, overrides, extra)
+    result = checks.check_config(config, entries, seed)
+    click.echo(checks.table(result))
+    if not all(row.passed for row in result.rows) or not result.remembers:
+        raise click.exceptions.Exit(1)
+
+
+@main.command()
+@click.argument("checkpoint_path", metavar="CKPT")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def info(checkpoint_path: str, as_json: bool) -> None:
+    """Tell what is inside CKPT (- is stdin): sizes, vocabulary, progress, config.
+
+    \b
+    charrnn info runs/dinos.npz
+    charrnn info runs/dinos.npz --json
+    """
+    from charrnn import checkpoint, describe
+
+    facts = describe.facts(checkpoint.load(checkpoint_path), checkpoint_path)
+    click.echo(json.dumps(facts) if as_json else describe.page(facts))

@@ -165,6 +165,8 @@ def setting(default: Any, kind: Kind, meaning: str) -> Any:
 
 
 POSITIVE = real("a number above 0", lambda x: x > 0)
+NOT_NEGATIVE = real("a number, 0 or more", lambda x: x >= 0)
+SHARE = real("a number above 0 and at most 1", lambda x: 0 < x <= 1)
 FRACTION = real("a number from 0 to below 1", lambda x: 0 <= x < 1)
 
 
@@ -196,6 +198,14 @@ class ModelConfig:
     cell: str = setting("rnn", choice("rnn", "gru", "lstm"), "the recurrence")
     hidden: int = setting(100, whole(1, 65_536), "hidden units per layer")
     layers: int = setting(1, whole(1, 64), "layers, each reading the one below")
+    dropout: float = setting(
+        0.0, FRACTION, "share of activations dropped between layers and before the output"
+    )
+    init: str | None = setting(
+        None,
+        optional(choice("karpathy", "uniform", "orthogonal")),
+        "of the weights; null is karpathy for rnn, orthogonal for gru, uniform for lstm",
+    )
     dtype: str = setting("float32", choice("float32", "float64"), "of weights and activations")
 
 
@@ -214,13 +224,19 @@ class TrainConfig:
     )
     epochs: float | None = setting(None, optional(POSITIVE), "passes over the training text")
     state: str = setting(
-        "carry", choice("carry"), "what a window of a stream starts from; lines start from zero"
+        "carry",
+        choice("carry", "zero"),
+        "what a window of a stream starts from; lines always start from zero",
     )
     reduction: str = setting(
         "sum", choice("sum", "mean"), "of the loss over a window's characters: what clip sees"
     )
     seed: int | None = setting(
         None, optional(whole(0, 2**63 - 1)), "of every random choice; null draws one and names it"
+    )
+
+    patience: int | None = setting(
+        None, optional(whole(1)), "stop after so many validations without a better one"
     )
 
     def window(self, mode: str) -> int:
@@ -232,10 +248,34 @@ class TrainConfig:
 class OptimizerConfig:
     """What is done with the gradient."""
 
-    name: str = setting("adagrad", choice("adagrad"), "the rule of the update")
+    name: str = setting(
+        "adagrad", choice("sgd", "adagrad", "rmsprop", "adam"), "the rule of the update"
+    )
     learning_rate: float = setting(0.1, POSITIVE, "size of a step")
     clip: float | None = setting(5.0, optional(POSITIVE), "largest gradient let through")
-    clip_by: str = setting("value", choice("value"), "each number on its own")
+    clip_by: str = setting(
+        "value", choice("value", "norm"), "each number on its own, or the whole gradient's length"
+    )
+    momentum: float = setting(0.0, FRACTION, "sgd: share of the last step that is kept")
+    decay: float = setting(0.99, FRACTION, "rmsprop: of the running mean of squares")
+    beta1: float = setting(0.9, FRACTION, "adam: of the running mean of gradients")
+    beta2: float = setting(0.999, FRACTION, "adam: of the running mean of squares")
+    weight_decay: float = setting(0.0, NOT_NEGATIVE, "adam: decoupled, per unit of learning rate")
+    schedule: str = setting(
+        "constant",
+        choice("constant", "cosine", "step", "plateau"),
+        "how the learning rate changes over the run",
+    )
+    warmup: int = setting(0, whole(0), "updates over which the rate rises from 0")
+    final_rate: float = setting(0.0, FRACTION, "cosine: share of the rate at the end")
+    decay_factor: float = setting(0.5, SHARE, "step, plateau: what the rate is multiplied by")
+    decay_epochs: float = setting(1.0, POSITIVE, "step: epochs between two such changes")
+    plateau_patience: int = setting(3, whole(1), "plateau: validations it waits for a better one")
+    ema: float | None = setting(
+        None,
+        optional(FRACTION),
+        "decay of a moving average of the weights, which is then validated, sampled and saved",
+    )
 
 
 @dataclass(frozen=True)
@@ -248,6 +288,11 @@ class OutputConfig:
     validate_every: int = setting(1000, whole(1), "updates between validations, each saved")
     sample_every: int | None = setting(
         None, optional(whole(1)), "updates between samples shown; null shows none"
+    )
+    keep: str = setting(
+        "last",
+        choice("last", "best"),
+        "best also saves the best validation, in a .best.npz beside the last",
     )
 
 
@@ -275,6 +320,11 @@ SECTIONS: dict[str, type[Any]] = {
 }
 KINDS: dict[str, Kind] = {
     f"{section}.{key.name}": key.metadata["kind"]
+    for section, cls in SECTIONS.items()
+    for key in dataclasses.fields(cls)
+}
+DEFAULTS: dict[str, Any] = {
+    f"{section}.{key.name}": key.default
     for section, cls in SECTIONS.items()
     for key in dataclasses.fields(cls)
 }
@@ -358,8 +408,41 @@ def build(assignments: Iterable[Assignment], mistakes: list[str], source: str) -
     return Config(**{section: cls(**values[section]) for section, cls in SECTIONS.items()})
 
 
+# Settings that only one choice of another setting makes use of.
+ONLY_FOR = {
+    "train.state": ("corpus.mode", ("stream",)),
+    "optimizer.momentum": ("optimizer.name", ("sgd",)),
+    "optimizer.decay": ("optimizer.name", ("rmsprop",)),
+    "optimizer.beta1": ("optimizer.name", ("adam",)),
+    "optimizer.beta2": ("optimizer.name", ("adam",)),
+    "optimizer.weight_decay": ("optimizer.name", ("adam",)),
+    "optimizer.final_rate": ("optimizer.schedule", ("cosine",)),
+    "optimizer.decay_factor": ("optimizer.schedule", ("step", "plateau")),
+    "optimizer.decay_epochs": ("optimizer.schedule", ("step",)),
+    "optimizer.plateau_patience": ("optimizer.schedule", ("plateau",)),
+}
+NEED_VALIDATION = {"optimizer.schedule": "plateau", "output.keep": "best"}
+
+
 def _conflicts(values: dict[str, dict[str, Any]], source: str) -> Iterator[str]:
     """Settings that are each allowed, but not together."""
+
+    def value(key: str) -> Any:
+        section, _, name = key.partition(".")
+        return values[section].get(name, DEFAULTS[key])
+
+    for key, (other, needed) in ONLY_FOR.items():
+        if value(key) != DEFAULTS[key] and value(other) not in needed:
+            yield (
+                f"{source}: {key} is only for {other}: {' or '.join(needed)}, "
+                f"and that is {value(other)}: take it out"
+            )
+    if not value("corpus.validation"):
+        for key, word in NEED_VALIDATION.items():
+            if value(key) == word:
+                yield f"{source}: {key}: {word} needs a validation part, but corpus.validation is 0"
+        if value("train.patience"):
+            yield f"{source}: train.patience needs a validation part, but corpus.validation is 0"
     if not values["corpus"].get("path"):
         yield f"{source}: corpus.path is missing: name the text, or use --corpus FILE"
     if values["train"].get("steps") and values["train"].get("epochs"):

@@ -3,7 +3,7 @@
     x[0]   = Wxh[0][ids] + bh[0]               a row gathered per character: a one-hot product
     x[l]   = hs[l-1] Wxh[l] + bh[l]            the layer below, one product for the whole window
     hs[l]  = cell(x[l], Whh[l])                see `cells`
-    logits = hs[L-1] Why + by
+    logits = hs[L-1] Why + by                  in training, dropout on every hs that is read
     loss   = sum over the window of -ln softmax(logits)[target], averaged over the rows
 
 Names and shapes: T time steps, B rows, V characters, H hidden units, L layers, G gates. Arrays are
@@ -65,24 +65,59 @@ class Workspace:
         self.flat_one_hot = self.one_hot.reshape(-1)
         self.starts = np.arange(T * B) * V  # (T*B,): where each position's logits begin
         self.picks = np.empty(T * B, dtype=np.intp)  # where its target's logit is
+        self.masks: list[Floats] = []  # (T*B, H) a layer: dropout, or none as in scoring
+        self.reads: list[Floats] = [
+            layer.outputs for layer in self.layers
+        ]  # what is read of every layer
+        self._new = new
+
+    def draw_dropout(self, rng: np.random.Generator, dropout: float) -> None:
+        """Drop this share of every layer's output from now on, and scale up what is left.
+
+        The masks hold for every forward and backward until they are drawn again. Scaling in
+        training ("inverted" dropout, Srivastava et al. 2014) leaves nothing to do afterwards.
+        """
+        if not self.masks:
+            shape = self.layers[0].outputs.shape
+            self.masks = [self._new(shape) for _ in self.layers]
+            self.reads = [self._new(shape) for _ in self.layers]
+        for mask in self.masks:
+            rng.random(out=mask, dtype=mask.dtype.type)
+            np.greater_equal(mask, dropout, mask)
+            np.multiply(mask, 1 / (1 - dropout), mask)
+
+    def read(self, layer: int) -> Floats:
+        """The output (T*B, H) of a layer as what is above reads it."""
+        if self.masks:
+            np.multiply(self.layers[layer].outputs, self.masks[layer], self.reads[layer])
+        return self.reads[layer]
 
 
 class Model:
     """Shapes and arithmetic of the network. Weights, state and memory are handed in each time."""
 
     def __init__(
-        self, vocab_size: int, cell: str, hidden: int, layers: int, dtype: npt.DTypeLike
+        self,
+        vocab_size: int,
+        cell: str,
+        hidden: int,
+        layers: int = 1,
+        dtype: npt.DTypeLike = "float32",
+        dropout: float = 0.0,
     ) -> None:
         self.vocab_size = vocab_size
         self.cell = CELLS[cell]
         self.hidden = hidden
         self.layers = layers
         self.dtype = np.dtype(dtype)
+        self.dropout = dropout
 
     @classmethod
     def of(cls, config: ModelConfig, vocab_size: int) -> Model:
         """The network of a config, for a vocabulary of this size."""
-        return cls(vocab_size, config.cell, config.hidden, config.layers, config.dtype)
+        return cls(
+            vocab_size, config.cell, config.hidden, config.layers, config.dtype, config.dropout
+        )
 
     def shapes(self) -> Shapes:
         """The name and shape of every parameter array."""
@@ -95,14 +130,6 @@ class Model:
         shapes["Why"] = (H, V)
         shapes["by"] = (V,)
         return shapes
-
-    def init(self, rng: np.random.Generator) -> Params:
-        """Fresh parameters as in Karpathy's gist: weights N(0, 0.01^2), biases 0."""
-        params = Params(self.shapes(), self.dtype)
-        for array in params.values():
-            if array.ndim == 2:
-                array[:] = rng.normal(0.0, 0.01, array.shape)
-        return params
 
     def state_shape(self, B: int) -> tuple[int, int, int, int]:
         """(L, S, B, H); S is 1, or 2 where a cell has a c."""
@@ -145,14 +172,14 @@ class Model:
                 Wxh = params["layer0.Wxh"]
                 Wxh.take(ids.reshape(-1), axis=0, out=layer.inputs, mode="clip")
             else:
-                work.layers[index - 1].outputs.dot(params[f"layer{index}.Wxh"], layer.inputs)
+                work.read(index - 1).dot(params[f"layer{index}.Wxh"], layer.inputs)
             np.add(layer.inputs, params[f"layer{index}.bh"], layer.inputs)
             for s, carried in enumerate(layer.carried):
                 carried[0] = state[index, s]
             layer.forward(params[f"layer{index}.Whh"])
             for s, carried in enumerate(layer.carried):
                 new_state[index, s] = carried[-1]
-        work.layers[-1].outputs.dot(params["Why"], work.logits)
+        work.read(self.layers - 1).dot(params["Why"], work.logits)
         np.add(work.logits, params["by"], work.logits)
         return new_state
 
@@ -175,14 +202,15 @@ class Model:
         if scale != work.B:
             np.multiply(dlogits, scale / work.B, dlogits)
 
-        top = work.layers[-1]
-        top.outputs.T.dot(dlogits, grads["Why"])
+        work.reads[-1].T.dot(dlogits, grads["Why"])
         work.ones.dot(dlogits, grads["by"])
-        dlogits.dot(params["Why"].T, top.doutputs)
+        dlogits.dot(params["Why"].T, work.layers[-1].doutputs)
 
         dstate = np.empty(self.state_shape(work.B), dtype=self.dtype)
         for index in range(self.layers - 1, -1, -1):
             layer = work.layers[index]
+            if work.masks:
+                np.multiply(layer.doutputs, work.masks[index], layer.doutputs)
             layer.dstate.fill(0)  # nothing comes back from beyond the window
             layer.backward(params[f"layer{index}.Whh"])
             da = layer.inputs
@@ -192,7 +220,7 @@ class Model:
                 self._gather(batch.ids, da, grads["layer0.Wxh"], work)
             else:
                 below = work.layers[index - 1]
-                below.outputs.T.dot(da, grads[f"layer{index}.Wxh"])
+                work.reads[index - 1].T.dot(da, grads[f"layer{index}.Wxh"])
                 da.dot(params[f"layer{index}.Wxh"].T, below.doutputs)
             dstate[index] = layer.dstate
         return dstate

@@ -1,12 +1,20 @@
-"""An optimiser turns a gradient into a step: a few passes over one flat vector, in place."""
+"""An optimiser turns a gradient into a step: a few passes over one flat vector, in place.
+
+p is a parameter, g its gradient, all operations are element by element, and t counts the steps from
+1. Each class states its formula in the letters of its code.
+"""
 
 from __future__ import annotations
 
+import math
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
+from charrnn.config import OptimizerConfig
 from charrnn.params import Floats
 
 BLOCK = 1 << 15  # numbers updated at a time, so that the vectors of a pass stay in the cache
@@ -18,39 +26,174 @@ def clip_by_value(gradient: Floats, limit: float) -> None:
         np.clip(gradient, -limit, limit, out=gradient)
 
 
-class Adagrad:
-    """Steps that shrink with the squares of all gradients so far (Duchi et al. 2011).
+def clip_by_norm(gradient: Floats, limit: float) -> float:
+    """Shrink the gradient to a Euclidean norm of `limit` if it is longer (Pascanu et al. 2013).
 
-        m += g^2
-        p -= learning_rate * g / sqrt(m + 1e-8)
-
-    The 1e-8 is in the memory from the start rather than added at each step.
+    Returns the norm before.
     """
+    norm = math.sqrt(float(np.dot(gradient, gradient)))
+    if norm > limit:
+        np.multiply(gradient, gradient.dtype.type(limit / norm), gradient)
+    return norm
 
-    slots = ("memory",)
 
-    def __init__(self, size: int, dtype: npt.DTypeLike) -> None:
-        self.memory: Floats = np.full(size, 1e-8, dtype=dtype)
+def blocks(*vectors: Floats) -> Iterator[tuple[Floats, ...]]:
+    """Matching pieces of long vectors, each small enough for the cache."""
+    for start in range(0, len(vectors[0]), BLOCK):
+        yield tuple(vector[start : start + BLOCK] for vector in vectors)
+
+
+class Optimizer(ABC):
+    """Vectors that remember earlier gradients, (P,) each, and the rule of the update."""
+
+    slots: ClassVar[tuple[str, ...]] = ()
+    starts_at = 0.0  # what the vectors hold before the first step
+
+    def __init__(self, config: OptimizerConfig, size: int, dtype: npt.DTypeLike) -> None:
+        self.config = config
+        self.memory = {slot: np.full(size, self.starts_at, dtype=dtype) for slot in self.slots}
         self._scratch: Floats = np.empty(min(size, BLOCK), dtype=dtype)
 
-    def step(self, flat: Floats, gradient: Floats, learning_rate: float) -> None:
-        """Update `flat` (P,) in place; `gradient` (P,) is used up."""
-        rate = flat.dtype.type(learning_rate)
-        for p, g, m, scratch in self._blocks(flat, gradient):
-            np.multiply(g, g, scratch)
-            np.add(m, scratch, m)
-            np.sqrt(m, scratch)
-            np.divide(g, scratch, g)
-            np.multiply(g, rate, g)
-            np.subtract(p, g, p)
+    def step(self, flat: Floats, gradient: Floats, rate: float, t: int) -> None:
+        """Update `flat` (P,) in place with this learning rate; `gradient` (P,) is used up."""
+        for p, g, *slots in blocks(flat, gradient, *self.memory.values()):
+            self._update(p, g, slots, self._scratch[: len(p)], rate, t)
 
-    def _blocks(
-        self, flat: Floats, gradient: Floats
-    ) -> Iterator[tuple[Floats, Floats, Floats, Floats]]:
-        for start in range(0, len(flat), BLOCK):
-            part = slice(start, start + BLOCK)
-            p = flat[part]
-            yield p, gradient[part], self.memory[part], self._scratch[: len(p)]
+    @abstractmethod
+    def _update(
+        self, p: Floats, g: Floats, slots: list[Floats], scratch: Floats, rate: float, t: int
+    ) -> None:
+        """The formula, on one block."""
 
 
-OPTIMIZERS = {"adagrad": Adagrad}
+class SGD(Optimizer):
+    """Stochastic gradient descent, with momentum if that is set (Polyak 1964).
+
+    v  = momentum v + g
+    p -= rate v
+    """
+
+    slots = ("velocity",)
+
+    def _update(
+        self, p: Floats, g: Floats, slots: list[Floats], scratch: Floats, rate: float, t: int
+    ) -> None:
+        (v,) = slots
+        np.multiply(v, self.config.momentum, v)
+        np.add(v, g, v)
+        np.multiply(v, rate, g)
+        np.subtract(p, g, p)
+
+
+class Adagrad(Optimizer):
+    """Steps that shrink with the squares of all gradients so far (Duchi et al. 2011).
+
+    m += g^2
+    p -= rate g / sqrt(m + 1e-8)
+
+    The 1e-8 is in m from the start rather than added at each step.
+    """
+
+    slots = ("squares",)
+    starts_at = 1e-8
+
+    def _update(
+        self, p: Floats, g: Floats, slots: list[Floats], scratch: Floats, rate: float, t: int
+    ) -> None:
+        (m,) = slots
+        np.multiply(g, g, scratch)
+        np.add(m, scratch, m)
+        np.sqrt(m, scratch)
+        np.divide(g, scratch, g)
+        np.multiply(g, rate, g)
+        np.subtract(p, g, p)
+
+
+class RMSprop(Optimizer):
+    """Steps divided by a running size of the gradient (Tieleman and Hinton 2012).
+
+    m  = decay m + (1 - decay) g^2
+    p -= rate g / (sqrt(m) + 1e-8)
+    """
+
+    slots = ("squares",)
+
+    def _update(
+        self, p: Floats, g: Floats, slots: list[Floats], scratch: Floats, rate: float, t: int
+    ) -> None:
+        (m,) = slots
+        decay = self.config.decay
+        np.multiply(g, g, scratch)
+        np.multiply(scratch, 1 - decay, scratch)
+        np.multiply(m, decay, m)
+        np.add(m, scratch, m)
+        np.sqrt(m, scratch)
+        np.add(scratch, 1e-8, scratch)
+        np.divide(g, scratch, g)
+        np.multiply(g, rate, g)
+        np.subtract(p, g, p)
+
+
+class Adam(Optimizer):
+    """Adam (Kingma and Ba 2015) with decoupled weight decay (Loshchilov and Hutter 2019).
+
+    v  = beta1 v + (1 - beta1) g
+    m  = beta2 m + (1 - beta2) g^2
+    p -= rate weight_decay p
+    p -= rate (v / (1 - beta1^t)) / (sqrt(m / (1 - beta2^t)) + 1e-8)
+    """
+
+    slots = ("mean", "squares")
+
+    def _update(
+        self, p: Floats, g: Floats, slots: list[Floats], scratch: Floats, rate: float, t: int
+    ) -> None:
+        v, m = slots
+        beta1, beta2 = self.config.beta1, self.config.beta2
+        root = math.sqrt(1 - beta2**t)
+        np.multiply(g, g, scratch)
+        np.multiply(scratch, 1 - beta2, scratch)
+        np.multiply(m, beta2, m)
+        np.add(m, scratch, m)
+        np.multiply(g, 1 - beta1, g)
+        np.multiply(v, beta1, v)
+        np.add(v, g, v)
+        np.sqrt(m, scratch)  # the corrections of both averages go into the step's size
+        np.add(scratch, 1e-8 * root, scratch)
+        np.divide(v, scratch, g)
+        np.multiply(g, rate * root / (1 - beta1**t), g)
+        if self.config.weight_decay:
+            np.multiply(p, 1 - rate * self.config.weight_decay, p)
+        np.subtract(p, g, p)
+
+
+OPTIMIZERS: dict[str, type[Optimizer]] = {
+    "sgd": SGD,
+    "adagrad": Adagrad,
+    "rmsprop": RMSprop,
+    "adam": Adam,
+}
+
+
+class Average:
+    """An exponential moving average of the weights (Polyak and Juditsky 1992).
+
+    e += (1 - d) (p - e),  d = min(decay, t / (t + 10))
+
+    so that a short run's average is not its first weights.
+    """
+
+    def __init__(self, decay: float, flat: Floats) -> None:
+        """`flat` (P,) is e: it is updated in place."""
+        self.decay = decay
+        self.flat = flat
+        self._scratch: Floats = np.empty(min(len(flat), BLOCK), dtype=flat.dtype)
+
+    def update(self, flat: Floats, t: int) -> None:
+        """Let the average follow `flat` (P,) by one step."""
+        share = 1 - min(self.decay, t / (t + 10))
+        for e, p in blocks(self.flat, flat):
+            scratch = self._scratch[: len(e)]
+            np.subtract(p, e, scratch)
+            np.multiply(scratch, share, scratch)
+            np.add(e, scratch, e)

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 import click
 from tqdm import tqdm
 
-from charrnn.train import Report, StopAsked
+from charrnn.metrics import Report
+from charrnn.train import StopAsked
 
 if TYPE_CHECKING:
     from typing_extensions import Never
@@ -86,6 +87,10 @@ class Progress:
     def sampled(self, step: int, text: str) -> None:
         """A text, between two rules."""
         self._say(f"--- sample at step {step:,}\n{text.strip(chr(10))}\n---")
+
+    def ended(self, message: str) -> None:
+        """A last word."""
+        self._say(message)
 
     def _say(self, line: str) -> None:
         if self.quiet:

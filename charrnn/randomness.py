@@ -19,6 +19,8 @@ class Purpose(IntEnum):
     SPLIT = 1
     ORDER = 2
     SAMPLE = 3
+    DROPOUT = 4
+    CHECK = 5
 
 
 def generator(seed: int, purpose: Purpose, *number: int) -> np.random.Generator:

@@ -125,6 +125,37 @@ def bench_loss(bench: Bench) -> None:
         )
 
 
+PYTORCH = [  # cell, layers, hidden, T, B
+    ("rnn", 1, 100, 25, 1),
+    ("rnn", 1, 128, 50, 50),
+    ("lstm", 2, 128, 50, 50),
+    ("gru", 1, 256, 64, 32),
+    ("lstm", 1, 512, 64, 64),
+    ("gru", 1, 512, 64, 64),
+]
+
+
+def bench_pytorch(bench: Bench) -> None:
+    """PyTorch's own modules with the same sizes and as many threads, fed with one-hot vectors."""
+    try:
+        import pytorch
+    except ImportError:
+        bench.row("PyTorch", "not measured", "torch is not installed: pip install torch")
+        return
+    for cell, layers, hidden, T, B in PYTORCH:
+        run = trainer(
+            f"model.cell={cell}",
+            f"model.layers={layers}",
+            f"model.hidden={hidden}",
+            f"train.seq_length={T}",
+            f"train.batch_size={B}",
+            "optimizer.learning_rate=0.001",
+        )
+        other = pytorch.Trainer(cell, len(run.corpus.vocab), hidden, layers, T, B, 0.001)
+        name = f"{cell} {layers} x {hidden}, T {T}, B {B}: PyTorch"
+        bench.ratio(name, run.update, other.step, T * B)
+
+
 def bench_start(bench: Bench) -> None:
     """Whole processes, from the shell's side: seconds, not ratios."""
     with tempfile.TemporaryDirectory() as folder:
@@ -146,7 +177,7 @@ def _process(words: list[str]) -> float:
     return time.perf_counter() - begun
 
 
-BENCHES = [bench_textbook, bench_loss, bench_start]
+BENCHES = [bench_textbook, bench_loss, bench_pytorch, bench_start]
 
 
 def machine() -> str:

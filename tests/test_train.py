@@ -10,7 +10,9 @@ import textbook
 
 from charrnn import checkpoint, config, corpus, train
 from charrnn.errors import CheckpointError, DivergedError, Interrupted
-from charrnn.train import StopAsked, Trainer, check_same_run
+from charrnn.resume import check_same_run
+from charrnn.train import StopAsked
+from charrnn.trainer import Trainer
 
 TEXT = "".join(f"{n} times {n} makes {n * n}; " for n in range(300))
 
@@ -28,6 +30,7 @@ class Silent:
 
     def ticked(self, *figures): ...
     def sampled(self, *figures): ...
+    def ended(self, message): ...
 
     def validated(self, report):
         self.reports.append(report)
@@ -70,7 +73,7 @@ def test_a_whole_run_equals_the_textbook_loop(trainer, steps, rate, hidden):
     for _ in range(steps):
         expected, loss = loop.step(), fused.update()
     assert loss == pytest.approx(expected, abs=1e-8)
-    assert fused.smooth_loss == pytest.approx(loop.smooth_loss, abs=1e-8)
+    assert fused.progress.smooth_loss == pytest.approx(loop.smooth_loss, abs=1e-8)
     for name, letter in networks.TEXTBOOK.items():
         wanted = loop.weights[letter].T.reshape(fused.params[name].shape)
         np.testing.assert_allclose(fused.params[name], wanted, rtol=0, atol=1e-8)
@@ -104,23 +107,23 @@ def test_interrupted_and_resumed_equals_never_interrupted(
 ):
     """Bit for bit: weights, optimiser, state, history but for the clock."""
     whole, path = trainer(*settings, mode=mode), str(tmp_path / "run.npz")
-    whole.run(path, Silent())
+    train.run(whole, path, Silent())
     expected = checkpoint.load(path)
 
     first, watch = trainer(*settings, mode=mode), Silent(stop_at)
     watch.trainer = first
     monkeypatch.setattr(train, "TICK", -1)  # look after every step whether to stop
     with pytest.raises(Interrupted, match="--resume"):
-        first.run(path, watch)
+        train.run(first, path, watch)
     second = trainer(*settings, mode=mode)
     saved = checkpoint.load(path)
     assert saved.step == stop_at
     assert check_same_run(saved, second.config, second.corpus) == []
     second.restore(saved)
-    second.run(path, Silent())
+    train.run(second, path, Silent())
     found = checkpoint.load(path)
     assert found.params.flat.tobytes() == expected.params.flat.tobytes()
-    assert found.slots["memory"].tobytes() == expected.slots["memory"].tobytes()
+    assert found.slots["squares"].tobytes() == expected.slots["squares"].tobytes()
     assert found.state.tobytes() == expected.state.tobytes()
     np.testing.assert_array_equal(found.history[:, [0, 2, 4]], expected.history[:, [0, 2, 4]])
     timeless = {"seconds", "recent_seconds"}
@@ -165,16 +168,16 @@ def test_one_line_can_be_memorised(trainer, tmp_path, mode):
     run = trainer("corpus.validation=0", "model.hidden=40", mode=mode)
     for _ in range(300):
         run.update()
-    run.recent_nats, run.recent_chars = 0.0, 0
+    run.progress.recent_nats, run.progress.recent_chars = 0.0, 0
     for _ in range(5):
         run.update()
-    assert run.recent_nats / run.recent_chars < 0.05
+    assert run.progress.recent_nats / run.progress.recent_chars < 0.05
 
 
 def test_the_first_loss_is_that_of_guessing(trainer, tmp_path):
     """What the first line of a run says, beside ln V."""
     run, watch = trainer(), Silent()
-    run.run(str(tmp_path / "run.npz"), watch)
+    train.run(run, str(tmp_path / "run.npz"), watch)
     step, steps, nats, size = watch.initial
     assert (step, steps, size) == (0, 60, len(set(TEXT)))
     assert nats == pytest.approx(math.log(size), abs=0.01)
@@ -184,10 +187,10 @@ def test_metrics_hold_one_object_a_validation(trainer, tmp_path):
     """Also after a resume, without repeats."""
     path = str(tmp_path / "run.npz")
     run, watch = trainer("train.steps=40"), Silent()
-    run.run(path, watch)
+    train.run(run, path, watch)
     longer = trainer()
     longer.restore(checkpoint.load(path))
-    longer.run(path, watch)
+    train.run(longer, path, watch)
     rows = [json.loads(line) for line in (tmp_path / "run.jsonl").read_text().splitlines()]
     assert [row["step"] for row in rows] == [20, 40, 60]
     for row, report in zip(rows, watch.reports, strict=True):
@@ -201,7 +204,7 @@ def test_the_training_figure_is_the_mean_since_the_last_report(trainer, tmp_path
     path = str(tmp_path / "run.npz")
     by_hand, run, watch = trainer(), trainer(), Silent()
     losses = [by_hand.update() for _ in range(60)]
-    run.run(path, watch)
+    train.run(run, path, watch)
     for n, report in enumerate(watch.reports):
         window = losses[20 * n : 20 * n + 20]
         assert report.train_nats == pytest.approx(np.mean(window) / 25, rel=1e-9)
@@ -215,7 +218,7 @@ def test_a_loss_that_is_not_finite_ends_the_run(trainer, tmp_path):
     before = path.read_bytes()
     run.params.flat[:] = np.inf
     with np.errstate(all="ignore"), pytest.raises(DivergedError, match=r"learning_rate=0\.01") as e:
-        run.run(str(path), Silent())
+        train.run(run, str(path), Silent())
     assert e.value.exit_code == 3
     with pytest.raises(DivergedError, match="not finite"):
         run.save(str(path))

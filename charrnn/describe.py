@@ -1,0 +1,71 @@
+"""What is inside a checkpoint, for people and for programs."""
+
+from __future__ import annotations
+
+import json
+import math
+import shlex
+from typing import Any
+
+from charrnn.checkpoint import Checkpoint
+
+
+def facts(loaded: Checkpoint, path: str) -> dict[str, Any]:
+    """All there is to tell about a checkpoint, as plain values."""
+    validations = [row[4] for row in loaded.history.tolist() if not math.isnan(row[4])]
+    best = loaded.progress.get("best_nats")
+    return {
+        "checkpoint": path,
+        "step": loaded.step,
+        "seconds": loaded.progress.get("seconds"),
+        "validations": len(loaded.history),
+        "last_validation_nats": validations[-1] if validations else None,
+        "best_validation_nats": best if isinstance(best, float) else None,
+        "best_step": loaded.progress.get("best_step"),
+        "corpus_sha256": loaded.corpus_sha256,
+        "vocabulary": loaded.vocab.chars,
+        "parameters": {name: list(array.shape) for name, array in loaded.params.items()},
+        "parameter_count": loaded.params.flat.size,
+        "config": loaded.config.as_dict(),
+        "resume": f"charrnn train {shlex.quote(path)} --resume",
+    }
+
+
+def page(facts: dict[str, Any]) -> str:
+    """The same, laid out to be read."""
+    config, chars = facts["config"], facts["vocabulary"]
+    model = config["model"]
+    lines = [
+        f"{facts['checkpoint']}: {model['cell']}, {model['layers']} x {model['hidden']}, "
+        f"{model['dtype']}, {facts['parameter_count']:,} parameters",
+        "",
+        f"step             {facts['step']:,}, after {facts['seconds'] or 0:,.1f} s",
+        f"validations      {facts['validations']:,}; last {_nats(facts['last_validation_nats'])}, "
+        f"best {_nats(facts['best_validation_nats'])} at step {facts['best_step'] or 0:,}",
+        f"vocabulary       {len(chars):,} characters: {_short(ascii(chars))}",
+        f"corpus           sha256 {facts['corpus_sha256']}",
+        f"to go on         {facts['resume']}",
+        "",
+        "parameters",
+    ]
+    for name, shape in facts["parameters"].items():
+        lines.append(f"  {name:<15}{' x '.join(map(str, shape)):>13}  {math.prod(shape):>12,}")
+    lines += ["", "config"]
+    for section, settings in config.items():
+        for key, value in settings.items():
+            lines.append(f"  {section + '.' + key:<28}{_setting(value)}")
+    return "\n".join(lines)
+
+
+def _nats(nats: float | None) -> str:
+    return "none" if nats is None else f"{nats:.4f} nats ({nats / math.log(2):.4f} bits)"
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 100 else text[:100] + "..."
+
+
+def _setting(value: Any) -> str:
+    if isinstance(value, (list, tuple)):
+        return ", ".join(map(str, value))
+    return value if isinstance(value, str) else json.dumps(value)

@@ -1,0 +1,51 @@
+"""The first weights of a network, three ways; the vector of biases starts at 0 in all of them.
+
+    karpathy     N(0, 0.01^2), as in min-char-rnn
+    uniform      U(-1/sqrt(H), 1/sqrt(H)), as in PyTorch
+    orthogonal   the same, but each gate of Whh is a random orthogonal matrix (Saxe et al. 2014):
+                 it neither shrinks nor stretches the state
+
+The forget gate of an lstm starts with a bias of 1, so that it remembers until it has learnt to
+forget (Jozefowicz et al. 2015).
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from charrnn.model import Model
+from charrnn.params import Floats, Params
+
+# What trains well: nats on the validation part of tinyshakespeare, see scripts/compare_init.py.
+DEFAULT = {"rnn": "karpathy", "gru": "orthogonal", "lstm": "uniform"}
+
+
+def initialise(model: Model, cell: str, init: str | None, rng: np.random.Generator) -> Params:
+    """Fresh parameters of a network; None is the cell's default."""
+    init = init or DEFAULT[cell]
+    params = Params(model.shapes(), model.dtype)
+    H = model.hidden
+    for name, array in params.items():
+        if array.ndim == 1:
+            continue
+        if init == "karpathy":
+            array[:] = rng.normal(0.0, 0.01, array.shape)
+        elif init == "orthogonal" and name.endswith("Whh"):
+            for gate in range(model.cell.gates):
+                array[:, gate * H : (gate + 1) * H] = _orthogonal(H, rng)
+        else:
+            limit = 1 / math.sqrt(H)
+            array[:] = rng.uniform(-limit, limit, array.shape)
+    if cell == "lstm":
+        for layer in range(model.layers):
+            params[f"layer{layer}.bh"][H : 2 * H] = 1.0  # gates i, f, o, g
+    return params
+
+
+def _orthogonal(size: int, rng: np.random.Generator) -> Floats:
+    """A random orthogonal matrix, all of them equally likely."""
+    q, r = np.linalg.qr(rng.normal(size=(size, size)))
+    orthogonal: Floats = q * np.sign(np.diag(r))
+    return orthogonal

@@ -1,0 +1,280 @@
+"""One update after another: the network, its optimiser, its place in the text, its figures.
+
+    loss, state = forward(window, state)
+    gradient    = backward(window)
+    clip, then one step of the optimiser
+
+A `Trainer` holds everything that the next step depends on, and can be saved and restored whole.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from charrnn import batches, checkpoint
+from charrnn.checkpoint import HISTORY, Checkpoint
+from charrnn.config import DEFAULT_STEPS, Config
+from charrnn.corpus import Corpus
+from charrnn.errors import CheckpointError, DivergedError
+from charrnn.evaluate import Evaluator
+from charrnn.initialise import initialise
+from charrnn.metrics import Report
+from charrnn.model import Model, Workspaces
+from charrnn.optim import OPTIMIZERS, Average, clip_by_norm, clip_by_value
+from charrnn.randomness import Purpose, generator
+from charrnn.sample import Sampler, Taste
+from charrnn.schedules import Schedule
+
+SAMPLE_CHARS = 200  # length of the samples shown while training
+TOO_HIGH = 3.0  # times the first loss, after the first epoch: the run is going nowhere
+
+
+@dataclass
+class Progress:
+    """The numbers of a run that change as it goes on."""
+
+    step: int = 0
+    seconds: float = 0.0
+    smooth_loss: float = 0.0  # nats a row of a window; set by the first one
+    smooth_chars: float = 0.0  # characters a row of a window, smoothed alike
+    first_nats: float = 0.0  # per character, of the first window
+    quick_nats: float = 0.0  # per character, 0.95 old and 0.05 new: to notice divergence
+    recent_nats: float = 0.0  # sums since the last report
+    recent_chars: int = 0
+    recent_seconds: float = 0.0
+    recent_norms: float = 0.0
+    reported_at: int = 0  # steps
+    validated_at: int = -1  # steps, so that nothing is done twice after a resume
+    sampled_at: int = -1
+    best_nats: float | None = None  # of all validations
+    best_step: int = 0
+    waited: int = 0  # validations since the best
+
+    @property
+    def smooth_nats(self) -> float:
+        """The smoothed loss per character."""
+        return self.smooth_loss / self.smooth_chars if self.smooth_chars else math.nan
+
+
+class Trainer:
+    """A run: what it has learnt, and where it stands."""
+
+    def __init__(self, config: Config, corpus: Corpus) -> None:
+        """Fresh weights from the config's seed. Raises CorpusError when the text is too short."""
+        seed = config.train.seed
+        assert seed is not None
+        self.config = config
+        self.corpus = corpus
+        self.seed = seed
+        self.model = Model.of(config.model, len(corpus.vocab))
+        self.batches = batches.of(corpus, config.train, seed, self.model.dtype)
+        rng = generator(seed, Purpose.WEIGHTS)
+        self.params = initialise(self.model, config.model.cell, config.model.init, rng)
+        self.grads = self.params.zeros_like()
+        settings = config.optimizer
+        size = self.params.flat.size
+        self.optimizer = OPTIMIZERS[settings.name](settings, size, self.model.dtype)
+        # The weights that are validated, sampled and saved: the average, where there is one.
+        self.shown = self.params if settings.ema is None else self.params.copy()
+        self.average = None if settings.ema is None else Average(settings.ema, self.shown.flat)
+        self.rng = generator(seed, Purpose.DROPOUT)
+        self.works = Workspaces(self.model)
+        self.evaluator = Evaluator(self.model, self.shown)
+        self.state = self.model.zero_state(config.train.batch_size)
+        self.progress = Progress()
+        self.history: list[list[float]] = []
+        per_epoch = self.batches.per_epoch()
+        self.steps = self._total_steps(per_epoch)
+        self.schedule = Schedule(settings, self.steps, per_epoch)
+
+    def _total_steps(self, per_epoch: int) -> int:
+        train = self.config.train
+        if train.epochs is not None:
+            return max(1, round(train.epochs * per_epoch))
+        return train.steps or DEFAULT_STEPS
+
+    @property
+    def step(self) -> int:
+        """Updates made so far."""
+        return self.progress.step
+
+    @property
+    def finished(self) -> bool:
+        """Whether all steps are made, or patience is at an end."""
+        patience = self.config.train.patience
+        out_of_patience = patience is not None and self.progress.waited >= patience
+        return self.step >= self.steps or out_of_patience
+
+    def initial_nats(self) -> float:
+        """Nats per character of the next window, before anything is learnt from it."""
+        position = self.batches.position()
+        batch = self.batches.next()
+        self.batches.seek(position)
+        T, B = batch.ids.shape
+        state = self.model.zero_state(B) if batch.fresh else self.state
+        loss, _ = self.model.forward(self.params, batch, state, Workspaces(self.model).get(T, B))
+        return float(loss * B / batch.chars)
+
+    def update(self) -> float:
+        """One window, one update. Returns the window's loss in nats, summed over time.
+
+        Raises DivergedError when it is not a finite number; the weights are then as they were.
+        """
+        config, now = self.config, self.progress
+        batch = self.batches.next()
+        T, B = batch.ids.shape
+        if batch.fresh:
+            self.state = self.model.zero_state(B)
+        work = self.works.get(T, B)
+        if self.model.dropout:
+            work.draw_dropout(self.rng, self.model.dropout)
+        loss, self.state = self.model.forward(self.params, batch, self.state, work)
+        chars = batch.chars
+        self._note(loss, chars, B)
+        scale = 1.0 if config.train.reduction == "sum" else B / chars
+        self.model.backward(self.params, batch, work, self.grads, scale)
+        gradient = self.grads.flat
+        if config.optimizer.clip is not None:
+            if config.optimizer.clip_by == "value":
+                clip_by_value(gradient, config.optimizer.clip)
+            else:
+                now.recent_norms += clip_by_norm(gradient, config.optimizer.clip)
+        rate = self.schedule.rate(now.step)
+        now.step += 1
+        self.optimizer.step(self.params.flat, gradient, rate, now.step)
+        if self.average is not None:
+            self.average.update(self.params.flat, now.step)
+        return loss
+
+    def _note(self, loss: float, chars: int, B: int) -> None:
+        """Let the figures follow one window's loss. Raises DivergedError."""
+        now, length = self.progress, chars / B
+        nats = loss / length
+        if now.step == 0:
+            now.smooth_chars = length
+            now.smooth_loss = math.log(len(self.corpus.vocab)) * length
+            now.first_nats = now.quick_nats = nats
+        now.smooth_loss = now.smooth_loss * 0.999 + loss * 0.001
+        now.smooth_chars = now.smooth_chars * 0.999 + length * 0.001
+        now.quick_nats = now.quick_nats * 0.95 + nats * 0.05
+        now.recent_nats += loss * B
+        now.recent_chars += chars
+        if not math.isfinite(loss):
+            raise self.diverged(f"the loss is {loss} at step {now.step + 1:,}")
+        if self.batches.epoch and now.quick_nats > TOO_HIGH * now.first_nats:
+            raise self.diverged(
+                f"at step {now.step + 1:,} the loss is {now.quick_nats:.3g} nats per character, "
+                f"and it began at {now.first_nats:.3g}"
+            )
+
+    def diverged(self, what: str) -> DivergedError:
+        """The error that says so and what to try."""
+        settings = self.config.optimizer
+        advice = f"--set optimizer.learning_rate={settings.learning_rate / 10:g}"
+        if settings.clip is None or settings.clip_by != "norm":
+            advice += ", or clip by norm: --set optimizer.clip_by=norm --set optimizer.clip=1"
+        return DivergedError(
+            f"training diverged: {what}. The last checkpoint is kept. "
+            f"Try a lower learning rate: {advice}"
+        )
+
+    def validate(self, check: Callable[[], None]) -> Report:
+        """Score the validation part, and put the result into the history."""
+        now, begun = self.progress, time.perf_counter()
+        validation = self.evaluator.validation(self.corpus, check)
+        now.seconds += time.perf_counter() - begun
+        nats = validation.nats if validation else math.nan
+        best = validation is not None and (now.best_nats is None or nats < now.best_nats)
+        if best:
+            now.best_nats, now.best_step, now.waited = nats, now.step, 0
+        elif validation is not None:
+            now.waited += 1
+        if validation is not None:
+            self.schedule.validated(nats)
+        updates = now.step - now.reported_at
+        clipped = self.config.optimizer
+        by_norm = clipped.clip is not None and clipped.clip_by == "norm"
+        report = Report(
+            step=now.step,
+            steps=self.steps,
+            epoch=self.batches.epoch,
+            seconds=now.seconds,
+            smooth_loss=now.smooth_loss,
+            smooth_nats=now.smooth_nats,
+            train_nats=now.recent_nats / max(now.recent_chars, 1),
+            validation=validation,
+            chars_per_s=now.recent_chars / max(now.recent_seconds, 1e-9),
+            learning_rate=self.schedule.rate(max(now.step - 1, 0)),
+            gradient_norm=now.recent_norms / max(updates, 1) if by_norm else None,
+            best=best,
+        )
+        self.history.append([now.step, now.seconds, report.smooth_nats, report.train_nats, nats])
+        now.recent_nats, now.recent_chars, now.recent_seconds, now.recent_norms = 0.0, 0, 0.0, 0.0
+        now.reported_at = now.validated_at = now.step
+        return report
+
+    def sample(self) -> str:
+        """A text from the model as it is now; the run's own random numbers are not touched."""
+        mode = self.config.corpus.mode
+        sampler = Sampler(self.model, self.shown, self.corpus.vocab, mode)
+        rng = generator(self.seed, Purpose.SAMPLE, self.step)
+        return "".join(sampler.text(rng, Taste(), chars=SAMPLE_CHARS))
+
+    def save(self, path: str) -> None:
+        """Write a checkpoint. Raises CheckpointError, and DivergedError rather than save NaN."""
+        if not np.isfinite(self.params.flat).all():
+            raise self.diverged(f"a weight is not finite at step {self.step:,}")
+        checkpoint.save(self.snapshot(), path)
+
+    def snapshot(self) -> Checkpoint:
+        """Everything that the next step depends on. The arrays are the run's own, not copies."""
+        return Checkpoint(
+            config=self.config,
+            vocab=self.corpus.vocab,
+            params=self.shown,
+            slots=self.optimizer.memory,
+            state=self.state,
+            history=np.array(self.history, dtype=np.float64).reshape(-1, len(HISTORY)),
+            corpus_sha256=self.corpus.sha256,
+            training=None if self.average is None else self.params.flat,
+            progress={
+                **dataclasses.asdict(self.progress),
+                "position": self.batches.position(),
+                "schedule": self.schedule.state(),
+                "generator": self.rng.bit_generator.state,
+            },
+        )
+
+    def restore(self, saved: Checkpoint) -> None:
+        """Go to where a checkpoint of the same config and corpus stands. Raises CheckpointError."""
+        try:
+            for field in dataclasses.fields(Progress):
+                setattr(self.progress, field.name, _number(saved.progress[field.name], field))
+            self.batches.seek({key: int(n) for key, n in saved.progress["position"].items()})
+            self.schedule.restore(saved.progress["schedule"])
+            self.rng.bit_generator.state = saved.progress["generator"]
+        except (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError):
+            raise CheckpointError(
+                "the checkpoint does not tell where its training stands: it can be sampled and "
+                "scored, but not continued"
+            ) from None
+        self.shown.flat[:] = saved.params.flat
+        if saved.training is not None:
+            self.params.flat[:] = saved.training
+        for slot, vector in saved.slots.items():
+            self.optimizer.memory[slot][:] = vector
+        self.state = saved.state.copy()
+        self.history = saved.history.tolist()
+
+
+def _number(value: Any, field: dataclasses.Field[Any]) -> float | None:
+    if value is None and field.default is None:
+        return None
+    return int(value) if isinstance(field.default, int) else float(value)

@@ -1,0 +1,54 @@
+"""PyTorch's own recurrent modules doing what charrnn does: a yardstick for tests and benchmarks.
+
+Needs torch (`pip install torch`), which nothing else in this project does.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import nn
+
+MODULES = {"rnn": nn.RNN, "gru": nn.GRU, "lstm": nn.LSTM}
+
+
+class Network(nn.Module):
+    """One-hot characters, a recurrent module, and a linear layer to the logits."""
+
+    def __init__(self, cell, vocab_size, hidden, layers, dtype=torch.float32):
+        super().__init__()
+        self.vocab_size = vocab_size
+        self.recurrent = MODULES[cell](vocab_size, hidden, layers, dtype=dtype)
+        self.output = nn.Linear(hidden, vocab_size, dtype=dtype)
+
+    def forward(self, ids, state):
+        """Logits (T, B, V) of `ids` (T, B), and the new state."""
+        inputs = nn.functional.one_hot(ids, self.vocab_size).to(self.output.weight.dtype)
+        hs, state = self.recurrent(inputs, state)
+        return self.output(hs), state
+
+
+class Trainer:
+    """Forward, backward, clipping by value and Adagrad, with carried state."""
+
+    def __init__(self, cell, vocab_size, hidden, layers, T, B, learning_rate=0.1, clip=5.0):
+        self.network = Network(cell, vocab_size, hidden, layers)
+        self.optimizer = torch.optim.Adagrad(self.network.parameters(), learning_rate)
+        self.clip = clip
+        self.state = None
+        ids = np.random.default_rng(0).integers(0, vocab_size, (T + 1, B))
+        self.ids, self.targets = torch.from_numpy(ids[:-1]), torch.from_numpy(ids[1:])
+
+    def step(self):
+        """One window, one update."""
+        self.optimizer.zero_grad(set_to_none=True)
+        logits, state = self.network(self.ids, self.state)
+        loss = nn.functional.cross_entropy(
+            logits.flatten(0, 1), self.targets.flatten(), reduction="sum"
+        )
+        (loss / self.ids.shape[1]).backward()
+        nn.utils.clip_grad_value_(self.network.parameters(), self.clip)
+        self.optimizer.step()
+        detach = isinstance(state, tuple)
+        self.state = tuple(s.detach() for s in state) if detach else state.detach()
+        return loss.item()
