@@ -127,13 +127,34 @@ def test_little_of_a_batch_is_padding(records):
     assert used / shown > 0.9
 
 
-@pytest.mark.parametrize("kind", ["stream", "lines"])
+def test_windows_from_zero_state_cover_the_text_once_an_epoch():
+    """End to end, each window once, every one fresh, in another order each epoch."""
+    stream = batches.ZeroBatches(np.arange(103), T=5, B=3, seed=1)
+    orders = []
+    for epoch in range(3):
+        starts = []
+        for _ in range(stream.per_epoch()):
+            batch = stream.next()
+            assert batch.fresh
+            assert stream.epoch == epoch
+            assert (np.diff(batch.ids, axis=0) == 1).all()
+            assert (batch.targets == batch.ids + 1).all()
+            starts += batch.ids[0].tolist()
+        assert len(starts) == 20
+        assert np.diff(sorted(starts)).tolist() == [5] * 19
+        orders.append(starts)
+    assert orders[0] != orders[1]
+
+
+@pytest.mark.parametrize("kind", ["stream", "zero", "lines"])
 def test_a_position_brings_the_same_batches_back(records, kind):
     """Also in another epoch and in the middle of a batch of long records."""
 
     def new():
         if kind == "stream":
             return batches.StreamBatches(np.arange(60), T=5, B=3)
+        if kind == "zero":
+            return batches.ZeroBatches(np.arange(60), T=5, B=3, seed=3)
         return batches.LineBatches(records, T=5, B=8, seed=3, dtype="float64")
 
     for steps in (0, 1, 2, 7, 150):

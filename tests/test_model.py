@@ -21,11 +21,14 @@ every_cell = pytest.mark.parametrize("cell", CELLS)
 @every_cell
 @every_network
 @pytest.mark.parametrize("masked", [False, True])
-def test_backward_agrees_with_finite_differences(cell, layers, masked):
-    """Every parameter and the initial state, in float64, for each cell, with and without mask."""
+@pytest.mark.parametrize("dropout", [0.0, 0.4])
+def test_backward_agrees_with_finite_differences(cell, layers, masked, dropout):
+    """Every parameter and the initial state, in float64, with and without mask and dropout."""
     model, params = networks.network(cell, layers)
     batch = networks.batch(masked=masked)
     work = Workspace(model, networks.T, networks.B)
+    if dropout:
+        work.draw_dropout(np.random.default_rng(3), dropout)
     rows = gradcheck.check(model, params, batch, networks.state_of(model), work)
     assert [row.name for row in rows] == [*params, gradcheck.STATE]
     assert all(row.passed for row in rows), rows
@@ -184,6 +187,24 @@ def test_a_state_is_left_as_it_was_handed_in(cell):
     assert first == second
     assert (state == before).all()
     assert (new_state == kept).all()
+
+
+@every_network
+def test_dropout_drops_its_share_and_keeps_the_mean(layers):
+    """Of every layer's output; what is left is scaled up, so that scoring has nothing to do."""
+    model, params = networks.network("lstm", layers, hidden=50)
+    work = Workspace(model, 40, 10)
+    work.draw_dropout(np.random.default_rng(0), 0.3)
+    assert len(work.masks) == layers
+    for mask in work.masks:
+        assert set(np.unique(mask)) == {0.0, 1 / 0.7}
+        assert (mask == 0).mean() == pytest.approx(0.3, abs=0.01)
+    model.run(params, networks.batch(40, 10).ids, model.zero_state(10), work)
+    for layer, mask, read in zip(work.layers, work.masks, work.reads, strict=True):
+        np.testing.assert_array_equal(read, layer.outputs * mask)
+    before = work.masks[0].copy()
+    work.draw_dropout(np.random.default_rng(1), 0.3)
+    assert (work.masks[0] != before).any()
 
 
 def test_huge_logits_stay_finite():

@@ -1,38 +1,84 @@
-"""Each optimiser against its formula, written out number by number."""
+"""Each optimiser against its formula, written out number by number; clipping; the average."""
+
+import math
 
 import numpy as np
 import pytest
 
 from charrnn import optim
+from charrnn.config import OptimizerConfig
+
+SIZE = 50
 
 
-def test_adagrad_follows_its_formula():
-    """Twenty steps, with the 1e-8 added at each step as in the gist."""
+def sgd(p, g, s, t):
+    s["v"] = 0.9 * s.get("v", 0.0) + g
+    return p - 0.1 * s["v"]
+
+
+def adagrad(p, g, s, t):
+    s["m"] = s.get("m", 0.0) + g * g
+    return p - 0.1 * g / math.sqrt(s["m"] + 1e-8)
+
+
+def rmsprop(p, g, s, t):
+    s["m"] = 0.95 * s.get("m", 0.0) + 0.05 * g * g
+    return p - 0.1 * g / (math.sqrt(s["m"]) + 1e-8)
+
+
+def adam(p, g, s, t):
+    s["v"] = 0.8 * s.get("v", 0.0) + 0.2 * g
+    s["m"] = 0.99 * s.get("m", 0.0) + 0.01 * g * g
+    p -= 0.1 * 0.3 * p
+    return p - 0.1 * (s["v"] / (1 - 0.8**t)) / (math.sqrt(s["m"] / (1 - 0.99**t)) + 1e-8)
+
+
+FORMULAS = {
+    "sgd": (sgd, {"momentum": 0.9}),
+    "adagrad": (adagrad, {}),
+    "rmsprop": (rmsprop, {"decay": 0.95}),
+    "adam": (adam, {"beta1": 0.8, "beta2": 0.99, "weight_decay": 0.3}),
+}
+
+
+def test_every_optimizer_has_its_formula_here():
+    """A new one cannot be forgotten."""
+    assert set(FORMULAS) == set(optim.OPTIMIZERS)
+
+
+@pytest.mark.parametrize("name", FORMULAS)
+def test_an_optimizer_follows_its_formula(name):
+    """Twenty steps, number by number."""
+    formula, settings = FORMULAS[name]
     rng = np.random.default_rng(0)
-    size = 50
-    flat, memory = rng.normal(size=size), np.zeros(size)
-    expected = flat.copy()
-    adagrad = optim.Adagrad(size, "float64")
-    for _ in range(20):
-        gradient = rng.normal(size=size)
-        for i in range(size):
-            memory[i] += gradient[i] ** 2
-            expected[i] -= 0.1 * gradient[i] / np.sqrt(memory[i] + 1e-8)
-        adagrad.step(flat, gradient.copy(), 0.1)
-    np.testing.assert_allclose(flat, expected, rtol=1e-12, atol=1e-12)
+    flat = rng.normal(size=SIZE)
+    expected, memories = flat.tolist(), [{} for _ in range(SIZE)]
+    optimizer = optim.OPTIMIZERS[name](OptimizerConfig(name=name, **settings), SIZE, "float64")
+    for t in range(1, 21):
+        gradient = rng.normal(size=SIZE)
+        expected = [
+            formula(p, g, s, t)
+            for p, g, s in zip(expected, gradient.tolist(), memories, strict=True)
+        ]
+        optimizer.step(flat, gradient, 0.1, t)
+    np.testing.assert_allclose(flat, expected, rtol=1e-10, atol=1e-12)
 
 
-def test_a_long_vector_is_updated_in_blocks_like_a_short_one(monkeypatch):
+@pytest.mark.parametrize("name", FORMULAS)
+def test_a_long_vector_is_updated_in_blocks_like_a_short_one(name, monkeypatch):
     """The block size is only a matter of speed."""
     rng = np.random.default_rng(0)
     flat, gradient = rng.normal(size=(2, 1000))
     results = []
     for block in (1000, 64, 999, 1):
         monkeypatch.setattr(optim, "BLOCK", block)
-        adagrad, copy = optim.Adagrad(1000, "float64"), flat.copy()
-        for _ in range(3):
-            adagrad.step(copy, gradient.copy(), 0.1)
-        results.append(copy.tobytes())
+        config = OptimizerConfig(name=name, **FORMULAS[name][1])
+        optimizer, copy = optim.OPTIMIZERS[name](config, 1000, "float64"), flat.copy()
+        average = optim.Average(0.5, flat.copy())
+        for t in (1, 2, 3):
+            optimizer.step(copy, gradient.copy(), 0.1, t)
+            average.update(copy, t)
+        results.append(copy.tobytes() + average.flat.tobytes())
     assert len(set(results)) == 1
 
 
@@ -42,3 +88,24 @@ def test_clipping_by_value_cuts_what_is_over(sign):
     gradient = sign * np.array([0.0, 4.9, -4.9, 5.0, 7.0])
     optim.clip_by_value(gradient, 5.0)
     assert gradient.tolist() == [sign * x for x in (0.0, 4.9, -4.9, 5.0, 5.0)]
+
+
+def test_clipping_by_norm_keeps_the_direction():
+    """A longer gradient gets the limit's length, a shorter one is left alone."""
+    gradient = np.array([3.0, -4.0])
+    assert optim.clip_by_norm(gradient, 1.0) == 5.0
+    np.testing.assert_allclose(gradient, [0.6, -0.8], rtol=1e-15)
+    assert optim.clip_by_norm(gradient, 2.0) == pytest.approx(1.0)
+    np.testing.assert_allclose(gradient, [0.6, -0.8], rtol=1e-15)
+
+
+def test_the_average_follows_the_weights():
+    """By its formula, and quickly at first."""
+    flat, average = np.array([1.0]), optim.Average(0.9, np.array([0.0]))
+    expected = 0.0
+    for t in range(1, 200):
+        flat[0] = t
+        average.update(flat, t)
+        d = min(0.9, t / (t + 10))
+        expected = d * expected + (1 - d) * t
+    assert average.flat[0] == pytest.approx(expected)

@@ -9,9 +9,11 @@ import pytest
 import textbook
 
 from charrnn import checkpoint, config, corpus, train
+from charrnn.cells import CELLS
 from charrnn.errors import CheckpointError, DivergedError, Interrupted
+from charrnn.evaluate import Evaluator
 from charrnn.resume import check_same_run
-from charrnn.train import StopAsked
+from charrnn.train import StopAsked, best_path
 from charrnn.trainer import Trainer
 
 TEXT = "".join(f"{n} times {n} makes {n * n}; " for n in range(300))
@@ -92,15 +94,22 @@ def test_the_textbook_run_wraps_and_clips_too(trainer):
     assert loss == pytest.approx(expected, abs=1e-8)
 
 
-@pytest.mark.parametrize(
-    ("mode", "settings"),
-    [
-        ("stream", ()),
-        ("stream", ("train.batch_size=4", "train.seq_length=7")),
-        ("lines", ("train.batch_size=5",)),
-        ("lines", ("train.batch_size=5", "train.seq_length=4", "train.reduction=mean")),
-    ],
-)
+ADAM = ("optimizer.name=adam", "optimizer.learning_rate=0.01", "optimizer.schedule=cosine")
+RUNS = [
+    ("stream", ()),
+    ("stream", ("train.batch_size=4", "train.seq_length=7", "optimizer.schedule=step")),
+    ("stream", ("train.batch_size=4", "train.state=zero", "optimizer.name=rmsprop")),
+    ("lines", ("train.batch_size=5",)),
+    ("lines", ("train.batch_size=5", "train.seq_length=4", "train.reduction=mean")),
+    ("lines", ("model.cell=gru", "model.layers=2", "model.dropout=0.3", *ADAM)),
+    ("stream", ("model.cell=lstm", "model.layers=2", "model.dropout=0.3", "optimizer.ema=0.9")),
+    ("stream", ("optimizer.name=sgd", "optimizer.momentum=0.9", "optimizer.schedule=plateau",
+                "optimizer.plateau_patience=1", "optimizer.learning_rate=0.01")),
+    ("stream", ("train.patience=1", "output.keep=best", "optimizer.learning_rate=1e-9")),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("mode", "settings"), RUNS)
 @pytest.mark.parametrize("stop_at", [1, 20, 33])
 def test_interrupted_and_resumed_equals_never_interrupted(
     trainer, tmp_path, monkeypatch, mode, settings, stop_at
@@ -123,7 +132,10 @@ def test_interrupted_and_resumed_equals_never_interrupted(
     train.run(second, path, Silent())
     found = checkpoint.load(path)
     assert found.params.flat.tobytes() == expected.params.flat.tobytes()
-    assert found.slots["squares"].tobytes() == expected.slots["squares"].tobytes()
+    for slot, vector in expected.slots.items():
+        assert found.slots[slot].tobytes() == vector.tobytes()
+    if expected.training is not None:
+        assert found.training.tobytes() == expected.training.tobytes()
     assert found.state.tobytes() == expected.state.tobytes()
     np.testing.assert_array_equal(found.history[:, [0, 2, 4]], expected.history[:, [0, 2, 4]])
     timeless = {"seconds", "recent_seconds"}
@@ -235,3 +247,91 @@ def test_epochs_count_windows(trainer):
     assert run.batches.epoch == 1
     run.update()
     assert run.batches.epoch == 2
+
+
+def test_three_times_the_first_loss_after_an_epoch_ends_the_run(trainer, tmp_path):
+    """A loss may be finite and still tell that the run is lost; the checkpoint before is kept."""
+    path = tmp_path / "run.npz"
+    run = trainer("optimizer.name=sgd", "optimizer.learning_rate=50", "optimizer.clip=null",
+                  "train.steps=5000")  # fmt: skip
+    run.save(str(path))
+    before = path.read_bytes()
+    with np.errstate(all="ignore"), pytest.raises(DivergedError, match="clip_by=norm") as caught:
+        train.run(run, str(path), Silent())
+    assert "nats per character, and it began at" in str(caught.value)
+    assert run.batches.epoch >= 1
+    assert path.read_bytes() == before or np.isfinite(checkpoint.load(str(path)).params.flat).all()
+
+
+def test_the_average_of_the_weights_is_validated_and_saved(trainer, tmp_path):
+    """And the weights themselves are kept to go on from."""
+    path = str(tmp_path / "run.npz")
+    run, watch = trainer("optimizer.ema=0.95", "train.steps=40"), Silent()
+    train.run(run, path, watch)
+    saved = checkpoint.load(path)
+    assert (saved.params.flat == run.shown.flat).all()
+    assert (saved.training == run.params.flat).all()
+    assert (saved.training != saved.params.flat).any()
+    score = Evaluator(saved.model, saved.params).validation(run.corpus)
+    assert score.nats == watch.reports[-1].validation.nats
+
+
+def test_the_best_validation_is_kept_beside_the_last(trainer, tmp_path):
+    """With the step and the score it had then."""
+    path = str(tmp_path / "run.npz")
+    run, watch = (
+        trainer("output.keep=best", "train.steps=200", "optimizer.learning_rate=0.5"),
+        Silent(),
+    )
+    train.run(run, path, watch)
+    nats = [report.validation.nats for report in watch.reports]
+    best = watch.reports[int(np.argmin(nats))]
+    assert best.step < 200, "this run is meant to get worse before its end"
+    kept = checkpoint.load(best_path(path))
+    assert kept.step == best.step
+    assert Evaluator(kept.model, kept.params).validation(run.corpus).nats == min(nats)
+    assert checkpoint.load(path).step == 200
+
+
+def test_patience_ends_a_run_that_no_longer_gets_better(trainer, tmp_path):
+    """After so many validations in a row; a resumed run stays ended."""
+    path = str(tmp_path / "run.npz")
+    run, watch = (
+        trainer("train.patience=2", "train.steps=5000", "optimizer.learning_rate=0.5"),
+        Silent(),
+    )
+    train.run(run, path, watch)
+    nats = [report.validation.nats for report in watch.reports]
+    assert len(nats) - 1 - int(np.argmin(nats)) == 2
+    assert run.step < 5000
+    again = trainer("train.patience=2", "train.steps=5000", "optimizer.learning_rate=0.5")
+    again.restore(checkpoint.load(path))
+    train.run(again, path, Silent())
+    assert again.step == run.step
+
+
+def test_the_norm_of_the_gradient_is_reported(trainer, tmp_path):
+    """Its mean since the last report, as it was before clipping by norm."""
+    run, watch = trainer("optimizer.clip_by=norm", "optimizer.clip=0.1"), Silent()
+    train.run(run, str(tmp_path / "run.npz"), watch)
+    assert all(report.gradient_norm > 0.1 for report in watch.reports)
+
+
+@pytest.mark.parametrize("init", ["karpathy", "uniform", "orthogonal"])
+@pytest.mark.parametrize("cell", CELLS)
+def test_first_weights_are_what_their_name_says(trainer, cell, init):
+    """Spread, orthogonality, and the forget gate's bias of 1."""
+    params = trainer(f"model.cell={cell}", f"model.init={init}", "model.hidden=40").params
+    Whh, Why, bh = params["layer0.Whh"], params["Why"], params["layer0.bh"]
+    if init == "karpathy":
+        assert Why.std() == pytest.approx(0.01, rel=0.1)
+    else:
+        assert abs(Why).max() <= 1 / np.sqrt(40)
+        assert Why.std() == pytest.approx(1 / np.sqrt(3 * 40), rel=0.1)
+    for gate in np.split(Whh, Whh.shape[1] // 40, axis=1):
+        is_orthogonal = np.allclose(gate @ gate.T, np.eye(40), atol=1e-5)
+        assert is_orthogonal == (init == "orthogonal")
+    expected = np.zeros_like(bh)
+    if cell == "lstm":
+        expected[40:80] = 1
+    assert (bh == expected).all()

@@ -1,0 +1,56 @@
+"""Against PyTorch, an independent implementation: frozen by scripts/make_reference.py."""
+
+from pathlib import Path
+
+import networks
+import numpy as np
+import pytest
+
+from charrnn.cells import CELLS
+from charrnn.config import OptimizerConfig
+from charrnn.model import Batch, Model
+from charrnn.optim import OPTIMIZERS
+from charrnn.params import Params
+
+
+@pytest.fixture(scope="module")
+def reference():
+    """The frozen arrays by name."""
+    with np.load(Path(__file__).with_name("reference.npz"), allow_pickle=False) as arrays:
+        return dict(arrays)
+
+
+@pytest.mark.parametrize("layers", [1, 2])
+@pytest.mark.parametrize("cell", CELLS)
+def test_loss_and_gradients_equal_those_of_pytorch(reference, cell, layers):
+    """With the same weights, a state that is not zero, and padding; to 1e-12."""
+    prefix = f"{cell}{layers}."
+    entry = {k.removeprefix(prefix): v for k, v in reference.items() if k.startswith(prefix)}
+    model = Model(7, cell, 5, layers, "float64")
+    params = Params.of({name: entry[f"param.{name}"] for name in model.shapes()})
+    batch = Batch(entry["ids"], entry["targets"], entry["mask"])
+    loss, grads, dstate, last = networks.gradients(model, params, batch, entry["state"])
+    assert loss == pytest.approx(float(entry["loss"]), abs=1e-12)
+    for name, gradient in grads.items():
+        np.testing.assert_allclose(gradient, entry[f"grad.{name}"], rtol=0, atol=1e-12)
+    np.testing.assert_allclose(dstate, entry["dstate"], rtol=0, atol=1e-12)
+    np.testing.assert_allclose(last, entry["last"], rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("name", "rate", "settings"),
+    [
+        ("sgd", 0.1, {"momentum": 0.9}),
+        ("adagrad", 0.1, {}),
+        ("rmsprop", 0.01, {"decay": 0.95}),
+        ("adam", 0.01, {"beta2": 0.99, "weight_decay": 0.1}),
+    ],
+)
+def test_twenty_steps_lead_where_those_of_pytorch_lead(reference, name, rate, settings):
+    """Each optimiser, from the same start with the same gradients."""
+    flat = reference["optim.start"].copy()
+    config = OptimizerConfig(name=name, **settings)
+    optimizer = OPTIMIZERS[name](config, flat.size, "float64")
+    for t, gradient in enumerate(reference["optim.gradients"], start=1):
+        optimizer.step(flat, gradient.copy(), rate, t)
+    np.testing.assert_allclose(flat, reference[f"optim.{name}"], rtol=1e-9, atol=1e-9)
