@@ -28,12 +28,12 @@ from abc import ABC, abstractmethod
 import numpy as np
 import numpy.typing as npt
 
-from charrnn.config import TrainConfig
 from charrnn.corpus import Corpus
 from charrnn.errors import CorpusError
 from charrnn.model import Batch
 from charrnn.params import Ints
 from charrnn.randomness import Purpose, generator
+from charrnn.settings import TrainConfig
 
 Position = dict[str, int]
 POOL = 100  # batches whose lines are sorted by length together

@@ -33,11 +33,12 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from charrnn import __version__
-from charrnn.config import Config, from_dict
+from charrnn.config import from_dict
 from charrnn.errors import CheckpointError, ConfigError, VocabError
 from charrnn.model import Model
 from charrnn.optim import OPTIMIZERS
 from charrnn.params import Floats, Params
+from charrnn.settings import Config
 from charrnn.vocab import Vocab
 
 FORMAT = 1

@@ -20,7 +20,7 @@ from charrnn.errors import CharrnnError, ConfigError
 
 if TYPE_CHECKING:
     from charrnn.checkpoint import Checkpoint
-    from charrnn.config import Config
+    from charrnn.settings import Config
 
 
 class Program(click.Group):

@@ -18,10 +18,10 @@ from typing import BinaryIO
 import numpy as np
 import numpy.typing as npt
 
-from charrnn.config import CorpusConfig
 from charrnn.errors import CorpusError
 from charrnn.params import Ints
 from charrnn.randomness import Purpose, generator
+from charrnn.settings import CorpusConfig
 from charrnn.vocab import Vocab
 
 CHUNK_BYTES = 1 << 20

@@ -16,10 +16,10 @@ import numpy as np
 
 from charrnn import batches
 from charrnn import corpus as corpora
-from charrnn.config import Config
 from charrnn.model import Batch, Model, Workspace
 from charrnn.params import Floats, Params
 from charrnn.randomness import Purpose, generator
+from charrnn.settings import Config
 
 EPS = 1e-5
 ABSOLUTE, RELATIVE = 1e-8, 1e-5  # tolerance: ABSOLUTE + RELATIVE * max(|backward|, |difference|)

@@ -24,8 +24,8 @@ import numpy as np
 import numpy.typing as npt
 
 from charrnn.cells import CELLS, New
-from charrnn.config import ModelConfig
 from charrnn.params import Floats, Ints, Params, Shapes
+from charrnn.settings import ModelConfig
 
 
 class Batch(NamedTuple):

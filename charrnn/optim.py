@@ -14,8 +14,8 @@ from typing import ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from charrnn.config import OptimizerConfig
 from charrnn.params import Floats
+from charrnn.settings import OptimizerConfig
 
 BLOCK = 1 << 15  # numbers updated at a time, so that the vectors of a pass stay in the cache
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from charrnn.checkpoint import Checkpoint
-from charrnn.config import Config
 from charrnn.corpus import Corpus
 from charrnn.errors import CheckpointError
+from charrnn.settings import Config
 
 CHANGEABLE = {
     "corpus.path",

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 
-from charrnn.config import OptimizerConfig
+from charrnn.settings import OptimizerConfig
 
 
 class Schedule:

@@ -20,7 +20,6 @@ import numpy as np
 
 from charrnn import batches, checkpoint
 from charrnn.checkpoint import HISTORY, Checkpoint
-from charrnn.config import DEFAULT_STEPS, Config
 from charrnn.corpus import Corpus
 from charrnn.errors import CheckpointError, DivergedError
 from charrnn.evaluate import Evaluator
@@ -31,6 +30,7 @@ from charrnn.optim import OPTIMIZERS, Average, clip_by_norm, clip_by_value
 from charrnn.randomness import Purpose, generator
 from charrnn.sample import Sampler, Taste
 from charrnn.schedules import Schedule
+from charrnn.settings import DEFAULT_STEPS, Config
 
 SAMPLE_CHARS = 200  # length of the samples shown while training
 TOO_HIGH = 3.0  # times the first loss, after the first epoch: the run is going nowhere

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from charrnn.config import SECTIONS
+from charrnn.settings import SECTIONS
 
 
 def table() -> str:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from charrnn import optim
-from charrnn.config import OptimizerConfig
+from charrnn.settings import OptimizerConfig
 
 SIZE = 50
 

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from charrnn.cells import CELLS
-from charrnn.config import OptimizerConfig
 from charrnn.model import Batch, Model
 from charrnn.optim import OPTIMIZERS
 from charrnn.params import Params
+from charrnn.settings import OptimizerConfig
 
 
 @pytest.fixture(scope="module")
