@@ -20,9 +20,11 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import math
 import os
 import sys
 import tempfile
+import warnings
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -166,7 +168,7 @@ def load(path: str) -> Checkpoint:
     name = "standard input" if path == "-" else path
     try:
         with _open(path) as stream, zipfile.ZipFile(stream) as archive:
-            return _Reader(archive, name).checkpoint()
+            return _Reader(archive, name, stream.seek(0, os.SEEK_END)).checkpoint()
     except FileNotFoundError:
         raise CheckpointError(f"{path}: no such checkpoint") from None
     except IsADirectoryError:
@@ -186,9 +188,10 @@ def _open(path: str) -> BinaryIO:
 class _Reader:
     """Takes arrays out of an archive, each only after its header has been found true."""
 
-    def __init__(self, archive: zipfile.ZipFile, name: str) -> None:
+    def __init__(self, archive: zipfile.ZipFile, name: str, size: int) -> None:
         self.archive = archive
         self.name = name
+        self.bytes = size  # of the file
 
     def checkpoint(self) -> Checkpoint:
         meta = self._meta()
@@ -199,7 +202,7 @@ class _Reader:
         except (ConfigError, VocabError) as error:
             raise self._bad(str(error)) from None
         progress = meta.get("progress")
-        if not isinstance(progress, dict):
+        if not isinstance(progress, dict) or not _is_progress(progress):
             raise self._bad("it does not tell where training stands")
         model = Model.of(config.model, len(vocab))
         shapes = model.shapes()
@@ -258,7 +261,14 @@ class _Reader:
             }.get(version)
             if read_header is None:
                 raise self._bad(f"array {key} has an unknown npy version {version}")
-            found_shape, fortran, found = read_header(member, max_header_size=MAX_HEADER_BYTES)
+            try:
+                with warnings.catch_warnings():
+                    warnings.simplefilter("error")
+                    found_shape, fortran, found = read_header(
+                        member, max_header_size=MAX_HEADER_BYTES
+                    )
+            except Exception:  # NumPy tries Python's tokenizer too, whose errors are many
+                raise self._bad(f"array {key} has a header that makes no sense") from None
             fits = len(found_shape) == len(shape) and all(
                 want is None or have == want for have, want in zip(found_shape, shape, strict=True)
             )
@@ -268,7 +278,10 @@ class _Reader:
                 raise self._bad(f"array {key} is {found} {_shape(found_shape)} instead of {wanted}")
             size = int(np.prod(found_shape, dtype=object)) * found.itemsize
             header_size = info.file_size - size
-            if not 0 < header_size <= MAX_HEADER_BYTES or (limit is not None and size > limit):
+            # Only the file's own length is certain: the archive's directory may lie as well.
+            there = info.compress_type == zipfile.ZIP_STORED and size < self.bytes
+            fits = 0 < header_size <= MAX_HEADER_BYTES and (limit is None or size <= limit)
+            if not there or not fits:
                 raise self._bad(f"array {key} claims {size:,} bytes, which it does not have")
             raw = member.read(size)
             if len(raw) != size:
@@ -285,6 +298,14 @@ class _Reader:
 
 def _shape(shape: tuple[int | None, ...]) -> str:
     return "(" + ", ".join("any" if n is None else str(n) for n in shape) + ")"
+
+
+def _is_progress(progress: dict[str, Any]) -> bool:
+    """Whether the figures that `Checkpoint.step` and `describe` use are what they should be."""
+    step, best = progress.get("step", 0), progress.get("best_step", 0)
+    seconds = progress.get("seconds", 0.0)
+    counts = all(type(n) is int and n >= 0 for n in (step, best))
+    return counts and type(seconds) in (int, float) and 0 <= seconds < math.inf
 
 
 def _string(value: object) -> str:

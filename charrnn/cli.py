@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import errno
 import json
+import math
 import os
 import sys
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -16,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from charrnn import __version__
-from charrnn.errors import CharrnnError, ConfigError
+from charrnn.errors import CharrnnError, ConfigError, VocabError
 
 if TYPE_CHECKING:
     from charrnn.checkpoint import Checkpoint
@@ -41,6 +43,17 @@ class Program(click.Group):
             # What is still buffered has nowhere to go: the interpreter must not try at its end.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             ctx.exit(0)
+
+
+class Number(click.FloatRange):
+    """A number in a range. `nan` compares with nothing, so Click's own type lets it through."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The number. Raises BadParameter."""
+        number = super().convert(value, param, ctx)
+        if math.isnan(number):
+            self.fail(f"{value} is not a number.", param, ctx)
+        return number
 
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
@@ -123,7 +136,7 @@ def _assignment(key: str, value: Any) -> Any:
 def _train_config(path: str, overrides: tuple[str, ...], extra: Any) -> Config:
     from charrnn import config as configs
 
-    if not path.endswith(".npz"):
+    if not path.endswith(".npz") and not zipfile.is_zipfile(path):
         return configs.load(path, overrides, extra)
     from charrnn import checkpoint
 
@@ -193,7 +206,7 @@ def _train(config: Config, path: str, resume: bool, quiet: bool) -> None:
 @click.option("--lines", type=click.IntRange(1), metavar="K", help="Stop after K whole lines.")
 @click.option(
     "--temperature",
-    type=click.FloatRange(0),
+    type=Number(0),
     default=1.0,
     show_default=True,
     help="Below 1 is safer, above 1 is wilder; 0 always takes the likeliest character.",
@@ -201,7 +214,7 @@ def _train(config: Config, path: str, resume: bool, quiet: bool) -> None:
 @click.option("--top-k", type=click.IntRange(1), metavar="K", help="Draw among the K likeliest.")
 @click.option(
     "--top-p",
-    type=click.FloatRange(0, 1, min_open=True),
+    type=Number(0, 1, min_open=True),
     default=1.0,
     show_default=True,
     help="Draw among the likeliest characters that make up this probability.",
@@ -239,6 +252,8 @@ def sample(
     if checkpoint_path == "-" and prime_file == "-":
         raise click.UsageError("the checkpoint and the prime cannot both come from standard input")
     loaded = checkpoint.load(checkpoint_path)
+    if lines is not None and "\n" not in loaded.vocab:
+        raise VocabError("the model has never seen a newline, so no line would end: use --n N")
     prime = _prime(prime_file, loaded) if prime_file is not None else prime or ""
     if chars is None and lines is None:
         chars = 500

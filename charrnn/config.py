@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import yaml
 
 from charrnn.errors import ConfigError
-from charrnn.settings import DEFAULTS, KINDS, SECTIONS, Config
+from charrnn.settings import DEFAULTS, KINDS, MOST, SECTIONS, Config
 
 MAX_CONFIG_BYTES = 1_000_000
 
@@ -49,7 +49,7 @@ def override(
 ) -> Config:
     """A config changed by `--set` and other options. Raises ConfigError."""
     mistakes: list[str] = []
-    assignments = _from_dict(config.as_dict(), source)
+    assignments = _from_dict(config.as_dict(), source, mistakes)
     assignments += _from_overrides(overrides, mistakes)
     assignments += extra
     return build(assignments, mistakes, source)
@@ -57,17 +57,19 @@ def override(
 
 def from_dict(settings: object, source: str) -> Config:
     """A config from nested dictionaries, such as the JSON in a checkpoint. Raises ConfigError."""
-    return build(_from_dict(settings, source), [], source)
+    mistakes: list[str] = []
+    return build(_from_dict(settings, source, mistakes), mistakes, source)
 
 
-def _from_dict(settings: object, source: str) -> list[Assignment]:
+def _from_dict(settings: object, source: str, mistakes: list[str]) -> list[Assignment]:
     assignments = []
-    if isinstance(settings, Mapping):
-        for section, keys in settings.items():
-            if isinstance(keys, Mapping):
-                assignments += [
-                    Assignment(f"{section}.{key}", value, source, "") for key, value in keys.items()
-                ]
+    for section, keys in settings.items() if isinstance(settings, Mapping) else ():
+        if isinstance(keys, Mapping):
+            assignments += [
+                Assignment(f"{section}.{key}", value, source, "") for key, value in keys.items()
+            ]
+        else:
+            mistakes.append(f"{source}: {section} is not a mapping")
     return assignments
 
 
@@ -80,6 +82,7 @@ def replace(config: Config, section: str, **settings: Any) -> Config:
 def build(assignments: Iterable[Assignment], mistakes: list[str], source: str) -> Config:
     """The config these assignments make, the last one of a key counting, or ConfigError."""
     values: dict[str, dict[str, Any]] = {section: {} for section in SECTIONS}
+    refused: set[str] = set()
     for key, value, where, base in assignments:
         if key not in KINDS:
             mistakes.append(f"{where}: {_unknown(key)}")
@@ -88,8 +91,9 @@ def build(assignments: Iterable[Assignment], mistakes: list[str], source: str) -
         try:
             values[section][name] = KINDS[key].read(value, base)
         except (ValueError, TypeError, OverflowError):
+            refused.add(key)
             mistakes.append(f"{where}: {key} must be {KINDS[key].expected}, not {_show(value)}")
-    mistakes += _conflicts(values, source)
+    mistakes += _conflicts(values, refused, source)
     if mistakes:
         count = "one mistake" if len(mistakes) == 1 else f"{len(mistakes)} mistakes"
         raise ConfigError("\n".join([f"{source}: {count} in the config", *mistakes]))
@@ -112,15 +116,15 @@ ONLY_FOR = {
 NEED_VALIDATION = {"optimizer.schedule": "plateau", "output.keep": "best"}
 
 
-def _conflicts(values: dict[str, dict[str, Any]], source: str) -> Iterator[str]:
-    """Settings that are each allowed, but not together."""
+def _conflicts(values: dict[str, dict[str, Any]], refused: set[str], source: str) -> Iterator[str]:
+    """Settings that are each allowed, but not together; those `refused` conflict with nothing."""
 
     def value(key: str) -> Any:
         section, _, name = key.partition(".")
         return values[section].get(name, DEFAULTS[key])
 
     for key, (other, needed) in ONLY_FOR.items():
-        if value(key) != DEFAULTS[key] and value(other) not in needed:
+        if other not in refused and value(key) != DEFAULTS[key] and value(other) not in needed:
             yield (
                 f"{source}: {key} is only for {other}: {' or '.join(needed)}, "
                 f"and that is {value(other)}: take it out"
@@ -131,7 +135,10 @@ def _conflicts(values: dict[str, dict[str, Any]], source: str) -> Iterator[str]:
                 yield f"{source}: {key}: {word} needs a validation part, but corpus.validation is 0"
         if value("train.patience"):
             yield f"{source}: train.patience needs a validation part, but corpus.validation is 0"
-    if not values["corpus"].get("path"):
+    paths = value("corpus.path")
+    if paths.count("-") > 1:
+        yield f"{source}: corpus.path has standard input twice: it can be read once"
+    if not paths and "corpus.path" not in refused:
         yield f"{source}: corpus.path is missing: name the text, or use --corpus FILE"
     if values["train"].get("steps") and values["train"].get("epochs"):
         yield f"{source}: train.steps and train.epochs are both set: keep one of them"
@@ -207,7 +214,9 @@ def _entries(
     seen: set[str] = set()
     for key_node, value in node.value:
         where = f"{name}:{key_node.start_mark.line + 1}"
-        key = prefix + str(_plain(loader, key_node))
+        key = prefix + (
+            key_node.value if isinstance(key_node, yaml.ScalarNode) else "a nested structure"
+        )
         if key in seen:
             mistakes.append(f"{where}: {key} stands here twice")
         seen.add(key)
@@ -230,8 +239,8 @@ def _plain(loader: yaml.SafeLoader, node: yaml.Node) -> Any:
         return _Structure()
     try:
         return loader.construct_object(node)
-    except (yaml.YAMLError, ValueError, OverflowError):
-        return node.value  # such as a date of month 13, or a tag that asks for an object
+    except (yaml.YAMLError, ValueError, LookupError, AttributeError, OverflowError):
+        return node.value  # such as a date of month 13, !!bool maybe, or a tag for an object
 
 
 def _from_overrides(overrides: Sequence[str], mistakes: list[str]) -> Iterator[Assignment]:
@@ -254,11 +263,9 @@ def _from_overrides(overrides: Sequence[str], mistakes: list[str]) -> Iterator[A
 def _unknown(key: str) -> str:
     """A sentence on a key that does not exist, with the nearest that does."""
     short = key if len(key) <= 60 else key[:60] + "..."
-    close = difflib.get_close_matches(key, [*KINDS, *SECTIONS], n=1)
-    if not close and "." in key:  # the right name in the wrong section
-        close = [known for known in KINDS if known.split(".")[1] == key.rsplit(".", 1)[1]]
-    elif not close:
-        close = [known for known in KINDS if known.split(".")[1] == key]
+    name = key.rpartition(".")[2]  # perhaps right, but in the wrong section or in none
+    close = [known for known in KINDS if known.partition(".")[2] == name]
+    close = close or difflib.get_close_matches(key, [*KINDS, *SECTIONS], n=1)
     hint = f"did you mean {close[0]}?" if close else f"the sections are {', '.join(SECTIONS)}"
     return f"there is no setting {short!r}: {hint}"
 
@@ -267,5 +274,10 @@ def _show(value: object) -> str:
     """A value as it may appear in a message: never long."""
     if isinstance(value, _Structure):
         return "a nested structure"
-    shown = repr(value)
+    if isinstance(value, int) and abs(value) > MOST:
+        return "a number of over 64 bits"
+    try:
+        shown = repr(value)
+    except ValueError:  # Python does not write out numbers of thousands of digits
+        return "a list with huge numbers"
     return shown if len(shown) <= 60 else shown[:60] + "..."

@@ -61,6 +61,8 @@ class TextReader:
             except UnicodeDecodeError as error:
                 offset = position - pending + error.start
                 raise CorpusError(self._undecodable(offset, error.object[error.start])) from None
+            except UnicodeError as error:  # such as UTF-16 that does not open with its mark
+                raise CorpusError(f"{self.name} is not {self.encoding} text: {error}") from None
             position += len(raw)
             if first and piece:
                 first, self.bom = False, piece[0] == "\ufeff"
@@ -72,7 +74,7 @@ class TextReader:
                 self.crlf += piece.count("\r\n")
                 piece = piece.replace("\r\n", "\n")
             if piece:
-                yield piece.lower() if self.lowercase else piece
+                yield _lower(piece) if self.lowercase else piece
             if not raw:
                 return
 
@@ -92,6 +94,11 @@ class TextReader:
                 f"{self.name} has {self.crlf:,} Windows line ends (CRLF); they are read as LF"
             )
         return found
+
+
+def _lower(piece: str) -> str:
+    """Lower case that does not depend on where a piece ends, as that of a last sigma would."""
+    return piece.replace("\N{GREEK CAPITAL LETTER SIGMA}", "\N{GREEK SMALL LETTER SIGMA}").lower()
 
 
 def _read_some(stream: BinaryIO) -> bytes:
@@ -243,12 +250,15 @@ def _split_lines(
             "all copies of a line are kept on the same side of the split"
         )
     sizes = np.bincount(groups)
-    order = generator(seed, Purpose.SPLIT).permutation(len(sizes))
-    filled = np.cumsum(sizes[order])
-    wanted = round(len(records) * config.validation)
+    wanted = room = round(len(records) * config.validation)
     held_out = np.zeros(len(sizes), dtype=bool)
-    held_out[order[filled <= wanted]] = True
-    if wanted and not held_out.any():
+    for group in generator(seed, Purpose.SPLIT).permutation(len(sizes)):
+        if not room:
+            break
+        if sizes[group] <= room:  # one that is too large is left to training
+            held_out[group] = True
+            room -= sizes[group]
+    if wanted and (held_out.all() or not held_out.any()):
         raise CorpusError(
             f"{_names(config)} has {len(numbers):,} different lines, too few to hold out "
             f"{config.validation:g} of them. Give more lines, or: --set corpus.validation=0"

@@ -12,7 +12,7 @@ from charrnn.checkpoint import Checkpoint
 
 def facts(loaded: Checkpoint, path: str) -> dict[str, Any]:
     """All there is to tell about a checkpoint, as plain values."""
-    validations = [row[4] for row in loaded.history.tolist() if not math.isnan(row[4])]
+    validations = [row[4] for row in loaded.history.tolist() if math.isfinite(row[4])]
     best = loaded.progress.get("best_nats")
     return {
         "checkpoint": path,
@@ -20,7 +20,7 @@ def facts(loaded: Checkpoint, path: str) -> dict[str, Any]:
         "seconds": loaded.progress.get("seconds"),
         "validations": len(loaded.history),
         "last_validation_nats": validations[-1] if validations else None,
-        "best_validation_nats": best if isinstance(best, float) else None,
+        "best_validation_nats": _finite(best),
         "best_step": loaded.progress.get("best_step"),
         "corpus_sha256": loaded.corpus_sha256,
         "vocabulary": loaded.vocab.chars,
@@ -55,6 +55,11 @@ def page(facts: dict[str, Any]) -> str:
         for key, value in settings.items():
             lines.append(f"  {section + '.' + key:<28}{_setting(value)}")
     return "\n".join(lines)
+
+
+def _finite(value: object) -> float | None:
+    """JSON has no infinity."""
+    return value if isinstance(value, float) and math.isfinite(value) else None
 
 
 def _nats(nats: float | None) -> str:

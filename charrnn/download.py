@@ -44,7 +44,9 @@ def fetch(url: str, path: str, sha256: str | None, quiet: bool = False) -> None:
             )
         os.chmod(part, 0o644)
         os.replace(part, target)
-    except (OSError, http.client.HTTPException) as error:
+    except (OSError, http.client.HTTPException, ValueError, OverflowError) as error:
+        if isinstance(error, urllib.error.HTTPError):
+            error.close()  # it holds the connection open
         reason = getattr(error, "reason", None) or getattr(error, "strerror", None) or error
         raise CorpusError(
             f"{path} is missing and could not be fetched ({reason}). "

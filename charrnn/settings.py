@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 DEFAULT_STEPS = 50_000
+MOST = 2**63 - 1  # what 64 bits hold
 
 
 class Kind(NamedTuple):
@@ -42,6 +43,7 @@ def _number(value: object) -> float:
 
 def whole(minimum: int, maximum: int | None = None) -> Kind:
     """A whole number in a closed range."""
+    most = MOST if maximum is None else maximum
 
     def read(value: object, base: str) -> int:
         if not isinstance(value, int) or isinstance(value, bool):
@@ -49,7 +51,7 @@ def whole(minimum: int, maximum: int | None = None) -> Kind:
             if number != int(number):
                 raise ValueError
             value = int(number)
-        if value < minimum or (maximum is not None and value > maximum):
+        if not minimum <= value <= most:
             raise ValueError
         return value
 
@@ -223,7 +225,7 @@ class TrainConfig:
         "sum", choice("sum", "mean"), "of the loss over a window's characters: what clip sees"
     )
     seed: int | None = setting(
-        None, optional(whole(0, 2**63 - 1)), "of every random choice; null draws one and names it"
+        None, optional(whole(0, MOST)), "of every random choice; null draws one and names it"
     )
 
     patience: int | None = setting(

@@ -156,6 +156,61 @@ def bench_pytorch(bench: Bench) -> None:
         bench.ratio(name, run.update, other.step, T * B)
 
 
+def bench_product(bench: Bench) -> None:
+    """What share of the speed of one large matrix product a whole update reaches."""
+    one, other = np.ones((2, 2048, 2048), np.float32)
+    out = np.empty_like(one)
+    for cell in ("lstm", "gru"):
+        H, T, B = 512, 64, 64
+        run = trainer(
+            f"model.cell={cell}",
+            f"model.hidden={H}",
+            f"train.seq_length={T}",
+            f"train.batch_size={B}",
+            "optimizer.learning_rate=0.001",
+        )
+        V, GH = len(run.corpus.vocab), run.model.cell.gates * H
+        # two numbers multiplied and added are two operations; forward, and twice that backward
+        operations = 3 * 2 * T * B * (H * GH + H * V)
+        shares, rates = [], []
+        run.update()
+        one.dot(other, out)
+        for _ in range(bench.rounds):
+            ours = operations / _time(run.update, 2)
+            rate = 2 * 2048**3 / _time(lambda: one.dot(other, out), 3)
+            shares.append(ours / rate)
+            rates.append(rate)
+        bench.row(
+            f"{cell} 1 x {H}, T {T}, B {B}: share of one large float32 product's rate",
+            f"{100 * statistics.median(shares):.0f} % "
+            f"({100 * min(shares):.0f} to {100 * max(shares):.0f} %)",
+            f"the product reaches {statistics.median(rates) / 1e9:.0f} GFLOP/s",
+        )
+
+
+def bench_lines(bench: Bench) -> None:
+    """Names in padded batches of 32 against the same names one by one, in characters a second."""
+    names = (ROOT / "data" / "dinos.txt").read_text(encoding="utf-8")
+    for cell in ("rnn", "lstm"):
+        runs = [
+            trainer("corpus.mode=lines", f"model.cell={cell}", f"train.batch_size={B}", text=names)
+            for B in (32, 1)
+        ]
+        counts = [run.batches.per_epoch() for run in runs]
+        ratios = []
+        for _ in range(max(3, bench.rounds // 2)):
+            batched, single = (
+                _time(run.update, count) * count for run, count in zip(runs, counts, strict=True)
+            )
+            ratios.append(single / batched)
+        chars = runs[0].corpus.records.lengths(runs[0].corpus.training).sum()
+        bench.row(
+            f"{cell} 100, names in batches of 32: one by one",
+            f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})",
+            f"{chars / batched / 1000:,.0f} k chars/s",
+        )
+
+
 def bench_start(bench: Bench) -> None:
     """Whole processes, from the shell's side: seconds, not ratios."""
     with tempfile.TemporaryDirectory() as folder:
@@ -177,7 +232,7 @@ def _process(words: list[str]) -> float:
     return time.perf_counter() - begun
 
 
-BENCHES = [bench_textbook, bench_loss, bench_pytorch, bench_start]
+BENCHES = [bench_textbook, bench_loss, bench_pytorch, bench_product, bench_lines, bench_start]
 
 
 def machine() -> str:

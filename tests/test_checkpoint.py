@@ -1,0 +1,286 @@
+"""Checkpoints: whole or not at all when written, and nothing believed when read."""
+
+import contextlib
+import errno
+import json
+import os
+import struct
+import tracemalloc
+import zipfile
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from charrnn import checkpoint
+from charrnn.checkpoint import HISTORY, Checkpoint
+from charrnn.errors import CheckpointError
+from charrnn.model import Model
+from charrnn.params import Params
+from charrnn.settings import Config, CorpusConfig, ModelConfig, OptimizerConfig
+from charrnn.vocab import Vocab
+
+
+def small(cell="rnn", ema=None, layers=1):
+    """A checkpoint of random numbers."""
+    config = Config(
+        corpus=CorpusConfig(path=("/corpus.txt",)),
+        model=ModelConfig(cell=cell, hidden=3, layers=layers),
+        optimizer=OptimizerConfig(name="adam", ema=ema),
+    )
+    rng, vocab = np.random.default_rng(0), Vocab("\nabcé")
+    model = Model.of(config.model, len(vocab))
+    params = Params(model.shapes(), model.dtype)
+
+    def vector():
+        return rng.normal(size=params.flat.size).astype(model.dtype)
+
+    params.flat[:] = vector()
+    slots = {"mean": vector(), "squares": vector()}
+    state = rng.normal(size=model.state_shape(2)).astype(model.dtype)
+    history = rng.normal(size=(3, len(HISTORY)))
+    history[0, 4] = np.nan
+    training = None if ema is None else vector()
+    progress = {"step": 7, "seconds": 1.5, "best_nats": None}
+    return Checkpoint(config, vocab, params, slots, state, history, "0" * 64, progress, training)
+
+
+@pytest.fixture
+def path(tmp_path):
+    """A sound checkpoint's."""
+    path = tmp_path / "model.npz"
+    checkpoint.save(small(), str(path))
+    return path
+
+
+def members(path):
+    with np.load(path, allow_pickle=False) as archive:
+        return dict(archive)
+
+
+def meta_of(path):
+    return json.loads(str(members(path)["meta"]))
+
+
+def rewrite(path, **changed):
+    """The same file with some arrays replaced; None leaves one out."""
+    arrays = {**members(path), **changed}
+    np.savez(path, **{key: array for key, array in arrays.items() if array is not None})
+
+
+@pytest.mark.parametrize("ema", [None, 0.9])
+@pytest.mark.parametrize(("cell", "layers"), [("rnn", 1), ("gru", 2), ("lstm", 2)])
+def test_what_is_saved_is_loaded_bit_for_bit(tmp_path, cell, layers, ema):
+    """Every array, the config, the vocabulary and the progress."""
+    saved, path = small(cell, ema, layers), str(tmp_path / "model.npz")
+    checkpoint.save(saved, path)
+    found = checkpoint.load(path)
+    assert (found.config, found.vocab.chars) == (saved.config, saved.vocab.chars)
+    assert (found.progress, found.corpus_sha256) == (saved.progress, saved.corpus_sha256)
+    assert list(found.params) == list(saved.params)
+    assert found.slots.keys() == saved.slots.keys()
+    assert (found.training is None) == (ema is None)
+    pairs = [(found.params.flat, saved.params.flat), (found.state, saved.state)]
+    pairs += [(found.history, saved.history)]
+    pairs += [(found.slots[slot], saved.slots[slot]) for slot in saved.slots]
+    pairs += [] if ema is None else [(found.training, saved.training)]
+    for one, other in pairs:
+        assert (one.dtype, one.shape) == (other.dtype, other.shape)
+        assert one.tobytes() == other.tobytes()
+
+
+def test_numpy_alone_opens_it(path):
+    """Without pickle, and each parameter under its own name."""
+    arrays = members(path)
+    for name, array in small().params.items():
+        assert (arrays[name] == array).all()
+
+
+def refused(path, match):
+    with pytest.raises(CheckpointError, match=match) as caught:
+        checkpoint.load(str(path))
+    assert str(path) in str(caught.value)
+
+
+def test_a_part_of_a_checkpoint_is_refused(path):
+    """Cut off anywhere."""
+    whole = path.read_bytes()
+    for length in {0, 1, 4, 30, *range(0, len(whole), 97), len(whole) - 1}:
+        path.write_bytes(whole[:length])
+        refused(path, "only a part of one|cannot be read")
+
+
+WHY = small().params["Why"]
+WRONG = [
+    ("with another shape", {"Why": WHY[:-1]}, r"array Why is float32 \(2, 5\) instead of"),
+    ("of another type", {"Why": WHY.astype(np.float64)}, "array Why is float64"),
+    ("in Fortran order", {"Why": np.asfortranarray(WHY)}, "array Why"),
+    ("that is missing", {"Why": None}, "it has no array Why"),
+    ("with NaN", {"Why": WHY * np.float32(np.nan)}, "numbers that are not finite"),
+    ("of the optimiser that is missing", {"optimizer.mean": None}, "no array optimizer.mean"),
+    ("of objects", {"Why": np.array([{"a": 1}] * 15).reshape(3, 5)}, "array Why is object"),
+    ("of history that is too narrow", {"history": np.zeros((2, 4))}, "array history"),
+    ("of meta that is a number", {"meta": np.array(1.0)}, "array meta is float64"),
+    ("of meta that is bytes", {"meta": np.array(b"{}")}, "array meta"),
+    ("of meta that is not JSON", {"meta": np.array("{")}, "its meta is not JSON$"),
+    ("of meta nested too deeply", {"meta": np.array("[" * 100_000)}, "its meta is not JSON$"),
+    ("of meta that is a list", {"meta": np.array("[]")}, "not a JSON object"),
+]
+
+
+@pytest.mark.parametrize(("changed", "match"), [w[1:] for w in WRONG], ids=[w[0] for w in WRONG])
+def test_an_array_is_refused(path, changed, match):
+    """The message names it."""
+    rewrite(path, **changed)
+    refused(path, match)
+
+
+LIES = [
+    ("format", 2, "has format version 2, and this is charrnn"),
+    ("format", None, "has format version None"),
+    ("config", {"model": {"hidden": 4}, "corpus": {"path": "/a"}}, "array layer0.Wxh"),
+    ("config", {"model": {"hidden": 65536, "layers": 64}, "corpus": {"path": "/a"}}, "array"),
+    ("config", {"model": {"hidden": -4}}, "model.hidden must be"),
+    ("config", {"madel": {"hidden": 4}}, "no setting"),
+    ("config", "tiny", "corpus.path is missing"),
+    ("config", None, "corpus.path is missing"),
+    ("vocab", "cba", "distinct characters, sorted"),
+    ("vocab", "", "distinct characters, sorted"),
+    ("vocab", 7, "distinct characters, sorted"),
+    ("vocab", "abcd", "array layer0.Wxh"),
+    ("progress", [], "where training stands"),
+    ("progress", {"step": "seven"}, "where training stands"),
+    ("progress", {"step": -1}, "where training stands"),
+    ("progress", {"step": float("inf")}, "where training stands"),
+    ("progress", {"step": 7, "seconds": "long"}, "where training stands"),
+    ("progress", {"step": 7, "best_step": "here"}, "where training stands"),
+]
+
+
+@pytest.mark.parametrize(("key", "value", "match"), LIES)
+def test_meta_that_lies_is_refused(path, key, value, match):
+    """Whatever it says about the arrays must be true of them."""
+    rewrite(path, meta=np.array(json.dumps({**meta_of(path), key: value})))
+    refused(path, match)
+
+
+def npy(header, body=b""):
+    """An npy member with this header."""
+    text = (repr(header) if not isinstance(header, str) else header).encode() + b"\n"
+    return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(text)) + text + body
+
+
+def with_member(path, name, content):
+    """The same file with one member's bytes replaced."""
+    with zipfile.ZipFile(path) as archive:
+        kept = {item: archive.read(item) for item in archive.namelist()}
+    kept[f"{name}.npy"] = content
+    with zipfile.ZipFile(path, "w") as archive:
+        for item, raw in kept.items():
+            archive.writestr(item, raw)
+
+
+HUGE = {"descr": "<f8", "fortran_order": False, "shape": (1 << 35, len(HISTORY))}
+
+
+@pytest.mark.parametrize("in_directory", [False, True])
+def test_a_claim_of_a_terabyte_takes_no_memory(path, in_directory):
+    """Neither in the array's header, nor also in the archive's directory."""
+    with_member(path, "history", npy(HUGE))
+    if in_directory:
+        path.write_bytes(claim(path.read_bytes(), "history.npy", len(npy(HUGE)) + (5 << 38)))
+    tracemalloc.start()
+    try:
+        refused(path, "claims [0-9,]+ bytes, which it does not have")
+        assert tracemalloc.get_traced_memory()[1] < 10_000_000
+    finally:
+        tracemalloc.stop()
+
+
+def claim(raw, name, size):
+    """The archive with another size of one member in its directory, as a zip64 field."""
+    end = raw.rindex(b"PK\x05\x06")
+    start = struct.unpack("<L", raw[end + 16 : end + 20])[0]
+    entry = raw.index(name.encode(), start) - 46
+    field = struct.pack("<HHQQ", 1, 16, size, size)
+    head = bytearray(raw[entry : entry + 46])
+    head[20:28] = b"\xff" * 8
+    head[30:32] = struct.pack("<H", len(field))
+    after = entry + 46 + len(name)
+    tail = bytearray(raw[end:])
+    tail[12:16] = struct.pack("<L", end - start + len(field))
+    return raw[:entry] + head + name.encode() + field + raw[after:end] + tail
+
+
+HEADERS = ["", "(", "{", "'''", "  1\n 2", "{'descr': '<f8'}", "[" * 3000, "{'shape': 10L}", "\0"]
+
+
+@pytest.mark.parametrize("header", HEADERS)
+def test_a_header_of_nonsense_is_refused(path, header):
+    """However Python's parser would fail at it."""
+    with_member(path, "history", npy(header))
+    refused(path, "array history has a header that makes no sense")
+
+
+@settings(
+    max_examples=150,
+    deadline=None,
+    derandomize=True,
+    database=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(
+    flips=st.lists(st.tuples(st.integers(0, 10**6), st.integers(0, 255)), min_size=1, max_size=4)
+)
+def test_flipped_bytes_are_noticed_or_harmless(path, flips):
+    """A mutated file gives a checkpoint or a CheckpointError, and nothing else."""
+    checkpoint.save(small(), str(path))
+    raw = bytearray(path.read_bytes())
+    for place, value in flips:
+        raw[place % len(raw)] = value
+    path.write_bytes(raw)
+    with contextlib.suppress(CheckpointError):
+        assert isinstance(checkpoint.load(str(path)), Checkpoint)
+
+
+def no_space(*_, **__):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+@pytest.mark.parametrize(("module", "name"), [(os, "fsync"), (np, "savez"), (os, "replace")])
+def test_a_write_that_fails_leaves_the_old_checkpoint(path, monkeypatch, module, name):
+    """Whole, and with no other file beside it."""
+    before = path.read_bytes()
+    monkeypatch.setattr(module, name, no_space)
+    with pytest.raises(CheckpointError, match=r"cannot be written: No space left.*--out FILE"):
+        checkpoint.save(small("lstm"), str(path))
+    assert path.read_bytes() == before
+    assert os.listdir(path.parent) == [path.name]
+
+
+def test_check_writable_makes_folders_and_leaves_nothing_in_them(tmp_path):
+    """An old checkpoint stays as it is."""
+    path = tmp_path / "deep" / "down" / "model.npz"
+    checkpoint.check_writable(str(path))
+    assert os.listdir(path.parent) == []
+    path.write_bytes(b"old")
+    checkpoint.check_writable(str(path))
+    assert path.read_bytes() == b"old"
+
+
+def test_a_place_that_cannot_be_written_is_found_out(tmp_path, monkeypatch):
+    """A folder as the path, a file as a folder, stdout, a full disk."""
+    (tmp_path / "file").write_text("")
+    for place, match in [
+        (tmp_path, "is a folder"),
+        (tmp_path / "file" / "model.npz", "cannot be written to .*file"),
+        (tmp_path / "file" / "deep" / "model.npz", "cannot be written to .*deep"),
+        ("-", "standard output"),
+    ]:
+        with pytest.raises(CheckpointError, match=match) as caught:
+            checkpoint.check_writable(str(place))
+        assert "--out" in str(caught.value)
+    monkeypatch.setattr("tempfile.mkstemp", no_space)
+    with pytest.raises(CheckpointError, match="No space left"):
+        checkpoint.check_writable(str(tmp_path / "model.npz"))

@@ -1,0 +1,295 @@
+"""The command line: what each command prints, where, and the exit code it ends with."""
+
+import json
+import math
+import re
+from pathlib import Path
+
+import pytest
+from conftest import LINES
+
+from charrnn import __version__, checkpoint
+from charrnn.cli import main
+from charrnn.model import Model
+from charrnn.settings import ModelConfig
+
+COMMANDS = ["train", "sample", "eval", "gradcheck", "info"]
+PROSE = "the cat sat on the mat; the dog sat on the log. " * 12
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("flag", ["-h", "--help"])
+def test_every_command_has_help(charrnn, command, flag):
+    """With its own usage line, an example, and a sentence for each of its options."""
+    result = charrnn(command, flag)
+    assert result.exit_code == 0
+    assert result.stdout.startswith(f"Usage: main {command} ")
+    assert f"charrnn {command} " in result.stdout
+    for option in main.commands[command].params:
+        if option.param_type_name == "option":
+            assert option.help, option.name
+
+
+def test_the_program_has_help_and_a_version(charrnn):
+    """All commands are listed, and no other."""
+    assert sorted(main.commands) == sorted(COMMANDS)
+    listed = charrnn("-h").stdout
+    assert all(re.search(rf"^  {command} ", listed, re.MULTILINE) for command in COMMANDS)
+    assert charrnn("--version").stdout == f"charrnn, version {__version__}\n"
+
+
+BAD_CALLS = [
+    (2, "No such command 'tarin'", ["tarin"]),
+    (2, "Missing argument 'CONFIG'", ["train"]),
+    (2, "none.yaml: no such config file", ["train", "{dir}/none.yaml"]),
+    (2, "is a folder, not a config", ["train", "{dir}"]),
+    (2, "broken.yaml:3: not YAML", ["train", "{dir}/broken.yaml"]),
+    (2, "did you mean model.hidden?", ["train", "{config}", "--set", "model.hiden=9"]),
+    (2, "model.hidden must be", ["train", "{config}", "--set", "model.hidden=many"]),
+    (2, "write it as --set", ["train", "{config}", "--set", "model.hidden"]),
+    (2, "'--seed'", ["train", "{config}", "--seed", "-1"]),
+    (1, "none.txt: no such text file", ["train", "{config}", "--corpus", "{dir}/none.txt"]),
+    (1, "empty.txt is empty", ["train", "{config}", "--corpus", "{dir}/empty.txt"]),
+    (1, "is a folder: name a file", ["train", "{config}", "--out", "{dir}"]),
+    (1, "cannot go to standard output", ["train", "{config}", "--out", "-"]),
+    (1, "none.npz: no such checkpoint", ["train", "{dir}/none.npz", "--resume"]),
+    (1, "none.npz: no such checkpoint", ["info", "{dir}/none.npz"]),
+    (1, "is a folder, not a checkpoint", ["info", "{dir}"]),
+    (1, "no whole .npz file", ["info", "{config}"]),
+    (1, "no whole .npz file", ["info", "{dir}/empty.txt"]),
+    (1, "none.npz: no such checkpoint", ["sample", "{dir}/none.npz"]),
+    (2, "cannot be used together",
+     ["sample", "{ckpt}", "--prime", "a", "--prime-file", "{dir}/empty.txt"]),
+    (2, "cannot both come from standard input", ["sample", "-", "--prime-file", "-"]),
+    (1, "none.txt: no such text file",
+     ["sample", "{ckpt}", "--prime-file", "{dir}/none.txt"]),
+    (2, "'--temperature'", ["sample", "{ckpt}", "--temperature", "-1"]),
+    (2, "'--temperature'", ["sample", "{ckpt}", "--temperature", "nan"]),
+    (2, "'--top-k'", ["sample", "{ckpt}", "--top-k", "0"]),
+    (2, "'--top-p'", ["sample", "{ckpt}", "--top-p", "0"]),
+    (2, "'--top-p'", ["sample", "{ckpt}", "--top-p", "nan"]),
+    (2, "'-n' / '--n'", ["sample", "{ckpt}", "--n", "-2"]),
+    (2, "cannot both come from standard input", ["eval", "-", "-"]),
+    (2, "'--unknown'", ["eval", "{ckpt}", "--unknown", "guess"]),
+    (1, "none.txt: no such text file", ["eval", "{ckpt}", "{dir}/none.txt"]),
+    (1, "empty.txt is too short to score", ["eval", "{ckpt}", "{dir}/empty.txt"]),
+    (1, "'x' (U+0078) at character 3", ["eval", "{ckpt}", "{dir}/unknown.txt"]),
+    (2, "none.yaml: no such config file", ["gradcheck", "{dir}/none.yaml"]),
+    (2, "'--entries'", ["gradcheck", "{config}", "--entries", "0"]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("code", "message", "words"), BAD_CALLS)
+def test_a_mistake_is_one_message_and_an_exit_code(
+    charrnn, config, trained, tmp_path, code, message, words
+):
+    """Told once on stderr, nothing on stdout, no traceback."""
+    (tmp_path / "empty.txt").write_text("")
+    (tmp_path / "unknown.txt").write_text("anxious\n")
+    (tmp_path / "broken.yaml").write_text("model:\n  hidden: [1\n")
+    places = {"dir": tmp_path, "config": tmp_path / "small.yaml", "ckpt": trained}
+    result = charrnn(*[word.format(**places) for word in words])
+    assert result.exit_code == code
+    assert result.stdout == ""
+    assert message in result.stderr
+    assert result.stderr.count("Error: ") == 1
+    assert "Traceback" not in result.stderr
+    assert isinstance(result.exception, SystemExit)
+
+
+def test_train_prints_the_checkpoints_path_and_nothing_else_on_stdout(charrnn, config, tmp_path):
+    """Figures go to stderr, and -q leaves those out."""
+    loud, quiet = charrnn("train", config()), charrnn("train", config(), "-q")
+    assert loud.stdout == quiet.stdout == f"{tmp_path / 'small.npz'}\n"
+    assert loud.exit_code == quiet.exit_code == 0
+    assert "initial loss" in loud.stderr
+    assert "validation" in loud.stderr
+    assert quiet.stderr == ""
+
+
+def test_train_names_a_seed_that_it_drew(charrnn, config):
+    """The same seed given by hand repeats the run."""
+    path = config(train={"seed": None})
+    drawn = charrnn("train", path)
+    seed = re.search(r"^seed (\d+)$", drawn.stderr, re.MULTILINE)[1]
+    first = checkpoint.load(drawn.stdout.strip())
+    again = checkpoint.load(charrnn("train", path, "--seed", seed).stdout.strip())
+    assert first.config.train.seed == int(seed)
+    assert (first.params.flat == again.params.flat).all()
+
+
+def test_the_config_and_the_corpus_may_come_from_stdin(charrnn, config, tmp_path):
+    """One of them at a time."""
+    path = config()
+    from_file = checkpoint.load(charrnn("train", path).stdout.strip())
+    piped = charrnn("train", path, "--corpus", "-", stdin=LINES)
+    assert (from_file.params.flat == checkpoint.load(piped.stdout.strip()).params.flat).all()
+    text, out = path.read_text(), tmp_path / "other.npz"
+    words = ["train", "-", "--corpus", tmp_path / "corpus.txt", "--out", out]
+    assert charrnn(*words, stdin=text).stdout == f"{out}\n"
+    assert charrnn("train", "-", "--corpus", "-", stdin=text).exit_code == 2
+    lost = charrnn("eval", piped.stdout.strip())
+    assert (lost.exit_code, "its validation part is gone" in lost.stderr) == (1, True)
+
+
+def test_a_wrong_config_leaves_an_existing_checkpoint_as_it_was(charrnn, trained, tmp_path):
+    """And so does a text that cannot be read."""
+    before = Path(trained).read_bytes()
+    config = tmp_path / "small.yaml"
+    for mistake in (["--set", "model.hidden=-1"], ["--corpus", tmp_path / "none.txt"]):
+        assert charrnn("train", config, *mistake).exit_code != 0
+        assert Path(trained).read_bytes() == before
+
+
+def test_a_folder_that_cannot_be_written_is_found_before_training(charrnn, config, tmp_path):
+    """Nothing of the training has been said by then."""
+    result = charrnn("train", config(), "--out", tmp_path / "corpus.txt" / "deep" / "model.npz")
+    assert result.exit_code == 1
+    assert "cannot be written" in result.stderr
+    assert "--out FILE" in result.stderr
+    assert "initial loss" not in result.stderr
+
+
+def test_sample_writes_exactly_so_many_characters(charrnn, trained):
+    """The prime comes first and is not counted."""
+    assert len(charrnn("sample", trained, "--n", 37).stdout) == 37
+    assert len(charrnn("sample", trained).stdout) == 500
+    assert charrnn("sample", trained, "--n", 0, "--prime", "anna").stdout == "anna"
+    primed = charrnn("sample", trained, "--n", 1, "--prime", "anna").stdout
+    assert primed.startswith("anna")
+    assert len(primed) == 5
+
+
+def test_sample_writes_whole_lines_that_begin_with_the_prime(charrnn, trained):
+    """As many as asked for."""
+    text = charrnn("sample", trained, "--lines", 5, "--prime", "an").stdout
+    assert text.endswith("\n")
+    assert len(text.splitlines()) == 5
+    assert all(line.startswith("an") for line in text.splitlines())
+
+
+def test_lines_of_a_model_without_newline_are_refused(charrnn, config):
+    """It would go on for ever."""
+    path = charrnn("train", config(PROSE, "stream"), "-q").stdout.strip()
+    result = charrnn("sample", path, "--lines", 2)
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "newline" in result.stderr
+    assert len(charrnn("sample", path, "--n", 9).stdout) == 9
+
+
+def test_a_seed_repeats_a_text(charrnn, trained):
+    """And where none is given, stderr names the one that was drawn."""
+    first = charrnn("sample", trained, "--seed", 5)
+    assert charrnn("sample", trained, "--seed", 5).stdout == first.stdout
+    assert charrnn("sample", trained, "--seed", 6).stdout != first.stdout
+    assert first.stderr == ""
+    drawn = charrnn("sample", trained)
+    seed = re.fullmatch(r"seed (\d+)\n", drawn.stderr)[1]
+    assert charrnn("sample", trained, "--seed", seed).stdout == drawn.stdout
+    assert charrnn("sample", trained, "-q").stderr == ""
+
+
+def test_temperature_0_is_the_likeliest_character(charrnn, trained):
+    """Whatever the seed, and the same as the one of the top 1; 5 is wilder than either."""
+    texts = [
+        charrnn("sample", trained, "--seed", seed, *taste).stdout
+        for taste in (["--temperature", 0], ["--top-k", 1], ["--top-p", 1e-9])
+        for seed in (1, 2)
+    ]
+    assert len(set(texts)) == 1
+    assert charrnn("sample", trained, "--temperature", 5, "--seed", 1).stdout != texts[0]
+
+
+def test_the_prime_may_be_a_file_or_stdin(charrnn, trained, tmp_path):
+    """Each gives the text of --prime; an unknown character is named with its place."""
+    (tmp_path / "prime.txt").write_text("an")
+    words = ["sample", trained, "--seed", 1]
+    expected = charrnn(*words, "--prime", "an").stdout
+    assert charrnn(*words, "--prime-file", tmp_path / "prime.txt").stdout == expected
+    assert charrnn(*words, "--prime-file", "-", stdin="an").stdout == expected
+    wrong = charrnn(*words, "--prime", "anx")
+    assert (wrong.exit_code, wrong.stdout) == (1, "")
+    assert "the prime has 'x' (U+0078) at character 3" in wrong.stderr
+
+
+def figures(result):
+    assert result.exit_code == 0, result.stderr
+    return json.loads(result.stdout)
+
+
+@pytest.mark.parametrize("mode", ["lines", "stream"])
+def test_eval_gives_the_same_figures_for_a_file_and_stdin(charrnn, config, tmp_path, mode):
+    """In nats, bits (nats / ln 2) and perplexity (e to the nats)."""
+    path = charrnn("train", config(LINES * 5, mode), "-q").stdout.strip()
+    (tmp_path / "text.txt").write_text(LINES)
+    of_file = figures(charrnn("eval", path, tmp_path / "text.txt", "--json"))
+    of_stdin = figures(charrnn("eval", path, "-", "--json", stdin=LINES))
+    assert of_file.pop("text") == str(tmp_path / "text.txt")
+    assert of_stdin.pop("text") == "standard input"
+    assert of_file == of_stdin
+    nats = of_file["nats_per_char"]
+    assert of_file["bits_per_char"] == pytest.approx(nats / math.log(2), rel=1e-12)
+    assert of_file["perplexity"] == pytest.approx(math.exp(nats), rel=1e-12)
+    assert (of_file["chars"], of_file["unknown"]) == (len(LINES) - (mode == "stream"), 0)
+    table = charrnn("eval", path, "-", stdin=LINES).stdout.splitlines()
+    assert table[1:4] == [
+        f"nats per character  {nats:.4f}",
+        f"bits per character  {nats / math.log(2):.4f}",
+        f"perplexity          {math.exp(nats):.3f}",
+    ]
+
+
+def test_eval_without_a_text_scores_the_validation_part(charrnn, trained, tmp_path):
+    """As training did at its end; a text that has changed since is refused."""
+    score = figures(charrnn("eval", trained, "--json"))
+    saved = checkpoint.load(trained)
+    assert score["nats_per_char"] == pytest.approx(saved.history[-1, 4], abs=1e-6)
+    assert 0 < score["chars"] < len(LINES)
+    (tmp_path / "corpus.txt").write_text(LINES[::-1])
+    assert "has changed since" in charrnn("eval", trained).stderr
+
+
+def test_eval_can_leave_unknown_characters_out(charrnn, trained):
+    """And counts them."""
+    skipped = figures(charrnn("eval", trained, "-", "--unknown", "skip", "--json", stdin="axnxna"))
+    assert (skipped["unknown"], skipped["chars"]) == (2, 5)
+    plain = figures(charrnn("eval", trained, "-", "--json", stdin="anna"))
+    assert skipped["nats_per_char"] == plain["nats_per_char"]
+
+
+def test_gradcheck_prints_a_row_for_every_array(charrnn, config, monkeypatch):
+    """Exit code 0; and 1, with the arrays named, when back-propagation is broken."""
+    path = config()
+    good = charrnn("gradcheck", path, "--entries", 5)
+    names = [*Model.of(ModelConfig(hidden=8), 3).shapes(), "initial state"]
+    assert good.exit_code == 0
+    for name in names:
+        assert re.search(rf"^{re.escape(name)} .* ok$", good.stdout, re.MULTILINE), name
+    honest = Model.backward
+
+    def broken(self, params, batch, work, grads, scale=1.0):
+        result = honest(self, params, batch, work, grads, scale)
+        grads["Why"] *= 1.001
+        return result
+
+    monkeypatch.setattr(Model, "backward", broken)
+    bad = charrnn("gradcheck", path, "--entries", 5)
+    assert bad.exit_code == 1
+    assert bad.stdout.rstrip().endswith(": Why")
+
+
+def test_info_tells_what_is_inside(charrnn, trained):
+    """For people and as JSON; values are shown as they stand in a config."""
+    facts, page = figures(charrnn("info", trained, "--json")), charrnn("info", trained).stdout
+    saved = checkpoint.load(trained)
+    assert facts["parameter_count"] == saved.params.flat.size
+    assert facts["parameters"] == {name: list(a.shape) for name, a in saved.params.items()}
+    assert facts["vocabulary"] == saved.vocab.chars
+    assert (facts["step"], facts["validations"]) == (20, 2)
+    assert facts["resume"] == f"charrnn train {trained} --resume"
+    assert facts["resume"] in page
+    assert f"{saved.params.flat.size:,} parameters" in page
+    for setting in ("model.layers 1", "model.dropout 0.0", "corpus.lowercase false",
+                    "train.epochs null", "model.cell rnn"):  # fmt: skip
+        key, value = setting.split()
+        assert re.search(rf"^  {re.escape(key)} +{re.escape(value)}$", page, re.MULTILINE), setting

@@ -1,0 +1,266 @@
+"""Settings on their way in: whatever is written, a Config comes out or one list of mistakes."""
+
+import contextlib
+import random
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from charrnn import config as configs
+from charrnn.errors import ConfigError
+from charrnn.settings import KINDS, SECTIONS, Config
+
+ROOT = Path(__file__).parent.parent
+MINIMAL = "corpus:\n  path: text.txt\n"
+IN_PROCESS = hypothesis_settings(
+    deadline=None, max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+
+
+@pytest.fixture
+def load(tmp_path, monkeypatch):
+    """Reads a config with this content, in an empty current folder."""
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+
+    def load(content, *overrides):
+        path = tmp_path / "run.yaml"
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+        return configs.load(str(path), overrides)
+
+    return load
+
+
+@pytest.fixture
+def mistakes(load, tmp_path):
+    """The lines of the message a config ends in, its path cut off."""
+
+    def mistakes(content, *overrides):
+        with pytest.raises(ConfigError) as caught:
+            load(content, *overrides)
+        return str(caught.value).replace(f"{tmp_path}/", "").split("\n")
+
+    return mistakes
+
+
+def test_every_mistake_is_in_one_report(mistakes):
+    """Each with the line it stands on, what is allowed and what was written."""
+    report = mistakes(
+        "corpus:\n"
+        "  path: text.txt\n"
+        "  validatoin: 0.1\n"
+        "model:\n"
+        "  hidden: many\n"
+        "  dropout: 1.0\n"
+        "  hidden: 0\n"
+        "train: 5\n"
+        "optimiser:\n"
+        "  name: adam\n"
+        "output:\n"
+        "  keep: [last]\n"
+        "model:\n"
+        "  cell: {gru: lstm}\n"
+    )
+    assert report[0] == "run.yaml: 10 mistakes in the config"
+    assert sorted(report[1:]) == sorted(
+        [
+            "run.yaml:3: there is no setting 'corpus.validatoin': did you mean corpus.validation?",
+            "run.yaml:5: model.hidden must be a whole number from 1 to 65536, not 'many'",
+            "run.yaml:6: model.dropout must be a number from 0 to below 1, not 1.0",
+            "run.yaml:7: model.hidden stands here twice",
+            "run.yaml:7: model.hidden must be a whole number from 1 to 65536, not 0",
+            "run.yaml:8: train must be a mapping of its settings, one `key: value` a line",
+            "run.yaml:9: there is no setting 'optimiser': did you mean optimizer?",
+            "run.yaml:12: output.keep must be last or best, not ['last']",
+            "run.yaml:13: model stands here twice",
+            "run.yaml:14: model.cell must be rnn or gru or lstm, not a nested structure",
+        ]
+    )
+
+
+@pytest.mark.parametrize(
+    ("content", "hint"),
+    [
+        (f"{MINIMAL}model: {{hiden: 5}}\n", "'model.hiden': did you mean model.hidden?"),
+        (f"{MINIMAL}train: {{hidden: 5}}\n", "'train.hidden': did you mean model.hidden?"),
+        (f"{MINIMAL}hidden: 5\n", "'hidden': did you mean model.hidden?"),
+        (f"{MINIMAL}zzz: 5\n", "'zzz': the sections are corpus, model, train,"),
+        (f"{MINIMAL}? [a, b]\n: 5\n", "there is no setting"),
+        (f"{MINIMAL}? {{a: [b]}}\n: 5\n", "'a nested structure'"),
+        (f"{MINIMAL}{'k' * 500}: 5\n", f"'{'k' * 60}...'"),
+    ],
+)
+def test_an_unknown_key_brings_the_nearest_that_is_known(mistakes, content, hint):
+    """Also one in the wrong section, or one that is no word at all."""
+    first, *others = mistakes(content)
+    assert first == "run.yaml: one mistake in the config"
+    assert len(others) == 1
+    assert others[0].startswith("run.yaml:3: ")
+    assert hint in others[0]
+
+
+def test_an_override_counts_more_than_the_file(load):
+    """The last one of a key counts; null takes a setting back."""
+    content = f"{MINIMAL}train:\n  steps: 5\n  seed: 1\n"
+    config = load(content, "train.steps=6", "train.steps=7", "model.cell=gru", "train.seed=")
+    assert (config.train.steps, config.train.seed, config.model.cell) == (7, None, "gru")
+    assert load(content, "train.steps=null", "train.epochs=2").train.epochs == 2.0
+
+
+def test_a_strange_override_is_told_what_to_write(mistakes):
+    """Together with those of the file."""
+    report = mistakes(f"{MINIMAL}zzz:\n", "model.hidden", "hidden=3", "model={cell: gru}", "=")
+    assert report[0] == "run.yaml: 5 mistakes in the config"
+    assert "--set model.hidden: write it as --set section.key=value" in report
+    assert "--set hidden=3: there is no setting 'hidden': did you mean model.hidden?" in report
+
+
+def test_paths_start_from_where_they_are_written(load, tmp_path):
+    """In a file from its folder, on the command line from the current one; `-` is stdin."""
+    content = "corpus:\n  path: [a.txt, ../b.txt, /c.txt, '-']\noutput:\n  checkpoint: runs/x.npz\n"
+    config = load(content)
+    assert config.corpus.path == (
+        *(str(tmp_path / "a.txt"), str(tmp_path.parent / "b.txt")),
+        *("/c.txt", "-"),
+    )
+    assert config.output.checkpoint == str(tmp_path / "runs" / "x.npz")
+    config = load(content, "corpus.path=a.txt", "output.checkpoint=x.npz")
+    assert config.corpus.path == (str(tmp_path / "here" / "a.txt"),)
+    assert config.output.checkpoint == str(tmp_path / "here" / "x.npz")
+    assert load(MINIMAL).output.checkpoint == str(tmp_path / "here" / "run.npz")
+
+
+def test_home_is_meant_by_a_tilde(load, monkeypatch):
+    """In a config no shell replaces it."""
+    monkeypatch.setenv("HOME", "/home/anna")
+    assert load("corpus: {path: ~/a.txt}").corpus.path == ("/home/anna/a.txt",)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("model: [", "run.yaml:1: not YAML: expected the node content"),
+        ("a: 1\nb: 'c\n", "run.yaml:3: not YAML: found unexpected end of stream"),
+        ("a: 1\n\tb: 2\n", "run.yaml:2: not YAML: found character '\\t'"),
+        ("a: *nowhere\n", "run.yaml:1: not YAML: found undefined alias"),
+        ("--- a\n--- b\n", "run.yaml:2: not YAML: but found another document"),
+        ("a: \0", "run.yaml: not YAML: unacceptable character #x0000"),
+        (b"PK\x03\x04\xff", "run.yaml is not UTF-8 text (byte 4): not a config"),
+        (b"a" * 1_000_001, "run.yaml is over 1,000,000 bytes: not a config"),
+        ("a: " + "[" * 10_000, "run.yaml: not YAML: nested too deeply"),
+        ("a: " * 10_000, "run.yaml:1: not YAML"),
+        ("\n- model\n", "run.yaml:2: a config is a mapping of corpus, model, train, optimizer,"),
+        ("First Citizen", "run.yaml:1: a config is a mapping of corpus,"),
+        ("", "run.yaml: corpus.path is missing: name the text, or use --corpus FILE"),
+        ("# nothing\n", "run.yaml: corpus.path is missing: name the text, or use --corpus FILE"),
+        ("model:\n", "run.yaml: corpus.path is missing: name the text, or use --corpus FILE"),
+    ],
+)
+def test_what_is_no_config_is_told_why(mistakes, content, message):
+    """With the line where it went wrong, if there is one."""
+    report = mistakes(content)
+    assert any(line.startswith(message) for line in report)
+    assert all(line for line in report)
+
+
+def test_what_is_no_file_is_told(tmp_path):
+    """A folder, a file that is not there, and what is no path at all."""
+    for path, message in [
+        (str(tmp_path), "is a folder, not a config"),
+        (str(tmp_path / "none.yaml"), "no such config file"),
+        ("a\0b", "cannot be read"),
+    ]:
+        with pytest.raises(ConfigError, match=message):
+            configs.load(path)
+
+
+def test_a_byte_order_mark_is_no_part_of_a_config(load):
+    """Some editors begin a file with one."""
+    assert load(b"\xef\xbb\xbf" + MINIMAL.encode()) == load(MINIMAL)
+
+
+def test_a_bomb_of_aliases_does_not_go_off(mistakes):
+    """Nine lines that stand for a thousand million words."""
+    bomb = "a: &a [x, x, x, x, x, x, x, x, x, x]\n"
+    for name, before in zip("bcdefghi", "abcdefgh", strict=True):
+        bomb += f"{name}: &{name} [{', '.join([f'*{before}'] * 10)}]\n"
+    report = mistakes(f"{bomb}corpus: {{path: *i}}\n")
+    assert "run.yaml:10: corpus.path must be" in report[-1]
+    assert report[-1].endswith("not a nested structure")
+    assert mistakes("&a {corpus: *a}")[1].startswith("run.yaml:1: there is no setting 'corpus.")
+
+
+def test_an_alias_may_stand_for_a_value(load):
+    """Aliases are part of YAML, after all."""
+    assert load(MINIMAL + "model: {layers: &n 2, hidden: *n}").model.hidden == 2
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "!!python/object/apply:os.mkdir [made]",
+        "!!python/object/new:os.mkdir [made]",
+        "!!python/object/apply:os.mkdir {args: [made]}",
+        "!!python/name:os.mkdir made",
+        "!!python/tuple [a]",
+    ],
+)
+def test_a_tag_never_makes_an_object(load, tmp_path, value):
+    """Neither in the file, as a value or as a key, nor on the command line."""
+    contents = [MINIMAL.replace("text.txt", value), f"{MINIMAL}output: {{? {value} : 1}}\n"]
+    contents += [value, f"{MINIMAL}train: {value}\n", f"{MINIMAL}? {value}\n: 1\n"]
+    for content, *overrides in [[content] for content in contents] + [
+        [MINIMAL, f"corpus.path={value}"]
+    ]:
+        try:
+            paths = load(content, *overrides).corpus.path
+            assert all(isinstance(path, str) for path in paths)
+        except ConfigError:
+            pass
+    assert [path.name for path in tmp_path.rglob("*")].count("made") == 0
+
+
+PIECES = ["\n  ", ": ", "<<", "&a ", "*a", "---", "0x", "1e400", "\ud800"]
+PIECES += ["!!int ", "!!float ", "!!bool ", "!!set ", "!!timestamp ", "!!binary "]
+WORDS = st.sampled_from([*KINDS, *SECTIONS, *PIECES, *"{}[]:-?&*!|>'\"%@#,\n\t\0"])
+SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=9)
+NESTED = st.recursive(
+    SCALARS | st.builds(lambda: 1 << 20_000) | st.sampled_from(["-", "~", "~\ud800"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner),
+    max_leaves=5,
+)
+
+
+@IN_PROCESS
+@given(seed=st.integers(0, 2**32), pieces=st.lists(WORDS | st.text(max_size=5), max_size=6))
+def test_a_damaged_file_is_a_config_or_a_mistake(load, seed, pieces):
+    """Real configs with pieces cut out and put in anywhere."""
+    rng = random.Random(seed)
+    text = (ROOT / "configs" / "dinos.yaml").read_text(encoding="utf-8").partition("corpus:")
+    content = "".join(text[1:])
+    for piece in pieces:
+        at = rng.randrange(len(content) + 1)
+        content = content[:at] + piece + content[at + rng.choice([0, 0, 1, 5, 30]) :]
+    with contextlib.suppress(ConfigError):
+        assert isinstance(load(content.encode("utf-8", "surrogatepass"), *pieces), Config)
+
+
+@IN_PROCESS
+@given(
+    st.dictionaries(st.sampled_from(list(KINDS)), NESTED, max_size=8),
+    NESTED | st.dictionaries(st.sampled_from([*SECTIONS]), NESTED),
+)
+def test_any_values_are_a_config_or_a_mistake(settings, others):
+    """In the place of JSON from a damaged checkpoint."""
+    sections = {"corpus": {"path": "a"}}
+    for key, value in settings.items():
+        section, _, name = key.partition(".")
+        sections.setdefault(section, {})[name] = value
+    for stored in (sections, others):
+        with contextlib.suppress(ConfigError):
+            config = configs.from_dict(stored, "a.npz")
+            assert isinstance(config, Config)
+            assert configs.from_dict(config.as_dict(), "a.npz") == config

@@ -1,0 +1,206 @@
+"""What each setting may hold, and which of them go together."""
+
+import json
+
+import pytest
+
+from charrnn import config as configs
+from charrnn.errors import ConfigError
+from charrnn.settings import DEFAULTS, KINDS, SECTIONS, Config
+
+MINIMAL = "corpus:\n  path: text.txt\n"
+
+
+@pytest.fixture
+def load(tmp_path, monkeypatch):
+    """Reads a config with this content, in an empty current folder."""
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+
+    def load(content, *overrides):
+        path = tmp_path / "run.yaml"
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+        return configs.load(str(path), overrides)
+
+    return load
+
+
+@pytest.fixture
+def mistakes(load, tmp_path):
+    """The lines of the message a config ends in, its path cut off."""
+
+    def mistakes(content, *overrides):
+        with pytest.raises(ConfigError) as caught:
+            load(content, *overrides)
+        return str(caught.value).replace(f"{tmp_path}/", "").split("\n")
+
+    return mistakes
+
+
+@pytest.mark.parametrize("value", ["1", "1e0", "1.0", "+1.", "'1'", "10e-1"])
+def test_a_number_may_be_written_in_any_way(load, value):
+    """YAML 1.1 takes 1e0 for a string; a person does not."""
+    rate = load(f"{MINIMAL}optimizer: {{learning_rate: {value}}}").optimizer.learning_rate
+    assert rate == 1.0
+    assert type(rate) is float
+    hidden = load(f"{MINIMAL}model: {{hidden: {value}}}").model.hidden
+    assert hidden == 1
+    assert type(hidden) is int
+    assert load(MINIMAL, "optimizer.learning_rate=1e-3").optimizer.learning_rate == 0.001
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "allowed"),
+    [
+        ("model.hidden", "0", "a whole number from 1 to 65536, not 0"),
+        ("model.hidden", "2.5", "a whole number from 1 to 65536, not 2.5"),
+        ("model.hidden", "true", "a whole number from 1 to 65536, not "),
+        ("model.hidden", "[5]", "a whole number from 1 to 65536, not [5]"),
+        ("model.hidden", "65537", "a whole number from 1 to 65536, not 65537"),
+        ("model.hidden", "", "a whole number from 1 to 65536, not "),
+        ("model.hidden", "0x" + "f" * 9999, "a whole number from 1 to 65536, not a number of over"),
+        ("train.steps", "0x" + "f" * 9999, "a whole number, 1 or more, or null, not a number of "),
+        ("output.keep", "[0x" + "f" * 9999 + "]", "last or best, not a list with huge numbers"),
+        ("model.dropout", "1", "a number from 0 to below 1, not 1"),
+        ("model.dropout", "-0.1", "a number from 0 to below 1, not -0.1"),
+        ("model.dropout", ".nan", "a number from 0 to below 1, not nan"),
+        ("optimizer.learning_rate", ".inf", "a number above 0, not inf"),
+        ("optimizer.learning_rate", "0", "a number above 0, not 0"),
+        (
+            "optimizer.learning_rate",
+            "1" + "0" * 400,
+            "a number above 0, not a number of over 64 bits",
+        ),
+        ("optimizer.decay_factor", "1.1", "a number above 0 and at most 1, not 1.1"),
+        ("optimizer.weight_decay", "-1", "a number, 0 or more, not -1"),
+        ("model.cell", "GRU", "rnn or gru or lstm, not 'GRU'"),
+        ("model.init", "zero", "karpathy or uniform or orthogonal, or null, not 'zero'"),
+        ("corpus.lowercase", "1", "true or false, not 1"),
+        ("corpus.url", "file:///etc/passwd", "an http or https URL, or null, not 'file:"),
+        ("corpus.sha256", "a1", "64 hexadecimal digits, or null, not 'a1'"),
+        ("corpus.encoding", "klingon", "an encoding Python knows, not 'klingon'"),
+        ("corpus.encoding", "base64", "an encoding Python knows, not 'base64'"),
+        ("corpus.path", "[]", "a path, a list of paths, or - for standard input, not []"),
+        ("corpus.path", "[a, 1]", "a path, a list of paths, or - for standard input, not ['a', 1]"),
+        ("corpus.path", "!!int ''", "a path, a list of paths, or - for standard input, not ''"),
+        ("output.checkpoint", "2020-01-01", "a path, or null, not datetime.date(2020, 1, 1)"),
+    ],
+)
+def test_an_impossible_value_is_told_what_is_allowed(mistakes, setting, value, allowed):
+    """The same in the file and on the command line, and it is the only mistake."""
+    section, _, key = setting.partition(".")
+    content = MINIMAL.replace("text.txt", value) if setting == "corpus.path" else MINIMAL
+    if section == "corpus" and key != "path":
+        content += f"  {key}: {value}\n"
+    elif section != "corpus":
+        content += f"{section}:\n  {key}: {value}\n"
+    for report, where in [
+        (mistakes(content), "run.yaml:"),
+        (mistakes(MINIMAL, f"{setting}={value}"), "--set "),
+    ]:
+        assert len(report) == 2
+        assert report[1].startswith(where)
+        assert f": {setting} must be {allowed}" in report[1]
+        assert len(report[1]) < 200 + len(value) * (where == "--set ")
+
+
+@pytest.mark.parametrize("key", KINDS)
+def test_every_setting_accepts_its_own_default(key):
+    """And leaves it as it is; only the path of the text has none."""
+    if key == "corpus.path":
+        assert DEFAULTS[key] == ()
+    else:
+        assert KINDS[key].read(DEFAULTS[key], "/") == DEFAULTS[key]
+        assert type(KINDS[key].read(DEFAULTS[key], "/")) is type(DEFAULTS[key])
+
+
+@pytest.mark.parametrize(
+    ("setting", "needed"),
+    [
+        ("optimizer.momentum=0.5", "optimizer.name: sgd, and that is adagrad"),
+        ("optimizer.beta1=0.5", "optimizer.name: adam, and that is adagrad"),
+        ("optimizer.final_rate=0.5", "optimizer.schedule: cosine, and that is constant"),
+        ("optimizer.decay_factor=0.4", "optimizer.schedule: step or plateau, and that is constant"),
+        ("train.state=zero", "corpus.mode: stream, and that is lines"),
+    ],
+)
+def test_a_setting_of_another_choice_is_refused(load, mistakes, setting, needed):
+    """It would have no effect. At its default, or with its own choice, it may stand there."""
+    key = setting.partition("=")[0]
+    report = mistakes(MINIMAL + "  mode: lines\n", setting)
+    assert report[1:] == [f"run.yaml: {key} is only for {needed}: take it out"]
+    load(MINIMAL + "  mode: lines\n", f"{key}={DEFAULTS[key]}")
+    other, _, words = needed.partition(", and")[0].partition(": ")
+    for word in words.split(" or "):
+        load(MINIMAL + "  mode: lines\n", setting, f"{other}={word}")
+
+
+def test_momentum_is_refused_with_adam(mistakes):
+    """And a misspelt choice is not held against the settings that go with it."""
+    report = mistakes(MINIMAL + "optimizer: {name: adam, momentum: 0.9}\n")
+    assert report[1:] == [
+        "run.yaml: optimizer.momentum is only for optimizer.name: sgd, and that is adam: take it "
+        "out"
+    ]
+    report = mistakes(MINIMAL + "optimizer: {name: sdg, momentum: 0.9}\n")
+    assert report[1:] == [
+        "run.yaml:3: optimizer.name must be sgd or adagrad or rmsprop or adam, not 'sdg'"
+    ]
+
+
+@pytest.mark.parametrize(
+    "setting", ["optimizer.schedule=plateau", "output.keep=best", "train.patience=3"]
+)
+def test_what_looks_at_the_validation_needs_one(load, mistakes, setting):
+    """Nothing would ever be better or worse."""
+    report = mistakes(MINIMAL, setting, "corpus.validation=0")
+    assert len(report) == 2
+    assert setting.partition("=")[0] in report[1]
+    assert report[1].endswith("needs a validation part, but corpus.validation is 0")
+    load(MINIMAL, setting)
+
+
+def test_steps_and_epochs_cannot_both_be_set(load, mistakes):
+    """Each says how long to train."""
+    content = MINIMAL + "train: {steps: 5, epochs: 2}\n"
+    assert mistakes(content)[1:] == [
+        "run.yaml: train.steps and train.epochs are both set: keep one of them"
+    ]
+    assert load(content, "train.steps=null").train.epochs == 2
+
+
+def other_than_default(key):
+    """Some allowed value that is not the default of this setting."""
+    words = KINDS[key].expected.replace(", or null", "").split(" or ")
+    for value in [0.25, 3, True, f"/{key}", *words, "utf-16", "https://a.b", "0" * 64]:
+        try:
+            read = KINDS[key].read(value, "/")
+        except ValueError:
+            continue
+        if read != DEFAULTS[key]:
+            return read
+    raise AssertionError(key)
+
+
+def test_a_config_goes_through_json_and_back():
+    """Every setting, each with another value than its default, as in a checkpoint."""
+    conflicts = {"train.epochs", *configs.ONLY_FOR} - {"optimizer.momentum"}
+    sections = {section: {} for section in SECTIONS}
+    for key in set(KINDS) - conflicts:
+        section, _, name = key.partition(".")
+        sections[section][name] = other_than_default(key)
+    sections["corpus"].update(path=("/a", "/b"))
+    sections["optimizer"].update(name="sgd", schedule="plateau", plateau_patience=5)
+    config = Config(**{section: cls(**sections[section]) for section, cls in SECTIONS.items()})
+    stored = json.loads(json.dumps(config.as_dict()))
+    assert configs.from_dict(stored, "a.npz") == config
+    assert configs.override(config, ["model.hidden=9"], [], "a.npz").model.hidden == 9
+    stored["model"]["hidden"] = 0
+    stored["train"] = 5
+    with pytest.raises(ConfigError) as caught:
+        configs.from_dict(stored, "a.npz")
+    assert str(caught.value).split("\n") == [
+        "a.npz: 2 mistakes in the config",
+        "a.npz: train is not a mapping",
+        "a.npz: model.hidden must be a whole number from 1 to 65536, not 0",
+    ]
