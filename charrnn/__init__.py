@@ -1,3 +1,21 @@
 """Character-level recurrent language models in pure NumPy: train, sample and score."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from charrnn.textmodel import TextModel
+
 __version__ = "0.1.0"
+__all__ = ["__version__", "load"]
+
+
+def load(path: str) -> TextModel:
+    """The model in a checkpoint file, ready to `sample` and `score`; `-` is stdin.
+
+    Raises charrnn.errors.CheckpointError.
+    """
+    from charrnn import textmodel  # here, so that `charrnn --help` need not wait for NumPy
+
+    return textmodel.load(path)

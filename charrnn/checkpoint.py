@@ -182,7 +182,13 @@ def load(path: str) -> Checkpoint:
 
 
 def _open(path: str) -> BinaryIO:
-    return io.BytesIO(sys.stdin.buffer.read()) if path == "-" else open(path, "rb")
+    if path == "-":
+        return io.BytesIO(sys.stdin.buffer.read())
+    stream = open(path, "rb")  # noqa: SIM115 - `load` closes it
+    if stream.seekable():
+        return stream
+    with stream:  # such as the pipe that a shell makes of <(...)
+        return io.BytesIO(stream.read())
 
 
 class _Reader:
@@ -226,7 +232,7 @@ class _Reader:
         array = self.array("meta", (), None, limit=MAX_META_BYTES)
         try:
             meta = json.loads(str(array))
-        except (ValueError, RecursionError):
+        except (ValueError, RecursionError, SystemError):  # the last of impossible code points
             raise self._bad("its meta is not JSON") from None
         if not isinstance(meta, dict):
             raise self._bad("its meta is not a JSON object")
@@ -253,6 +259,8 @@ class _Reader:
             info = self.archive.getinfo(f"{key}.npy")
         except KeyError:
             raise self._bad(f"it has no array {key}") from None
+        if info.compress_type != zipfile.ZIP_STORED:  # unpacking could take any memory
+            raise self._bad(f"array {key} is compressed, and numpy.savez leaves it as it is")
         with self.archive.open(info) as member:
             version = np.lib.format.read_magic(member)
             read_header = {
@@ -279,9 +287,8 @@ class _Reader:
             size = int(np.prod(found_shape, dtype=object)) * found.itemsize
             header_size = info.file_size - size
             # Only the file's own length is certain: the archive's directory may lie as well.
-            there = info.compress_type == zipfile.ZIP_STORED and size < self.bytes
             fits = 0 < header_size <= MAX_HEADER_BYTES and (limit is None or size <= limit)
-            if not there or not fits:
+            if size >= self.bytes or not fits:
                 raise self._bad(f"array {key} claims {size:,} bytes, which it does not have")
             raw = member.read(size)
             if len(raw) != size:

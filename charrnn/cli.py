@@ -7,18 +7,17 @@ from __future__ import annotations
 
 import errno
 import json
-import math
 import os
 import sys
 import zipfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from charrnn import __version__
-from charrnn.errors import CharrnnError, ConfigError, VocabError
+from charrnn.console import note as _note
+from charrnn.errors import CharrnnError, ConfigError
+from charrnn.samplecommand import sample
 
 if TYPE_CHECKING:
     from charrnn.checkpoint import Checkpoint
@@ -37,26 +36,23 @@ class Program(click.Group):
         except CharrnnError as error:
             click.echo(f"Error: {error}", err=True)
             ctx.exit(error.exit_code)
+        except MemoryError:
+            click.echo("Error: not enough memory: try a smaller model, batch or window", err=True)
+            ctx.exit(1)
         except OSError as error:
-            if error.errno != errno.EPIPE:
-                raise
             # What is still buffered has nowhere to go: the interpreter must not try at its end.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            ctx.exit(0)
+            if error.errno == errno.EPIPE:
+                ctx.exit(0)
+            click.echo(f"Error: the output cannot be written: {error.strerror}", err=True)
+            ctx.exit(1)
 
 
-class Number(click.FloatRange):
-    """A number in a range. `nan` compares with nothing, so Click's own type lets it through."""
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """The number. Raises BadParameter."""
-        number = super().convert(value, param, ctx)
-        if math.isnan(number):
-            self.fail(f"{value} is not a number.", param, ctx)
-        return number
-
-
-CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+CONTEXT = {
+    "help_option_names": ["-h", "--help"],
+    "max_content_width": 100,
+    "auto_envvar_prefix": "CHARRNN",  # CHARRNN_SAMPLE_TEMPERATURE, and so on
+}
 
 
 @click.group(cls=Program, context_settings=CONTEXT)
@@ -72,11 +68,6 @@ def main() -> None:
     Results go to stdout, everything else to stderr. Exit codes: 0 done, 1 the work failed,
     2 the command or the config is wrong, 3 training diverged, 130 interrupted after saving.
     """
-
-
-def _note(message: str, quiet: bool = False) -> None:
-    if not quiet:
-        click.echo(message, err=True)
 
 
 @main.command()
@@ -192,110 +183,7 @@ def _train(config: Config, path: str, resume: bool, quiet: bool) -> None:
         run(trainer, path, progress)
 
 
-@main.command()
-@click.argument("checkpoint_path", metavar="CKPT")
-@click.option(
-    "-n",
-    "--n",
-    "chars",
-    type=click.IntRange(-1),
-    metavar="N",
-    help="Characters to generate, the prime not counted; -1 goes on until the pipe closes."
-    "  [default: 500, or no limit with --lines]",
-)
-@click.option("--lines", type=click.IntRange(1), metavar="K", help="Stop after K whole lines.")
-@click.option(
-    "--temperature",
-    type=Number(0),
-    default=1.0,
-    show_default=True,
-    help="Below 1 is safer, above 1 is wilder; 0 always takes the likeliest character.",
-)
-@click.option("--top-k", type=click.IntRange(1), metavar="K", help="Draw among the K likeliest.")
-@click.option(
-    "--top-p",
-    type=Number(0, 1, min_open=True),
-    default=1.0,
-    show_default=True,
-    help="Draw among the likeliest characters that make up this probability.",
-)
-@click.option("--prime", metavar="TEXT", help="Text to begin with; lines each begin with it.")
-@click.option("--prime-file", metavar="FILE", help="The same from a file, or - for stdin.")
-@click.option(
-    "--seed", type=click.IntRange(0), help="Repeats a text.  [default: random, and named]"
-)
-@click.option("-q", "--quiet", is_flag=True, help="Print nothing on stderr but errors.")
-def sample(
-    checkpoint_path: str,
-    chars: int | None,
-    lines: int | None,
-    temperature: float,
-    top_k: int | None,
-    top_p: float,
-    prime: str | None,
-    prime_file: str | None,
-    seed: int | None,
-    quiet: bool,
-) -> None:
-    """Write new text with the model in CKPT (- is stdin), character by character.
-
-    \b
-    charrnn sample runs/dinos.npz --n 200
-    charrnn sample runs/dinos.npz --lines 10 --prime ty --temperature 0.7
-    charrnn sample runs/dinos.npz --n -1 | head -c 1000
-    """
-    from charrnn import checkpoint, randomness
-    from charrnn.sample import Sampler, Taste
-
-    if prime is not None and prime_file is not None:
-        raise click.UsageError("--prime and --prime-file cannot be used together")
-    if checkpoint_path == "-" and prime_file == "-":
-        raise click.UsageError("the checkpoint and the prime cannot both come from standard input")
-    loaded = checkpoint.load(checkpoint_path)
-    if lines is not None and "\n" not in loaded.vocab:
-        raise VocabError("the model has never seen a newline, so no line would end: use --n N")
-    prime = _prime(prime_file, loaded) if prime_file is not None else prime or ""
-    if chars is None and lines is None:
-        chars = 500
-    if seed is None:
-        seed = randomness.fresh_seed()
-        _note(f"seed {seed}", quiet)
-    sampler = Sampler(loaded.model, loaded.params, loaded.vocab, loaded.config.corpus.mode)
-    rng = randomness.generator(seed, randomness.Purpose.SAMPLE)
-    taste = Taste(temperature, top_k, top_p)
-    limit = None if chars == -1 else chars
-    with _text_out() as write:
-        last = "\n"
-        for last in sampler.text(rng, taste, prime, limit, lines):
-            write(last)
-        if last != "\n" and sys.stdout.isatty():
-            write("\n")  # a shell prompt belongs on a line of its own; a pipe gets what it asked
-
-
-def _prime(path: str, loaded: Checkpoint) -> str:
-    """The text of --prime-file. A newline that an editor left at its end is kept."""
-    from charrnn import corpus
-
-    reader = corpus.open_text(path, lowercase=loaded.config.corpus.lowercase)
-    with reader.stream:
-        return "".join(reader)
-
-
-@contextmanager
-def _text_out() -> Iterator[Any]:
-    """Writes characters to stdout at once, as UTF-8 when the terminal's encoding lacks one."""
-    stream = sys.stdout
-    encoding = getattr(stream, "encoding", None) or "utf-8"
-
-    def write(text: str) -> None:
-        try:
-            text.encode(encoding)
-        except (UnicodeEncodeError, LookupError):
-            text = text.encode(encoding, "backslashreplace").decode(encoding)
-        stream.write(text)
-        stream.flush()
-
-    yield write
+main.add_command(sample)
 
 
 @main.command("eval")

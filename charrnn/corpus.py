@@ -150,10 +150,13 @@ class Corpus:
     notices: tuple[str, ...] = ()
 
 
-def read(config: CorpusConfig, seed: int, vocab: Vocab | None = None) -> Corpus:
+def read(
+    config: CorpusConfig, seed: int, vocab: Vocab | None = None, known_sha256: str | None = None
+) -> Corpus:
     """Read, encode and split the text of a config.
 
-    `vocab` is that of an earlier run which this one continues. Raises CorpusError.
+    `vocab` is that of an earlier run on this text, and `known_sha256` what its bytes hashed to
+    then. Raises CorpusError.
     """
     readers, pieces = [], []
     for path in config.path:
@@ -169,6 +172,11 @@ def read(config: CorpusConfig, seed: int, vocab: Vocab | None = None) -> Corpus:
         raise CorpusError(
             f"{_names(config)} has sha256 {sha256}, but corpus.sha256 asks for {config.sha256}. "
             "Take the setting out if this is the text you mean"
+        )
+    if known_sha256 is not None and sha256 != known_sha256:
+        raise CorpusError(
+            f"{_names(config)} has changed since the model was trained on it, so it no longer "
+            "tells what the model has seen"
         )
     text = "".join(pieces)
     notices = [notice for reader in readers for notice in reader.notices()]

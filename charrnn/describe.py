@@ -27,8 +27,13 @@ def facts(loaded: Checkpoint, path: str) -> dict[str, Any]:
         "parameters": {name: list(array.shape) for name, array in loaded.params.items()},
         "parameter_count": loaded.params.flat.size,
         "config": loaded.config.as_dict(),
-        "resume": f"charrnn train {shlex.quote(path)} --resume",
+        "resume": f"charrnn train {shlex.quote(_file(path, loaded))} --resume",
     }
+
+
+def _file(path: str, loaded: Checkpoint) -> str:
+    """Where the checkpoint is: of one that came through a pipe, where it was written."""
+    return (loaded.config.output.checkpoint or path) if path == "-" else path
 
 
 def page(facts: dict[str, Any]) -> str:

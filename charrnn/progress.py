@@ -95,7 +95,10 @@ class Progress:
     def _say(self, line: str) -> None:
         if self.quiet:
             return
-        if self._bar is None:
-            click.echo(line, err=True)
-        else:
-            self._bar.write(line, file=sys.stderr)
+        try:
+            if self._bar is None:
+                click.echo(line, err=True)
+            else:
+                self._bar.write(line, file=sys.stderr)
+        except OSError:  # nobody reads stderr any more: no reason to stop training
+            self.quiet = True

@@ -11,6 +11,8 @@ from enum import IntEnum
 
 import numpy as np
 
+from charrnn.params import Floats, Ints
+
 
 class Purpose(IntEnum):
     """What random numbers are drawn for."""
@@ -18,7 +20,6 @@ class Purpose(IntEnum):
     WEIGHTS = 0
     SPLIT = 1
     ORDER = 2
-    SAMPLE = 3
     DROPOUT = 4
     CHECK = 5
 
@@ -26,6 +27,30 @@ class Purpose(IntEnum):
 def generator(seed: int, purpose: Purpose, *number: int) -> np.random.Generator:
     """The generator of one purpose, and of one epoch, step or text where that is numbered."""
     return np.random.default_rng([seed, int(purpose), *number])
+
+
+def uniforms(seed: int, texts: Ints, places: Ints) -> Floats:
+    """A random number in [0, 1) for each place of each text, the same whenever it is asked for.
+
+    `texts` and `places` are (B,), the result is (B,) in float64. A counter-based generator: each
+    number is a hash of seed, text and place, with the mixing function of SplitMix64 (Steele et al.
+    2014), so a thousand texts draw their next numbers in a few passes over small arrays.
+    """
+    key = _mix(np.array([seed & _MASK], dtype=np.uint64))
+    key = _mix(key + texts.astype(np.uint64) * _GOLDEN)
+    key = _mix(key + places.astype(np.uint64) * _GOLDEN)
+    numbers: Floats = (key >> np.uint64(11)) * 2.0**-53
+    return numbers
+
+
+_MASK = 2**64 - 1
+_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+
+
+def _mix(x: Ints) -> Ints:
+    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return x ^ (x >> np.uint64(31))
 
 
 def fresh_seed() -> int:

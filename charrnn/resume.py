@@ -1,12 +1,13 @@
-"""What may change between a checkpoint and the run that continues it, and what may not."""
+"""What ties a checkpoint to its corpus and to the run that continues it."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from charrnn import corpus as corpora
 from charrnn.checkpoint import Checkpoint
 from charrnn.corpus import Corpus
-from charrnn.errors import CheckpointError
+from charrnn.errors import CheckpointError, CorpusError
 from charrnn.settings import Config
 
 CHANGEABLE = {
@@ -41,6 +42,23 @@ def check_same_run(saved: Checkpoint, config: Config, corpus: Corpus) -> list[st
             + "\nSet these back, or leave --resume out to start afresh"
         )
     return said
+
+
+def read_again(loaded: Checkpoint) -> Corpus:
+    """The corpus a model was trained on, found again and split as it was. Raises CorpusError."""
+    settings, seed = loaded.config.corpus, loaded.config.train.seed
+    if "-" in settings.path:
+        raise CorpusError("the model was trained on standard input, so its corpus is gone")
+    return corpora.read(settings, seed or 0, loaded.vocab, loaded.corpus_sha256)
+
+
+def known_lines(loaded: Checkpoint) -> set[str]:
+    """Every line of the corpus a model of lines was trained on. Raises CorpusError."""
+    records = read_again(loaded).records
+    if records is None:
+        return set()
+    text = loaded.vocab.decode(records.ids.tolist())
+    return set(text.split("\n"))
 
 
 def _flat(config: Config) -> dict[str, Any]:

@@ -4,10 +4,14 @@
 
 Temperature 0 takes the likeliest character. A model of lines starts every record from the zero
 state after a newline, as it was trained.
+
+Text number i of a seed draws its j-th character with a random number that depends on the seed, i
+and j alone (see `randomness`), so it does not change with the number of texts asked for.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -15,9 +19,12 @@ import numpy as np
 
 from charrnn.model import Model, Workspaces
 from charrnn.params import Floats, Ints, Params
+from charrnn.randomness import uniforms
 from charrnn.vocab import Vocab
 
 PRIME_WINDOW = 256  # steps of a prime read at a time
+MAX_ROWS, MIN_ROWS = 1024, 8  # texts written side by side
+ROW_PARAMETERS = 1 << 24  # about as many parameters times rows: a step then takes a millisecond
 
 
 @dataclass(frozen=True)
@@ -29,94 +36,228 @@ class Taste:
     top_p: float = 1.0  # only the likeliest that make up this probability
 
 
-def choose(logits: Floats, taste: Taste, rng: np.random.Generator) -> int:
-    """A character drawn from the logits (V,) of one position."""
-    if taste.temperature == 0:
-        return int(logits.argmax())
-    p = probabilities(logits, taste)
-    cumulative = p.cumsum()
-    # The sum may fall short of 1 by rounding: the draw is a share of what there is.
-    drawn = int(cumulative.searchsorted(rng.random() * cumulative[-1], side="right"))
-    return min(drawn, int(p.nonzero()[0][-1]))
+@dataclass(frozen=True)
+class Limits:
+    """Where a text ends, whichever comes first; without any it never does."""
+
+    chars: int | None = None  # characters drawn
+    lines: int | None = None  # newlines drawn
+    stop: str = ""  # a string that appears among the drawn characters
+
+
+@dataclass(frozen=True)
+class Text:
+    """A finished text and how likely it was."""
+
+    number: int  # of its seed
+    text: str  # the prime, then what was drawn; of a record without its closing newline
+    chars: int  # drawn, a record's newline included
+    nats: float  # -ln p of the drawn characters under the model, whatever the taste
+
+    @property
+    def bits_per_char(self) -> float:
+        """Bits per drawn character."""
+        return self.nats / max(self.chars, 1) / math.log(2)
 
 
 def probabilities(logits: Floats, taste: Taste) -> Floats:
-    """The probabilities (V,) that a character is drawn with, in float64; temperature above 0."""
-    scaled = logits.astype(np.float64)
-    scaled -= scaled.max()  # before the division: a tiny temperature cannot overflow
-    with np.errstate(over="ignore", under="ignore"):
-        scaled /= taste.temperature
-        p: Floats = np.exp(scaled, out=scaled)
-    if taste.top_k is not None and taste.top_k < len(p):
-        kept = np.argsort(-p, kind="stable")[: taste.top_k]
-        p = _only(p, kept)
-    p /= p.sum()
+    """The probabilities (B, V) that characters are drawn with, not normalised; temperature > 0."""
+    p: Floats = logits - logits.max(axis=1, keepdims=True)
+    if taste.temperature != 1:
+        with np.errstate(over="ignore"):  # -inf is right for a temperature near 0
+            p = p.astype(np.float64) / taste.temperature
+    np.exp(p, p)
+    if taste.top_k is not None and taste.top_k < p.shape[1]:
+        p = _only_first(p, np.arange(p.shape[1]) < taste.top_k)
     if taste.top_p < 1:
-        order = np.argsort(-p, kind="stable")
-        count = int(p[order].cumsum().searchsorted(taste.top_p)) + 1
-        p = _only(p, order[:count])
-        p /= p.sum()
+        ordered = -np.sort(-p, axis=1)
+        before = ordered.cumsum(axis=1) - ordered  # the mass of all that are likelier
+        p = _only_first(p, before < taste.top_p * ordered.sum(axis=1, keepdims=True))
     return p
 
 
-def _only(p: Floats, kept: Ints) -> Floats:
+def _only_first(p: Floats, kept: np.ndarray) -> Floats:
+    """`p` with only those places of each row's order, likeliest first, that `kept` names."""
+    order = np.argsort(-p, axis=1, kind="stable")
     cut = np.zeros_like(p)
-    cut[kept] = p[kept]
+    values = np.take_along_axis(p, order, axis=1)
+    np.put_along_axis(cut, order, np.where(kept, values, 0), axis=1)
     return cut
 
 
+def choose(logits: Floats, taste: Taste, u: Floats) -> Ints:
+    """One character (B,) for each row of logits (B, V), by random numbers `u` (B,) in [0, 1)."""
+    if taste.temperature == 0:
+        greedy: Ints = logits.argmax(axis=1)
+        return greedy
+    p = probabilities(logits, taste)
+    cumulative = p.cumsum(axis=1, dtype=np.float64)
+    # u is a share of what there is, so rounding cannot lead beyond the last possible character:
+    # a character is passed over while all mass up to it is at most that share.
+    drawn: Ints = (cumulative <= u.reshape(-1, 1) * cumulative[:, -1:]).sum(axis=1)
+    return drawn
+
+
+def surprisal(logits: Floats, ids: Ints) -> Floats:
+    """-ln p (B,) of one character of each row under the model itself."""
+    shifted = logits - logits.max(axis=1, keepdims=True)
+    picked = np.take_along_axis(shifted, ids.reshape(-1, 1), axis=1)[:, 0]
+    nats: Floats = np.log(np.exp(shifted).sum(axis=1)) - picked
+    return nats
+
+
 class Sampler:
-    """Writes text with one model. Every call of `text` starts afresh, from the zero state."""
+    """Writes text with one model. Every call starts afresh, from the zero state."""
 
     def __init__(self, model: Model, params: Params, vocab: Vocab, mode: str) -> None:
         self.model = model
         self.params = params
         self.vocab = vocab
         self.lines = mode == "lines"
-        self._works = Workspaces(model)
+        self.newline = int(vocab.encode("\n")[0]) if "\n" in vocab else -1
+        self.works = Workspaces(model)
 
-    def text(
-        self,
-        rng: np.random.Generator,
-        taste: Taste,
-        prime: str = "",
-        chars: int | None = None,
-        lines: int | None = None,
+    def stream(
+        self, seed: int, taste: Taste, limits: Limits, prime: str = "", number: int = 0
     ) -> Iterator[str]:
-        """The prime and then characters, until so many are drawn or so many lines are ended.
+        """One text, character by character: the prime, then what is drawn.
 
-        With neither limit it never ends. In a model of lines every record begins with the prime.
-        Raises VocabError when the prime has a character that the vocabulary lacks.
+        In a model of lines it is record after record, each beginning with the prime. Raises
+        VocabError when the prime has a character that the vocabulary lacks.
         """
-        newline = self.vocab.encode("\n")[0] if "\n" in self.vocab else None
-        state, first = self._begin(rng, newline)
-        prime_ids = self.vocab.encode(prime, "the prime")
+        logits_0, state_0 = self.begin(seed, prime)
+        draws = _draws(seed, number)
         drawn = ended = 0
+        tail = ""
         while True:
             yield from prime
-            logits, state = self._feed(np.concatenate([first, prime_ids]), state)
-            char = -1
-            while char != newline or not self.lines:
-                if drawn == chars or ended == lines:
+            logits, state, char = logits_0, state_0, -1
+            while char != self.newline or not self.lines:
+                if drawn == limits.chars or ended == limits.lines:
                     return
-                char = choose(logits, taste, rng)
+                char = int(choose(logits, taste, next(draws))[0])
                 yield self.vocab.chars[char]
                 drawn += 1
-                ended += char == newline
-                logits, state = self._feed(np.array([char]), state)
-            if drawn == chars or ended == lines:
+                ended += char == self.newline
+                if limits.stop:
+                    tail = (tail + self.vocab.chars[char])[-len(limits.stop) :]
+                    if tail == limits.stop:
+                        return
+                if char != self.newline or not self.lines:
+                    logits, state = self.feed(np.array([char]), state)
+            if drawn == limits.chars or ended == limits.lines:
                 return
-            state = self.model.zero_state(1)  # the next record
 
-    def _begin(self, rng: np.random.Generator, newline: int | None) -> tuple[Floats, Ints]:
-        """The zero state, and a character that stands before the text: a newline if it can."""
-        first = int(rng.integers(len(self.vocab))) if newline is None else newline
-        return self.model.zero_state(1), np.array([first])
+    def begin(self, seed: int, prime: str) -> tuple[Floats, Floats]:
+        """The logits (1, V) and the state (L, S, 1, H) once the prime has been read.
 
-    def _feed(self, ids: Ints, state: Floats) -> tuple[Floats, Floats]:
-        """Read `ids` (T,): the logits (V,) of what follows, and the new state."""
+        Before the prime stands a newline, or, where the vocabulary has none, a random character.
+        """
+        first = self.newline
+        if first < 0:
+            first = int(uniforms(seed, np.array([0]), np.array([-1]))[0] * len(self.vocab))
+        ids = np.concatenate([[first], self.vocab.encode(prime, "the prime")])
+        return self.feed(ids, self.model.zero_state(1))
+
+    def feed(self, ids: Ints, state: Floats) -> tuple[Floats, Floats]:
+        """Read `ids` (T,) in one row: the logits (1, V) of what follows, and the new state."""
         for start in range(0, len(ids), PRIME_WINDOW):
             window = ids[start : start + PRIME_WINDOW].reshape(-1, 1)
-            work = self._works.get(len(window), 1)
+            work = self.works.get(len(window), 1)
             state = self.model.run(self.params, window, state, work)
-        return work.logits[-1], state
+        return work.logits[-1:].copy(), state
+
+    def rows(self) -> int:
+        """How many texts are written side by side: fixed by the model, not by how many are wanted.
+
+        A matrix product's last bits depend on the number of its rows, and a text must not.
+        """
+        size = sum(math.prod(shape) for shape in self.model.shapes().values())
+        rows = 1 << max(0, (ROW_PARAMETERS // size).bit_length() - 1)
+        return max(MIN_ROWS, min(MAX_ROWS, rows))
+
+    def texts(
+        self,
+        seed: int,
+        taste: Taste,
+        limits: Limits,
+        prime: str = "",
+        count: int | None = None,
+        scored: bool = False,
+    ) -> Iterator[Text]:
+        """Independent texts, many at a time, in the order of their numbers; `count` of them.
+
+        In a model of lines a text is one record. `nats` are worked out if `scored`. A row whose
+        text has ended goes on with the next number.
+        """
+        B, V = self.rows(), len(self.vocab)
+        logits_0, state_0 = self.begin(seed, prime)
+        logits, state = np.repeat(logits_0, B, axis=0), np.repeat(state_0, B, axis=2)
+        work = self.works.get(1, B)
+        numbers = np.arange(B)  # (B,): the text each row writes
+        lengths = np.zeros(B, dtype=np.int64)  # characters drawn so far
+        nats, ended = np.zeros(B), np.zeros(B, dtype=np.int64)  # newlines
+        written = np.zeros((B, 64), dtype=np.int32)
+        stop = self.vocab.lookup(limits.stop)
+        rows, upcoming, out = np.arange(B), B, 0
+        finished: dict[int, Text] = {}
+        while count is None or out < count:
+            if limits.chars == 0:
+                yield Text(out, prime, 0, 0.0)
+                out += 1
+                continue
+            chars = choose(logits, taste, uniforms(seed, numbers, lengths))
+            if scored:
+                nats += surprisal(logits, chars)
+            if lengths.max() == written.shape[1]:
+                written = np.concatenate([written, np.zeros_like(written)], axis=1)
+            written[rows, lengths] = chars
+            lengths += 1
+            over = self._over(chars, written, lengths, ended, limits, stop)
+            state = self.model.run(self.params, chars.reshape(1, -1), state, work)
+            logits = work.logits.reshape(B, V)
+            for row in over.nonzero()[0].tolist():
+                number, length = int(numbers[row]), int(lengths[row])
+                ids = written[row, :length]
+                closed = self.lines and ids[-1] == self.newline
+                text = prime + self.vocab.decode(ids[:-1] if closed else ids)
+                finished[number] = Text(number, text, length, float(nats[row]))
+                numbers[row], upcoming = upcoming, upcoming + 1
+            if over.any():
+                lengths[over], nats[over], ended[over] = 0, 0.0, 0
+                logits[over], state[:, :, over] = logits_0, state_0
+            while out in finished and out != count:
+                yield finished.pop(out)
+                out += 1
+
+    def _over(
+        self,
+        chars: Ints,
+        written: Ints,
+        lengths: Ints,
+        ended: Ints,
+        limits: Limits,
+        stop: Ints,
+    ) -> np.ndarray:
+        """Which rows (B,) have just written the last character of their text."""
+        newline = chars == self.newline
+        ended += newline
+        over = newline.copy() if self.lines else np.zeros(len(chars), dtype=bool)
+        if limits.chars is not None:
+            over |= lengths == limits.chars
+        if limits.lines is not None:
+            over |= ended == limits.lines
+        if len(stop):
+            for row in (chars == stop[-1]).nonzero()[0].tolist():
+                tail = written[row, max(0, lengths[row] - len(stop)) : lengths[row]]
+                over[row] |= np.array_equal(tail, stop)
+        return over
+
+
+def _draws(seed: int, number: int, block: int = 256) -> Iterator[Floats]:
+    """The random numbers (1,) of one text, one after another."""
+    start = 0
+    while True:
+        places = np.arange(start, start + block)
+        yield from uniforms(seed, np.full(block, number), places).reshape(-1, 1)
+        start += block

@@ -28,7 +28,7 @@ from charrnn.metrics import Report
 from charrnn.model import Model, Workspaces
 from charrnn.optim import OPTIMIZERS, Average, clip_by_norm, clip_by_value
 from charrnn.randomness import Purpose, generator
-from charrnn.sample import Sampler, Taste
+from charrnn.sample import Limits, Sampler, Taste
 from charrnn.schedules import Schedule
 from charrnn.settings import DEFAULT_STEPS, Config
 
@@ -191,6 +191,8 @@ class Trainer:
         validation = self.evaluator.validation(self.corpus, check)
         now.seconds += time.perf_counter() - begun
         nats = validation.nats if validation else math.nan
+        if validation is not None and not math.isfinite(nats):
+            raise self.diverged(f"the validation loss is {nats} at step {now.step:,}")
         best = validation is not None and (now.best_nats is None or nats < now.best_nats)
         if best:
             now.best_nats, now.best_step, now.waited = nats, now.step, 0
@@ -224,8 +226,8 @@ class Trainer:
         """A text from the model as it is now; the run's own random numbers are not touched."""
         mode = self.config.corpus.mode
         sampler = Sampler(self.model, self.shown, self.corpus.vocab, mode)
-        rng = generator(self.seed, Purpose.SAMPLE, self.step)
-        return "".join(sampler.text(rng, Taste(), chars=SAMPLE_CHARS))
+        text = sampler.stream(self.seed, Taste(), Limits(chars=SAMPLE_CHARS), number=self.step)
+        return "".join(text)
 
     def save(self, path: str) -> None:
         """Write a checkpoint. Raises CheckpointError, and DivergedError rather than save NaN."""

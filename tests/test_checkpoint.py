@@ -124,6 +124,7 @@ WRONG = [
     ("of meta that is a number", {"meta": np.array(1.0)}, "array meta is float64"),
     ("of meta that is bytes", {"meta": np.array(b"{}")}, "array meta"),
     ("of meta that is not JSON", {"meta": np.array("{")}, "its meta is not JSON$"),
+    ("of meta that is no text", {"meta": np.array(-1, "<i4").view("<U1")}, "its meta is not JSON$"),
     ("of meta nested too deeply", {"meta": np.array("[" * 100_000)}, "its meta is not JSON$"),
     ("of meta that is a list", {"meta": np.array("[]")}, "not a JSON object"),
 ]
@@ -242,6 +243,17 @@ def test_flipped_bytes_are_noticed_or_harmless(path, flips):
     path.write_bytes(raw)
     with contextlib.suppress(CheckpointError):
         assert isinstance(checkpoint.load(str(path)), Checkpoint)
+
+
+def test_one_changed_byte_is_noticed(path):
+    """In a weight, by its checksum; in the directory, before an array is unpacked."""
+    whole = path.read_bytes()
+    weight, packing = whole.index(WHY.tobytes()), whole.rindex(b"meta.npy") - 36
+    changes = [(weight, whole[weight] ^ 1, "only a part of one")]
+    changes += [(packing, kind, "array meta is compressed") for kind in (8, 12, 14, 93)]
+    for place, value, match in changes:
+        path.write_bytes(whole[:place] + bytes([value]) + whole[place + 1 :])
+        refused(path, match)
 
 
 def no_space(*_, **__):

@@ -35,6 +35,18 @@ def test_a_closed_pipe_ends_a_text_quietly(trained):
     assert (len(text), said) == (100, b"")
 
 
+def test_a_checkpoint_may_come_through_a_pipe(charrnn, trained):
+    """As in `charrnn sample <(cat CKPT)`, or as `-` from standard input."""
+    raw = Path(trained).read_bytes()
+    expected = charrnn("sample", trained, "--seed", 1).stdout
+    reading, writing = os.pipe()
+    with open(reading, "rb"), open(writing, "wb", buffering=0) as pipe:
+        assert pipe.write(raw) == len(raw)
+        pipe.close()
+        assert charrnn("sample", f"/dev/fd/{reading}", "--seed", 1).stdout == expected
+    assert charrnn("sample", "-", "--seed", 1, stdin=raw).stdout == expected
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_stopped_run_is_saved_and_tells_how_to_go_on(config, tmp_path, number):
     """Exit code 130; the command it names goes on from there."""

@@ -6,48 +6,81 @@ import networks
 import numpy as np
 import pytest
 
-from charrnn.sample import Sampler, Taste, choose, probabilities
+from charrnn.cells import CELLS
+from charrnn.randomness import uniforms
+from charrnn.sample import Limits, Sampler, Taste, choose, probabilities
 from charrnn.vocab import Vocab
 
-LOGITS = np.log(np.array([0.4, 0.3, 0.15, 0.1, 0.05]))
+LOGITS = np.log(np.array([[0.4, 0.3, 0.15, 0.1, 0.05]]))
+VOCAB = Vocab("\nabcdef")
 
 
-def sampler(mode="lines", scale=1.0):
+def sampler(mode="lines", cell="rnn", **settings):
     """A model of random weights over seven characters, newline among them."""
-    model, params = networks.network(scale=scale)
-    return Sampler(model, params, Vocab("\nabcdef"), mode)
+    return Sampler(*networks.network(cell, **settings), VOCAB, mode)
 
 
-def write(mode="lines", seed=0, taste=None, **limits):
-    return "".join(sampler(mode).text(np.random.default_rng(seed), taste or Taste(), **limits))
+def write(mode="lines", seed=0, taste=None, prime="", **limits):
+    """One streamed text."""
+    return "".join(sampler(mode).stream(seed, taste or Taste(), Limits(**limits), prime))
+
+
+def distribution(taste):
+    """The normalised probabilities of LOGITS."""
+    p = probabilities(LOGITS, taste)[0]
+    return p / p.sum()
 
 
 def test_frequencies_match_the_probabilities():
     """Chi-squared with 4 degrees of freedom; 23.5 is passed once in ten thousand."""
-    rng = np.random.default_rng(0)
     count = 20_000
-    drawn = np.bincount([choose(LOGITS, Taste(), rng) for _ in range(count)], minlength=5)
-    expected = np.exp(LOGITS) * count
+    u = uniforms(1, np.zeros(count), np.arange(count))
+    drawn = np.bincount(choose(np.repeat(LOGITS, count, axis=0), Taste(), u), minlength=5)
+    expected = np.exp(LOGITS[0]) * count
     assert ((drawn - expected) ** 2 / expected).sum() < 23.5
+
+
+def test_random_numbers_are_uniform_and_independent():
+    """Over the places of a text, over texts and over seeds: chi-squared on a 10 by 10 table."""
+    n = np.arange(20_000)
+    for one in (
+        uniforms(1, np.zeros(len(n)), n),
+        uniforms(1, n, np.zeros(len(n))),
+        np.concatenate([uniforms(int(s), np.zeros(1), np.zeros(1)) for s in n[:2000]]),
+    ):
+        assert one.min() >= 0
+        assert one.max() < 1
+        pairs = np.histogram2d(one[:-1], one[1:], bins=10, range=[[0, 1], [0, 1]])[0]
+        expected = (len(one) - 1) / 100
+        assert ((pairs - expected) ** 2 / expected).sum() < 163  # 99 degrees; once in 20,000
+
+
+def test_the_ends_of_the_unit_interval_draw_possible_characters():
+    """The smallest and the largest random number never draw what has no probability."""
+    logits = np.log(np.array([[1e-30, 0.5, 0.5, 1e-30]]))
+    taste = Taste(top_k=2)
+    for u, expected in ((0.0, 1), (1 - 2**-53, 2)):
+        assert choose(logits, taste, np.array([u])).tolist() == [expected]
 
 
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 2.0])
 def test_temperature_is_the_power_of_a_probability(temperature):
     """p^(1/temperature), normalised."""
-    expected = np.exp(LOGITS) ** (1 / temperature)
-    found = probabilities(LOGITS, Taste(temperature))
-    np.testing.assert_allclose(found, expected / expected.sum(), rtol=1e-12)
+    expected = np.exp(LOGITS[0]) ** (1 / temperature)
+    np.testing.assert_allclose(
+        distribution(Taste(temperature)), expected / expected.sum(), rtol=1e-12
+    )
 
 
 def test_towards_zero_temperature_only_the_likeliest_is_left():
     """A tiny temperature is no overflow, and 0 is its limit."""
-    rng = np.random.default_rng(0)
+    u = uniforms(0, np.zeros(20), np.arange(20))
     for temperature in (0.0, 1e-300, 1e-30, 1e-3):
-        assert {choose(LOGITS, Taste(temperature), rng) for _ in range(20)} == {0}
+        assert set(choose(np.repeat(LOGITS, 20, axis=0), Taste(temperature), u)) == {0}
 
 
 def test_top_k_and_top_p_keep_the_likeliest():
-    """The others get no probability at all, and what is left adds up to 1."""
+    """The others get no probability at all, and the rest keep their proportions."""
     for taste, kept in [
         (Taste(top_k=2), 2),
         (Taste(top_k=9), 5),
@@ -56,9 +89,10 @@ def test_top_k_and_top_p_keep_the_likeliest():
         (Taste(top_p=1e-9), 1),
         (Taste(top_k=3, top_p=0.8), 2),
     ]:
-        p = probabilities(LOGITS, taste)
+        p = distribution(taste)
         assert (p > 0).tolist() == [True] * kept + [False] * (5 - kept), taste
-        assert p.sum() == pytest.approx(1)
+        expected = np.exp(LOGITS[0][:kept])
+        np.testing.assert_allclose(p[:kept], expected / expected.sum(), rtol=1e-12)
 
 
 @pytest.mark.parametrize("mode", ["stream", "lines"])
@@ -86,40 +120,94 @@ def test_lines_are_whole(mode):
         assert all(line.startswith("ab") for line in text.splitlines())
 
 
+@pytest.mark.parametrize("mode", ["stream", "lines"])
+def test_a_text_ends_when_the_string_has_appeared(mode):
+    """For the first time, among what was drawn, with the string at its end."""
+    endless = write(mode, 3, chars=2000)
+    stop = endless[700:702]
+    text = write(mode, 3, stop=stop)
+    assert text == endless[: endless.index(stop) + 2]
+    assert write(mode, 3, prime="ab", stop="ab").count("ab") >= 2
+
+
 def test_without_a_limit_it_never_ends():
     """Ten thousand characters later it still writes."""
-    text = sampler().text(np.random.default_rng(0), Taste())
+    text = sampler().stream(0, Taste(), Limits())
     assert len(list(itertools.islice(text, 10_000))) == 10_000
 
 
 def test_every_record_of_a_model_of_lines_starts_from_the_zero_state():
     """So the likeliest record is always the same, whatever was written before."""
     records = write("lines", taste=Taste(temperature=0.0), lines=3, prime="c").splitlines()
+    assert len(records) == 3
     assert len(set(records)) == 1
 
 
 def test_a_stream_carries_its_state_over_a_newline():
     """A long text and its continuation from the same characters agree."""
-    model, params = networks.network()
-    one = Sampler(model, params, Vocab("\nabcdef"), "stream")
     greedy = Taste(temperature=0.0)
-    text = "".join(one.text(np.random.default_rng(0), greedy, prime="ab\ncd", chars=40))
-    again = "".join(one.text(np.random.default_rng(1), greedy, prime=text[:25], chars=20))
-    assert again == text
+    text = write("stream", taste=greedy, prime="ab\ncd", chars=40)
+    assert write("stream", taste=greedy, prime=text[:25], chars=20) == text
 
 
 def test_a_long_prime_is_read_whole():
-    """Longer than the window it is read by: the next character depends on its beginning."""
-    model, params = networks.network()
-    params["layer0.Whh"][...] = np.eye(networks.H) * 3  # a state that never forgets
-    model_text = Sampler(model, params, Vocab("\nabcdef"), "stream")
-    _, state_a = model_text._feed(np.array([1] + [2] * 700), model.zero_state(1))
-    _, state_b = model_text._feed(np.array([3] + [2] * 700), model.zero_state(1))
+    """Longer than the window it is read by: the state after it depends on its beginning."""
+    one = sampler("stream")
+    one.params["layer0.Whh"][...] = np.eye(networks.H) * 3  # a state that never forgets
+    state_a, state_b = (one.begin(0, first + "b" * 700)[1] for first in "ac")
     assert np.abs(state_a - state_b).max() > 1e-3
 
 
 def test_a_vocabulary_without_a_newline_can_be_sampled():
     """The character before the text is then a random one."""
-    model, params = networks.network()
-    one = Sampler(model, params, Vocab("abcdefg"), "stream")
-    assert len("".join(one.text(np.random.default_rng(0), Taste(), chars=10))) == 10
+    one = Sampler(*networks.network(), Vocab("abcdefg"), "stream")
+    assert len("".join(one.stream(0, Taste(), Limits(chars=10)))) == 10
+    assert len(list(one.texts(0, Taste(), Limits(chars=10), count=3))) == 3
+
+
+@pytest.mark.parametrize("mode", ["stream", "lines"])
+@pytest.mark.parametrize("cell", CELLS)
+def test_a_text_does_not_depend_on_how_many_are_asked_for(cell, mode):
+    """To the last bit, with more texts than rows, and as one alone in float64."""
+    one = sampler(mode, cell, layers=2)
+    limits = Limits(chars=30)
+    many = list(one.texts(5, Taste(), limits, "a", 1500))
+    assert one.rows() < 1500
+    assert [text.number for text in many] == list(range(1500))
+    for count in (1, 7):
+        assert list(one.texts(5, Taste(), limits, "a", count)) == many[:count]
+    ends = Limits(chars=30, lines=1 if mode == "lines" else None)
+    alone = "".join(one.stream(5, Taste(), ends, "a"))
+    assert alone.removesuffix("\n") == many[0].text.removesuffix("\n")
+    assert len({text.text for text in many}) > 100
+
+
+def test_every_limit_ends_a_text_of_a_batch():
+    """Characters, lines, a string; a record also ends with its newline, which is not shown."""
+    one = sampler("stream")
+    for text in one.texts(1, Taste(), Limits(chars=17), "ab", 20):
+        assert len(text.text) == 19
+        assert text.chars == 17
+    for text in one.texts(1, Taste(), Limits(lines=2), count=20):
+        assert text.text.count("\n") == 2
+        assert text.text.endswith("\n")
+    for text in one.texts(1, Taste(), Limits(stop="ab"), count=20):
+        assert text.text.index("ab") == len(text.text) - 2
+    for text in sampler("lines").texts(1, Taste(), Limits(), "b", 20):
+        assert text.text.startswith("b")
+        assert "\n" not in text.text
+        assert text.chars == len(text.text)  # the prime is not drawn, the newline is
+    assert [t.text for t in one.texts(1, Taste(), Limits(chars=0), "ab", 2)] == ["ab", "ab"]
+
+
+def test_the_nats_of_a_text_are_those_of_scoring_it():
+    """Whatever the taste; of a record with its newline, without the prime."""
+    from charrnn.evaluate import Evaluator
+
+    one = sampler("lines")
+    evaluator = Evaluator(one.model, one.params)
+    for text in one.texts(1, Taste(0.7, top_k=5), Limits(), "b", 10, scored=True):
+        whole = evaluator.stream([VOCAB.encode(f"\n{text.text}\n")]).total_nats
+        before = evaluator.stream([VOCAB.encode("\nb")]).total_nats
+        assert text.nats == pytest.approx(whole - before, abs=1e-9)
+        assert text.bits_per_char == pytest.approx(text.nats / np.log(2) / text.chars)

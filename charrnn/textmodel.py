@@ -1,0 +1,137 @@
+"""A trained model as a Python object: text out, scores out. The command line uses the same calls.
+
+    import charrnn
+
+    model = charrnn.load("runs/dinos.npz")
+    print("".join(model.sample(200, seed=1)))
+    for text in model.texts(5, prime="ty", temperature=0.7, seed=1):
+        print(text.text, text.bits_per_char)
+    print(model.score("tyrannosaurus").bits)
+
+Nothing is kept between two calls, so several threads may use one model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from charrnn import checkpoint
+from charrnn.checkpoint import Checkpoint
+from charrnn.evaluate import Evaluator, Score, score_text
+from charrnn.guide import Guide
+from charrnn.randomness import fresh_seed
+from charrnn.resume import known_lines
+from charrnn.sample import Limits, Sampler, Taste, Text
+from charrnn.select import Selection
+
+
+class TextModel:
+    """A checkpoint that writes and scores."""
+
+    def __init__(self, loaded: Checkpoint) -> None:
+        self.checkpoint = loaded
+        self.config = loaded.config
+        self.vocab = loaded.vocab
+        self.mode = loaded.config.corpus.mode
+        self.model = loaded.model
+        self.params = loaded.params
+
+    def sample(
+        self,
+        chars: int | None = 500,
+        *,
+        seed: int | None = None,
+        prime: str = "",
+        temperature: float = 1.0,
+        top_k: int | None = None,
+        top_p: float = 1.0,
+        lines: int | None = None,
+        stop: str = "",
+    ) -> Iterator[str]:
+        """One text, character by character: the prime, then at most `chars` drawn ones.
+
+        `chars=None` sets no limit; `lines` ends it after so many newlines, `stop` when that string
+        has appeared. The same seed gives the same text. Raises VocabError for a prime with unknown
+        characters.
+        """
+        taste, limits = Taste(temperature, top_k, top_p), Limits(chars, lines, stop)
+        return self._sampler().stream(_seed(seed), taste, limits, prime)
+
+    def texts(
+        self,
+        count: int | None,
+        *,
+        chars: int | None = None,
+        seed: int | None = None,
+        prime: str = "",
+        temperature: float = 1.0,
+        top_k: int | None = None,
+        top_p: float = 1.0,
+        lines: int | None = None,
+        stop: str = "",
+        scored: bool = True,
+    ) -> Iterator[Text]:
+        """`count` independent texts (None: endlessly many), generated side by side.
+
+        In a model of lines each is one record; otherwise each has at most `chars` characters, 500
+        if that is None and nothing else ends it. Text i depends on the seed and i alone.
+        """
+        if chars is None and self.mode == "stream" and lines is None and not stop:
+            chars = 500
+        taste, limits = Taste(temperature, top_k, top_p), Limits(chars, lines, stop)
+        return self._sampler().texts(_seed(seed), taste, limits, prime, count, scored)
+
+    def select(
+        self,
+        count: int,
+        *,
+        match: str | None = None,
+        unique: bool = False,
+        novel: bool = False,
+        attempts: int | None = None,
+        chars: int | None = None,
+        seed: int | None = None,
+        prime: str = "",
+        temperature: float = 1.0,
+        top_k: int | None = None,
+        top_p: float = 1.0,
+    ) -> Selection:
+        """Up to `count` records that pass: iterate over the result, then ask what was dropped.
+
+        `match` is a regular expression (see `guide`), `unique` allows no repeats, `novel` nothing
+        that stands in the training corpus. After `attempts` records (default 1,000 and 100 a
+        record) it gives up. Raises CharrnnError for a model that does not write lines, for an
+        expression that is none, and for a corpus that cannot be read again.
+        """
+        guide = Guide(self._sampler(), match, prime)
+        taste = Taste(temperature, top_k, top_p)
+        return Selection(
+            guide.records(_seed(seed), taste, Limits(chars=chars)),
+            count,
+            pattern=guide.pattern,
+            unique=unique,
+            known=known_lines(self.checkpoint) if novel else None,
+            attempts=attempts or 1000 + 100 * count,
+        )
+
+    def score(self, text: str | Iterable[str], *, skip_unknown: bool = False) -> Score:
+        """How well the model foretells a text, or the pieces of one (an open file, say).
+
+        Raises VocabError for an unknown character unless they are skipped, and CorpusError for a
+        text too short to score.
+        """
+        pieces = [text] if isinstance(text, str) else text
+        evaluator = Evaluator(self.model, self.params)
+        return score_text(evaluator, self.vocab, pieces, self.mode, "the text", skip_unknown)
+
+    def _sampler(self) -> Sampler:
+        return Sampler(self.model, self.params, self.vocab, self.mode)
+
+
+def load(path: str) -> TextModel:
+    """The model in a checkpoint file; `-` is stdin. Raises CheckpointError."""
+    return TextModel(checkpoint.load(path))
+
+
+def _seed(seed: int | None) -> int:
+    return fresh_seed() if seed is None else seed
