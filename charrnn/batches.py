@@ -36,6 +36,7 @@ from charrnn.randomness import Purpose, generator
 from charrnn.settings import TrainConfig
 
 Position = dict[str, int]
+MAX_EPOCH = 2**53
 POOL = 100  # batches whose lines are sorted by length together
 
 
@@ -89,7 +90,15 @@ class StreamBatches(Batches):
         return {"epoch": self.epoch, "at": self._at}
 
     def seek(self, position: Position) -> None:
+        _check_inside(position, at=len(self._columns))
         self.epoch, self._at = position["epoch"], position["at"]
+
+
+def _check_inside(position: Position, **limits: int) -> None:
+    """Raise ValueError for a position that no run can have had."""
+    for name, limit in {"epoch": MAX_EPOCH, **limits}.items():
+        if not 0 <= position[name] <= limit:
+            raise ValueError(f"{name} {position[name]} is outside the text")
 
 
 def _check_length(N: int, T: int, B: int) -> None:
@@ -138,6 +147,7 @@ class ZeroBatches(Batches):
         return {"epoch": self.epoch, "index": self._index}
 
     def seek(self, position: Position) -> None:
+        _check_inside(position, index=self.per_epoch())
         self.epoch, self._index = position["epoch"], position["index"]
         self._starts = self._shuffled()
 
@@ -191,9 +201,11 @@ class LineBatches(Batches):
         return {"epoch": self.epoch, "index": self._index, "at": self._at}
 
     def seek(self, position: Position) -> None:
+        _check_inside(position, index=len(self._order) - 1)
         self.epoch, self._index = position["epoch"], position["index"]
         self._order = self._shuffled()
         self._load()
+        _check_inside(position, at=len(self._ids) + self.T)
         self._at = position["at"]
 
     def _shuffled(self) -> list[Ints]:

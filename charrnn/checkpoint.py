@@ -22,7 +22,6 @@ import io
 import json
 import math
 import os
-import sys
 import tempfile
 import warnings
 import zipfile
@@ -41,6 +40,7 @@ from charrnn.model import Model
 from charrnn.optim import OPTIMIZERS
 from charrnn.params import Floats, Params
 from charrnn.settings import Config
+from charrnn.streams import standard_input
 from charrnn.vocab import Vocab
 
 FORMAT = 1
@@ -149,6 +149,8 @@ def check_writable(path: str) -> None:
             "a checkpoint is saved again and again, so it cannot go to standard output: --out FILE"
         )
     target = Path(path)
+    if target.suffix == ".jsonl":
+        raise CheckpointError(f"{path} would be the metrics' place: name a .npz file with --out")
     if target.is_dir():
         raise CheckpointError(f"{path} is a folder: name a file in it with --out {path}/model.npz")
     try:
@@ -183,7 +185,7 @@ def load(path: str) -> Checkpoint:
 
 def _open(path: str) -> BinaryIO:
     if path == "-":
-        return io.BytesIO(sys.stdin.buffer.read())
+        return io.BytesIO(standard_input().read())
     stream = open(path, "rb")  # noqa: SIM115 - `load` closes it
     if stream.seekable():
         return stream

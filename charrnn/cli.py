@@ -31,7 +31,8 @@ class Program(click.Group):
         """Run a command. A closed pipe ends it quietly."""
         try:
             result = super().invoke(ctx)
-            sys.stdout.flush()
+            if sys.stdout is not None:
+                sys.stdout.flush()
             return result
         except CharrnnError as error:
             click.echo(f"Error: {error}", err=True)

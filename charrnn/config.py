@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import os
-import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,6 +13,7 @@ import yaml
 
 from charrnn.errors import ConfigError
 from charrnn.settings import DEFAULTS, KINDS, MOST, SECTIONS, Config
+from charrnn.streams import standard_input
 
 MAX_CONFIG_BYTES = 1_000_000
 
@@ -152,7 +152,7 @@ def _read(path: str) -> str:
     """The text of a config file, or ConfigError."""
     try:
         if path == "-":
-            raw = sys.stdin.buffer.read(MAX_CONFIG_BYTES + 1)
+            raw = standard_input().read(MAX_CONFIG_BYTES + 1)
         else:
             with open(path, "rb") as stream:
                 raw = stream.read(MAX_CONFIG_BYTES + 1)

@@ -9,6 +9,8 @@ from typing import Any
 
 import click
 
+from charrnn.errors import CharrnnError
+
 Write = Callable[[str], None]
 
 
@@ -30,8 +32,13 @@ def note(message: str, quiet: bool = False) -> None:
 
 
 def writer() -> Write:
-    """Writes to stdout at once; characters that its encoding lacks are written as escapes."""
+    """Writes to stdout at once; characters that its encoding lacks are written as escapes.
+
+    Raises CharrnnError when stdout is closed.
+    """
     stream = sys.stdout
+    if stream is None:
+        raise CharrnnError("standard output is closed, so there is nowhere to write to")
     encoding = getattr(stream, "encoding", None) or "utf-8"
 
     def write(text: str) -> None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import codecs
 import hashlib
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import BinaryIO
@@ -22,6 +21,7 @@ from charrnn.errors import CorpusError
 from charrnn.params import Ints
 from charrnn.randomness import Purpose, generator
 from charrnn.settings import CorpusConfig
+from charrnn.streams import standard_input
 from charrnn.vocab import Vocab
 
 CHUNK_BYTES = 1 << 20
@@ -81,7 +81,8 @@ class TextReader:
     def _undecodable(self, offset: int, byte: int) -> str:
         return (
             f"{self.name} is not {self.encoding} text: byte {offset:,} (counted from 0) is "
-            f"0x{byte:02x}. If it has another encoding, name it: --set corpus.encoding=latin-1"
+            f"0x{byte:02x}. If it has another encoding, name it: --set corpus.encoding=latin-1 "
+            "(train), or convert the text: iconv -f latin1 -t utf-8"
         )
 
     def notices(self) -> list[str]:
@@ -189,7 +190,7 @@ def read(
 def open_text(path: str, encoding: str = "utf-8", lowercase: bool = False) -> TextReader:
     """A reader of a file, or of stdin for `-`. Raises CorpusError."""
     if path == "-":
-        return TextReader(sys.stdin.buffer, "standard input", encoding, lowercase)
+        return TextReader(standard_input(), "standard input", encoding, lowercase)
     try:
         stream = open(path, "rb")  # noqa: SIM115 - the reader's user closes it
     except FileNotFoundError:

@@ -50,15 +50,20 @@ class Report:
         }
 
 
+def metrics_path(checkpoint_path: str) -> Path:
+    """Where the metrics of a checkpoint are."""
+    return Path(checkpoint_path).with_suffix(".jsonl")
+
+
 class Metrics:
     """The `.jsonl` beside a checkpoint: one JSON object a validation."""
 
     def __init__(self, checkpoint_path: str, step: int) -> None:
         """Keep the lines of an earlier run up to `step`; drop those that it had after."""
-        self.path = Path(checkpoint_path).with_suffix(".jsonl")
+        self.path = metrics_path(checkpoint_path)
         kept = []
-        if step and self.path.exists():
-            for line in self.path.read_text(encoding="utf-8").splitlines():
+        if step and self.path.is_file():
+            for line in self.path.read_text(encoding="utf-8", errors="replace").splitlines():
                 with contextlib.suppress(ValueError, TypeError, KeyError):
                     if json.loads(line)["step"] <= step:
                         kept.append(line + "\n")

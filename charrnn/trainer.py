@@ -25,7 +25,7 @@ from charrnn.errors import CheckpointError, DivergedError
 from charrnn.evaluate import Evaluator
 from charrnn.initialise import initialise
 from charrnn.metrics import Report
-from charrnn.model import Model, Workspaces
+from charrnn.model import Batch, Model, Workspaces
 from charrnn.optim import OPTIMIZERS, Average, clip_by_norm, clip_by_value
 from charrnn.randomness import Purpose, generator
 from charrnn.sample import Limits, Sampler, Taste
@@ -114,13 +114,18 @@ class Trainer:
 
     def initial_nats(self) -> float:
         """Nats per character of the next window, before anything is learnt from it."""
-        position = self.batches.position()
-        batch = self.batches.next()
-        self.batches.seek(position)
+        batch = self._peek()
         T, B = batch.ids.shape
         state = self.model.zero_state(B) if batch.fresh else self.state
         loss, _ = self.model.forward(self.params, batch, state, Workspaces(self.model).get(T, B))
         return float(loss * B / batch.chars)
+
+    def _peek(self) -> Batch:
+        """The window that comes next."""
+        position = self.batches.position()
+        batch = self.batches.next()
+        self.batches.seek(position)
+        return batch
 
     def update(self) -> float:
         """One window, one update. Returns the window's loss in nats, summed over time.
@@ -262,6 +267,9 @@ class Trainer:
             self.batches.seek({key: int(n) for key, n in saved.progress["position"].items()})
             self.schedule.restore(saved.progress["schedule"])
             self.rng.bit_generator.state = saved.progress["generator"]
+            batch = self._peek()
+            if not batch.fresh and batch.ids.shape[1] != saved.state.shape[2]:
+                raise ValueError("the state has other rows than the batch that continues it")
         except (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError):
             raise CheckpointError(
                 "the checkpoint does not tell where its training stands: it can be sampled and "

@@ -18,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 
@@ -25,7 +26,9 @@ import numpy as np
 import textbook
 
 import charrnn
-from charrnn import config, corpus, train
+from charrnn import config, corpus
+from charrnn.sample import Limits, Sampler, Taste
+from charrnn.trainer import Trainer
 
 ROOT = Path(__file__).resolve().parent.parent
 PARAGRAPH = (
@@ -80,17 +83,17 @@ def _time(side: Callable[[], object], count: int) -> float:
     return (time.perf_counter() - begun) / count
 
 
-def trainer(*overrides: str, text: str = TEXT) -> train.Trainer:
+def trainer(*overrides: str, text: str = TEXT) -> Trainer:
     """A run on `text` with these settings."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "text.txt")
         path.write_text(text, encoding="utf-8")
         settings = config.from_dict({"corpus": {"path": str(path)}, "train": {"seed": 1}}, "bench")
         settings = config.override(settings, overrides, [], "bench")
-        return train.Trainer(settings, corpus.read(settings.corpus, 1))
+        return Trainer(settings, corpus.read(settings.corpus, 1))
 
 
-def from_textbook(run: train.Trainer, weights: dict[str, np.ndarray]) -> None:
+def from_textbook(run: Trainer, weights: dict[str, np.ndarray]) -> None:
     """Give a run the weights of the textbook loop, whose matrices are (out, in)."""
     letters = {"layer0.Wxh": "Wxh", "layer0.Whh": "Whh", "layer0.bh": "bh"}
     for name, array in run.params.items():
@@ -211,6 +214,68 @@ def bench_lines(bench: Bench) -> None:
         )
 
 
+def bench_sampling(bench: Bench) -> None:
+    """One text against PyTorch's step loop; ten thousand records against one at a time."""
+    for cell, hidden in (("rnn", 100), ("lstm", 512)):
+        run = trainer(f"model.cell={cell}", f"model.hidden={hidden}")
+        sampler = Sampler(run.model, run.params, run.corpus.vocab, "stream")
+
+        def ours(sampler: Sampler = sampler) -> object:
+            return deque(sampler.stream(1, Taste(), Limits(chars=CHARS)), maxlen=0)
+
+        try:
+            import pytorch
+        except ImportError:
+            bench.row("sampling: PyTorch", "not measured", "torch is not installed")
+            break
+        network = pytorch.Network(cell, len(run.corpus.vocab), hidden, 1)
+        name = f"sampling one text, {cell} {hidden}: PyTorch"
+        bench.ratio(name, ours, lambda network=network: pytorch.sample(network, CHARS), CHARS)
+    names = (ROOT / "data" / "dinos.txt").read_text(encoding="utf-8")
+    run = trainer("corpus.mode=lines", text=names)
+    for _ in range(3000):
+        run.update()
+    sampler = Sampler(run.model, run.params, run.corpus.vocab, "lines")
+    count, single = 10_000, 200
+    ratios = []
+    for seed in range(max(3, bench.rounds // 2)):
+        begun = time.perf_counter()
+        chars = sum(text.chars for text in sampler.texts(seed, Taste(), Limits(), count=count))
+        middle = time.perf_counter()
+        alone = sum(1 for _ in sampler.stream(seed, Taste(), Limits(lines=single)))
+        ended = time.perf_counter()
+        ratios.append(chars / (middle - begun) / (alone / (ended - middle)))
+    bench.row(
+        "sampling 10,000 names, rnn 100: one at a time",
+        f"{statistics.median(ratios):.1f} ({min(ratios):.1f} to {max(ratios):.1f})",
+        f"{chars / (middle - begun) / 1000:,.0f} k chars/s",
+    )
+
+
+def bench_eval(bench: Bench) -> None:
+    """Scoring a text with carried state against PyTorch, character by character."""
+    run = trainer("model.cell=lstm", "model.hidden=128")
+    ids = run.corpus.training[:10_001]
+    try:
+        import pytorch
+    except ImportError:
+        bench.row("scoring: PyTorch", "not measured", "torch is not installed")
+        return
+    network = pytorch.Network("lstm", len(run.corpus.vocab), 128, 1)
+    few = ids[: CHARS + 1].astype(int).tolist()
+    ratios, speeds = [], []
+    for _ in range(bench.rounds):
+        mine = _time(lambda: run.evaluator.stream([ids]), 1) / (len(ids) - 1)
+        theirs = _time(lambda: pytorch.score(network, few), 1) / CHARS
+        ratios.append(theirs / mine)
+        speeds.append(1 / mine)
+    bench.row(
+        "scoring a stream, lstm 128: PyTorch, a character at a time",
+        f"{statistics.median(ratios):.1f} ({min(ratios):.1f} to {max(ratios):.1f})",
+        f"{statistics.median(speeds) / 1000:,.0f} k chars/s",
+    )
+
+
 def bench_start(bench: Bench) -> None:
     """Whole processes, from the shell's side: seconds, not ratios."""
     with tempfile.TemporaryDirectory() as folder:
@@ -232,7 +297,17 @@ def _process(words: list[str]) -> float:
     return time.perf_counter() - begun
 
 
-BENCHES = [bench_textbook, bench_loss, bench_pytorch, bench_product, bench_lines, bench_start]
+BENCHES = [
+    bench_textbook,
+    bench_loss,
+    bench_pytorch,
+    bench_product,
+    bench_lines,
+    bench_sampling,
+    bench_eval,
+    bench_start,
+]
+CHARS = 500  # sampled or scored by PyTorch at a time
 
 
 def machine() -> str:

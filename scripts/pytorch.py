@@ -5,6 +5,8 @@ Needs torch (`pip install torch`), which nothing else in this project does.
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import torch
 from torch import nn
@@ -26,6 +28,25 @@ class Network(nn.Module):
         inputs = nn.functional.one_hot(ids, self.vocab_size).to(self.output.weight.dtype)
         hs, state = self.recurrent(inputs, state)
         return self.output(hs), state
+
+
+@torch.no_grad()
+def sample(network, count):
+    """Draw `count` characters one after another."""
+    ids, state = torch.zeros(1, 1, dtype=torch.long), None
+    for _ in range(count):
+        logits, state = network(ids, state)
+        ids = torch.multinomial(torch.softmax(logits[0], 1), 1)
+
+
+@torch.no_grad()
+def score(network, ids):
+    """The nats of a text, fed one character at a time with carried state."""
+    total, state = 0.0, None
+    for one, following in itertools.pairwise(ids):
+        logits, state = network(torch.tensor([[one]]), state)
+        total -= torch.log_softmax(logits[0, 0], 0)[following].item()
+    return total
 
 
 class Trainer:

@@ -105,7 +105,8 @@ def test_bytes_that_are_not_utf_8_are_found(content, offset, byte, size):
         list(drip(content, size))
     assert str(caught.value) == (
         f"drip.txt is not utf-8 text: byte {offset:,} (counted from 0) is 0x{byte}. "
-        "If it has another encoding, name it: --set corpus.encoding=latin-1"
+        "If it has another encoding, name it: --set corpus.encoding=latin-1 (train), "
+        "or convert the text: iconv -f latin1 -t utf-8"
     )
 
 

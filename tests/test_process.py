@@ -137,3 +137,38 @@ def test_resume_may_change_rate_and_place_and_says_so(charrnn, trained, tmp_path
     result = charrnn(*words)
     assert (result.exit_code, result.stdout) == (0, f"{out}\n")
     assert "changed since the checkpoint: optimizer.learning_rate: 0.1 -> 0.05" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        ('eval "$1" - <&-', "Error: standard input is closed"),
+        ('sample "$1" -q >&-', "Error: standard output is closed"),
+        ('sample "$1" -q >/dev/full', "Error: the output cannot be written"),
+    ],
+)
+def test_streams_that_are_closed_or_full_are_said(trained, command, message):
+    """With exit code 1 and one line."""
+    if "/dev/full" in command and not Path("/dev/full").exists():
+        pytest.skip("this system has no /dev/full")
+    result = subprocess.run(
+        ["bash", "-c", f'"$0" -m charrnn {command}', sys.executable, trained],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 1
+    assert result.stderr.startswith(message)
+    assert result.stderr.count("\n") == 1
+
+
+def test_training_goes_on_when_nobody_reads_its_messages(config, tmp_path):
+    """A pipe of stderr that closes early costs nothing but the messages."""
+    path = config(train={"steps": 4000}, output={"validate_every": 200})
+    train = start("train", path)
+    train.stderr.readline()
+    train.stderr.close()
+    assert train.stdout.read().decode().strip() == str(tmp_path / "small.npz")
+    train.stdout.close()
+    assert train.wait() == 0
+    assert checkpoint.load(str(tmp_path / "small.npz")).step == 4000

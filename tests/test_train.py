@@ -11,7 +11,7 @@ import textbook
 from charrnn import checkpoint, config, corpus, train
 from charrnn.cells import CELLS
 from charrnn.errors import CheckpointError, DivergedError, Interrupted
-from charrnn.evaluate import Evaluator
+from charrnn.evaluate import Evaluator, Score
 from charrnn.resume import check_same_run
 from charrnn.train import StopAsked, best_path
 from charrnn.trainer import Trainer
@@ -335,3 +335,58 @@ def test_first_weights_are_what_their_name_says(trainer, cell, init):
     if cell == "lstm":
         expected[40:80] = 1
     assert (bh == expected).all()
+
+
+@pytest.mark.parametrize(
+    ("mode", "wrong"),
+    [
+        ("stream", {"at": -3}),
+        ("stream", {"at": 10**9}),
+        ("stream", {"epoch": -1}),
+        ("lines", {"index": 10**9}),
+        ("lines", {"index": -1}),
+        ("lines", {"at": -1}),
+    ],
+)
+def test_a_position_outside_the_text_is_refused(trainer, mode, wrong):
+    """A checkpoint from a stranger can be wrong in any number."""
+    run = trainer(mode=mode)
+    run.update()
+    saved = run.snapshot()
+    saved.progress["position"] |= wrong
+    with pytest.raises(CheckpointError, match="does not tell where its training stands"):
+        trainer(mode=mode).restore(saved)
+
+
+def test_a_state_of_other_rows_is_refused(trainer):
+    """It would be repeated silently over the rows of the batch."""
+    run = trainer("train.batch_size=4")
+    run.update()
+    saved = run.snapshot()
+    saved.state = saved.state[:, :, :1]
+    with pytest.raises(CheckpointError, match="does not tell where its training stands"):
+        trainer("train.batch_size=4").restore(saved)
+
+
+def test_metrics_that_are_no_text_do_not_stop_a_resume(trainer, tmp_path):
+    """They are replaced; a checkpoint may not take their place."""
+    path = str(tmp_path / "run.npz")
+    run = trainer("train.steps=20")
+    train.run(run, path, Silent())
+    (tmp_path / "run.jsonl").write_bytes(b"\xff\xfe\x00")
+    longer = trainer()
+    longer.restore(checkpoint.load(path))
+    train.run(longer, path, Silent())
+    assert len((tmp_path / "run.jsonl").read_text(encoding="utf-8").splitlines()) == 2
+    with pytest.raises(CheckpointError, match="the metrics' place"):
+        checkpoint.check_writable(str(tmp_path / "run.jsonl"))
+
+
+def test_a_validation_that_is_not_finite_ends_the_run(trainer, tmp_path, monkeypatch):
+    """It must neither count as the best nor be saved."""
+    run = trainer("train.steps=20")
+    score = Score(float("inf"), 10)
+    monkeypatch.setattr(run.evaluator, "validation", lambda *arguments: score)
+    with pytest.raises(DivergedError, match="the validation loss is inf at step 20"):
+        train.run(run, str(tmp_path / "run.npz"), Silent())
+    assert not (tmp_path / "run.npz").exists()
