@@ -1,0 +1,148 @@
+"""Writes a config for a text, with comments that tell what the text is made of."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import yaml
+
+from charrnn import recipes
+from charrnn.errors import CharrnnError
+from charrnn.recipes import CELL, VALIDATIONS, Plan
+from charrnn.survey import RARE, Survey
+
+SHOWN = 10  # rare characters named in a comment
+
+
+def write(survey: Survey, path: str) -> str:
+    """The YAML of a config for the text at `path`, to be saved in the current folder.
+
+    Takes about a second, because the network is tried. Raises CharrnnError when YAML cannot hold
+    the path.
+    """
+    corpus = _name(path)
+    plan = recipes.plan(survey)
+    return "\n".join([*_comments(survey, plan), *_settings(survey, plan, corpus)])
+
+
+def _settings(survey: Survey, plan: Plan, path: str) -> list[str]:
+    """The sections of the config."""
+    recipe, config = plan.recipe, recipes.settings(survey, plan.recipe)
+    train, optimizer = config.train, config.optimizer
+    every = max(1, int(float(f"{plan.steps / VALIDATIONS:.1g}")))
+    if path == "-":
+        path_line = (
+            f"path: {_scalar(path)}  # standard input is read once: train with --corpus FILE"
+        )
+    else:
+        path_line = f"path: {_scalar(path)}"
+    other = "stream" if survey.mode == "lines" else "lines"
+    meaning = "one record on each line" if other == "lines" else "running text"
+    return [
+        "corpus:",
+        f"  {path_line}",
+        f"  encoding: {survey.encoding}",
+        f"  mode: {survey.mode}  # {survey.why}; `{other}` is {meaning}",
+        f"  validation: {plan.validation:g}"
+        + ("" if plan.validation else "  # the text is too small to hold some of it out"),
+        "model:",
+        f"  cell: {config.model.cell}",
+        f"  hidden: {recipe.hidden}",
+        f"  dropout: {recipe.dropout:g}",
+        "train:",
+        f"  batch_size: {train.batch_size}",
+        f"  seq_length: {train.seq_length}",
+        f"  epochs: {plan.epochs:g}  # about {plan.steps:,} steps",
+        f"  reduction: {train.reduction}",
+        f"  seed: {train.seed}",
+        "optimizer:",
+        f"  name: {optimizer.name}",
+        f"  learning_rate: {optimizer.learning_rate:g}",
+        f"  clip: {optimizer.clip:g}",
+        f"  clip_by: {optimizer.clip_by}",
+        f"  schedule: {optimizer.schedule}",
+        "output:",
+        f"  checkpoint: {_scalar(_checkpoint(path))}",
+        f"  validate_every: {every}",
+        f"  sample_every: {every}",
+        "",
+    ]
+
+
+def _comments(survey: Survey, plan: Plan) -> list[str]:
+    """What this trains, about how long it takes, and what was seen in the text."""
+    recipe = plan.recipe
+    what = "lines" if survey.mode == "lines" else "text"
+    lengths = survey.lengths
+    seen = [
+        f"{len(survey.text):,} characters, {len(survey.counts):,} distinct"
+        + ("" if survey.rare else f", each seen {RARE} times or more"),
+        f"{len(lengths):,} lines of {lengths[0]:,} to {lengths[-1]:,} characters, the middle one "
+        f"{lengths[len(lengths) // 2]:,}",
+    ]
+    if survey.rare:
+        seen.insert(1, f"{len(survey.rare):,} seen fewer than {RARE} times: {_chars(survey.rare)}")
+    if survey.blank:
+        seen.append(f"{survey.blank:,} empty lines")
+    if survey.copies:
+        seen.append(f"{survey.copies:,} lines repeat an earlier one")
+    if survey.crlf:
+        seen.append(f"{survey.crlf:,} Windows line ends (CRLF), read as LF")
+    if survey.marked:
+        seen.append("a byte order mark, left out")
+    if survey.misread:
+        seen.append(f"not UTF-8: {survey.misread}; if letters look wrong, try another encoding")
+    return [
+        f"# New {what} like {survey.name!r}: a {CELL} of {recipe.hidden} units, written by "
+        "`charrnn new`.",
+        f"# Takes about {_duration(plan.seconds)} on the machine that wrote this "
+        f"({plan.chars_per_s / 1000:,.3g}k characters/s).",
+        "#",
+        "# What the text is made of:",
+        *(f"#   {line}" for line in seen),
+    ]
+
+
+def _chars(chars: list[str]) -> str:
+    """Some characters with their code points; control characters are escaped."""
+    shown = ", ".join(f"{char!r} U+{ord(char):04X}" for char in chars[:SHOWN])
+    more = len(chars) - SHOWN
+    return f"{shown} and {more:,} more" if more > 0 else shown
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 2:
+        return "a second"
+    if seconds < 60:
+        return f"{seconds:.0f} seconds"
+    minutes, rest = divmod(round(seconds / 5) * 5, 60)
+    return f"{minutes} min {rest} s" if rest else f"{minutes} min"
+
+
+def _name(path: str) -> str:
+    """The path as a config may hold it. Raises CharrnnError."""
+    try:
+        path.encode("utf-8")
+    except UnicodeEncodeError:
+        raise CharrnnError(
+            f"{path!a}: a name that is not UTF-8 cannot stand in a config: rename the file, "
+            "or give its text on standard input"
+        ) from None
+    return os.path.join(os.curdir, path) if path.startswith("~") else path  # no home folder
+
+
+def _checkpoint(path: str) -> str:
+    """The corpus's name with .npz; neither it nor the .jsonl beside it may replace the corpus."""
+    if path == "-":
+        return "charrnn.npz"
+    stem, suffix = Path(path).stem, Path(path).suffix
+    taken = suffix.lower() in (".npz", ".jsonl")
+    return _name(f"{stem}-model.npz" if taken else f"{stem}.npz")
+
+
+def _scalar(value: str) -> str:
+    """A string as YAML, quoted where it needs to be."""
+    style = None if value.isprintable() else '"'
+    dumped: str = yaml.safe_dump(value, default_style=style, allow_unicode=True, width=1 << 20)
+    return dumped.removesuffix("...\n").strip()

@@ -1,0 +1,188 @@
+"""Chooses a network and its training for a text, and measures how fast this machine trains it.
+
+The recipes were chosen by trying, in nats per character of the validation part:
+
+    1,433 dinosaurs            1.62 in 5 s, where configs/dinos.yaml comes to 1.73
+    32,033 first names         1.98 in a minute; a gru of 192 units 2.01
+    5 kB of Shakespeare        2.25 in 2 s
+    40 kB                      1.93 in 20 s; a gru of 128 units 1.96
+    250 kB                     1.56 in 95 s; a gru of 128 units 1.63
+    1 MB                       1.55 in two minutes; a gru of 128 units 1.61
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import NamedTuple
+
+import numpy as np
+
+from charrnn.corpus import Corpus, Records
+from charrnn.settings import Config, CorpusConfig, ModelConfig, OptimizerConfig, TrainConfig
+from charrnn.survey import Survey
+from charrnn.trainer import Trainer
+from charrnn.vocab import Vocab
+
+BUDGET_S = 120.0  # seconds that a run may take
+MEASURE_S = 0.3  # seconds of updates that its speed is taken from
+LEAST_READ = 1_500_000  # characters: a network too slow to read them in its time is too large
+LEAST_HIDDEN = 32
+CELL = "gru"  # after 5,000 steps of that megabyte 1.61 nats; an lstm of as many units 1.73
+SAMPLE_CHARS, SAMPLE_LINES = 200_000, 5_000  # of the text that the speed is measured on
+SCORING = 0.4  # time to score a character, as a share of the time to train on it
+VALIDATIONS = 10  # in a run
+
+VALIDATION = 0.1  # share held out
+LEAST_CHARS = 2_000  # of a stream that has a validation part
+LEAST_LINES = 50  # different ones, of a list that has a validation part
+MOST_SCORED = 200_000  # characters of a validation part
+
+LONGEST_WINDOW = 256  # steps; longer lines are read in several windows
+MOST_LOGITS = 1 << 23  # numbers in the output (T, B, V) of a window
+
+
+class Recipe(NamedTuple):
+    """A gru and its training, for texts of up to so many characters."""
+
+    chars: float
+    hidden: int
+    dropout: float
+    batch_size: int
+    seq_length: int
+    epochs: int  # after as many it no longer gets better
+    learning_rate: float = 0.003
+
+
+RECIPES = {
+    "lines": (
+        Recipe(3_000, 64, 0.5, 8, LONGEST_WINDOW, 35),
+        Recipe(8_000, 96, 0.5, 16, LONGEST_WINDOW, 35),
+        Recipe(30_000, 128, 0.5, 16, LONGEST_WINDOW, 25),
+        Recipe(100_000, 192, 0.4, 32, LONGEST_WINDOW, 14),
+        Recipe(math.inf, 256, 0.4, 32, LONGEST_WINDOW, 12),
+    ),
+    "stream": (
+        Recipe(2_000, 32, 0.3, 2, 16, 40),
+        Recipe(20_000, 64, 0.5, 4, 32, 40),
+        Recipe(100_000, 192, 0.6, 8, 64, 25),
+        Recipe(500_000, 256, 0.4, 16, 64, 15),
+        Recipe(math.inf, 256, 0.1, 16, 64, 10, 0.004),
+    ),
+}
+
+
+class Plan(NamedTuple):
+    """A recipe made to fit one text and this machine."""
+
+    recipe: Recipe
+    validation: float  # share held out
+    epochs: float
+    steps: int  # about as many updates
+    chars_per_s: float  # of training
+    seconds: float  # of the whole run, validations included
+
+
+def plan(survey: Survey) -> Plan:
+    """The recipe for a text, no larger than this machine can train in its time."""
+    chars = sum(map(len, survey.records)) + len(survey.records)
+    if survey.mode == "stream":
+        chars = len(survey.text)
+    validation = _validation(survey, chars)
+    training = chars - round(chars * validation)
+    recipe = next(recipe for recipe in RECIPES[survey.mode] if chars <= recipe.chars)
+    recipe = _fitted(recipe, survey, training)
+    while True:
+        chars_per_s = _chars_per_s(survey, recipe)
+        # Scoring the held-out characters takes its share of the time.
+        scored = VALIDATIONS * SCORING * (chars - training)
+        readable = max(BUDGET_S * chars_per_s - scored, training / 1000)
+        if readable >= min(LEAST_READ, recipe.epochs * training) or recipe.hidden <= LEAST_HIDDEN:
+            break
+        recipe = recipe._replace(hidden=recipe.hidden // 2, dropout=recipe.dropout / 2)
+    epochs = min(float(recipe.epochs), float(f"{readable / training:.2g}"))
+    return Plan(
+        recipe,
+        validation,
+        epochs,
+        max(1, round(epochs * _updates(survey, recipe, training / chars))),
+        chars_per_s,
+        (epochs * training + scored) / chars_per_s,
+    )
+
+
+def _validation(survey: Survey, chars: int) -> float:
+    """The share to hold out, or 0 for a text too small for one."""
+    share = float(f"{min(VALIDATION, MOST_SCORED / chars):.1g}")
+    if survey.mode == "stream":
+        return share if chars >= LEAST_CHARS else 0.0
+    different = len(survey.records) - survey.copies
+    return share if different * share >= LEAST_LINES * VALIDATION else 0.0
+
+
+def _fitted(recipe: Recipe, survey: Survey, training: int) -> Recipe:
+    """The recipe with windows that the text can fill and the memory can hold."""
+    T, B, V = recipe.seq_length, recipe.batch_size, len(survey.counts) + 1
+    if survey.mode == "lines":
+        T = min(T, survey.lengths[-1] + 1)  # with its newline
+        B = min(B, len(survey.records) // 8)
+    else:
+        B = min(B, training // (T + 2))
+    B = max(1, min(B, MOST_LOGITS // (T * V)))
+    if survey.mode == "stream":
+        T = min(T, training // B - 2)
+    return recipe._replace(seq_length=T, batch_size=B)
+
+
+def _updates(survey: Survey, recipe: Recipe, share: float) -> float:
+    """About how many updates an epoch over this share of the text has."""
+    if survey.mode == "lines":
+        return share * len(survey.records) / recipe.batch_size
+    return share * len(survey.text) / (recipe.batch_size * recipe.seq_length)
+
+
+def _chars_per_s(survey: Survey, recipe: Recipe) -> float:
+    """How fast this machine trains by the recipe: a moment's updates on a part of the text."""
+    config = settings(survey, recipe)
+    if survey.mode == "lines":
+        lines = survey.records[:: 1 + len(survey.records) // SAMPLE_LINES]
+        vocab = Vocab("".join(sorted({*survey.counts, "\n"})))
+        records = Records.of(lines, vocab.encode)
+        corpus = Corpus(vocab, np.arange(len(lines)), np.arange(0), "", records)
+    else:
+        vocab = Vocab("".join(sorted(survey.counts)))
+        corpus = Corpus(vocab, vocab.encode(survey.text[:SAMPLE_CHARS]), np.arange(0), "")
+    trainer = Trainer(config, corpus)
+    with np.errstate(over="ignore", invalid="ignore"):
+        trainer.update()  # the first also allocates the memory
+        speeds, begun = [], time.perf_counter()
+        while True:
+            before, started = trainer.progress.recent_chars, time.perf_counter()
+            trainer.update()
+            stopped = time.perf_counter()
+            chars = trainer.progress.recent_chars - before
+            speeds.append(chars / max(stopped - started, 1e-6))
+            if stopped - begun > MEASURE_S or trainer.finished:
+                return float(np.median(speeds))  # other programs' bursts do not count
+
+
+def settings(survey: Survey, recipe: Recipe) -> Config:
+    """The settings of a recipe, all but those of the corpus."""
+    return Config(
+        CorpusConfig(mode=survey.mode),
+        ModelConfig(cell=CELL, hidden=recipe.hidden, dropout=recipe.dropout),
+        TrainConfig(
+            batch_size=recipe.batch_size,
+            seq_length=recipe.seq_length,
+            epochs=recipe.epochs,
+            reduction="mean",
+            seed=1,
+        ),
+        OptimizerConfig(
+            name="adam",
+            learning_rate=recipe.learning_rate,
+            clip=1.0,
+            clip_by="norm",
+            schedule="cosine",
+        ),
+    )
