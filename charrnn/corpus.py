@@ -74,7 +74,7 @@ class TextReader:
                 self.crlf += piece.count("\r\n")
                 piece = piece.replace("\r\n", "\n")
             if piece:
-                yield _lower(piece) if self.lowercase else piece
+                yield lowered(piece) if self.lowercase else piece
             if not raw:
                 return
 
@@ -97,7 +97,7 @@ class TextReader:
         return found
 
 
-def _lower(piece: str) -> str:
+def lowered(piece: str) -> str:
     """Lower case that does not depend on where a piece ends, as that of a last sigma would."""
     return piece.replace("\N{GREEK CAPITAL LETTER SIGMA}", "\N{GREEK SMALL LETTER SIGMA}").lower()
 

@@ -10,20 +10,25 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from charrnn.corpus import Corpus, Records
-from charrnn.errors import CorpusError, VocabError
-from charrnn.model import Batch, Model, Workspaces
+from charrnn.encode import Encoder, whole_lines
+from charrnn.errors import CorpusError
+from charrnn.model import Batch, Model, Workspace, Workspaces
 from charrnn.params import Floats, Ints, Params
-from charrnn.vocab import Vocab, unknown_character
+from charrnn.vocab import Vocab
 
 WINDOW = 256  # steps scored at a time; the figures do not depend on it
 ROWS = 64  # lines, or pieces of a stream, scored side by side
 WARM_UP = 256  # characters that a piece of a stream reads before its own
-LINES = 4096  # lines sorted by length together
+AREA = 1 << 18  # characters, padding included, of the lines scored side by side
+SIZES = 64  # window sizes whose memory is kept: an endless pipe brings all there are
 
+Bools = npt.NDArray[np.bool_]
 Check = Callable[[], None]  # called now and then, to leave a long scoring by an exception
 
 
@@ -51,6 +56,30 @@ class Score:
         return math.exp(min(self.nats, 700.0))  # exp(710) is more than a float holds
 
 
+class Figures(NamedTuple):
+    """What is read off every position of a window that `Model.forward` has just gone through."""
+
+    rows: int  # K
+    of: Callable[[Workspace], Floats]  # (K, T*B)
+
+
+def _surprisals(work: Workspace) -> Floats:
+    return work.nll.astype(np.float64).reshape(1, -1)
+
+
+def _predictions(work: Workspace) -> Floats:
+    p = work.logits.astype(np.float64)  # (T*B, V)
+    of_target = p.take(work.picks).reshape(-1, 1)
+    ranks = 1 + np.count_nonzero(p > of_target, axis=1)
+    entropies = -(p * np.log(np.maximum(p, np.finfo(np.float64).tiny))).sum(axis=1)
+    return np.stack([work.nll, ranks, entropies, p.argmax(axis=1)])
+
+
+SURPRISAL = Figures(1, _surprisals)  # -ln p of the character, in nats
+# The same; its rank, 1 the likeliest; the prediction's entropy in nats; the likeliest id.
+PREDICTION = Figures(4, _predictions)
+
+
 def _nothing() -> None:
     """The check of a scoring that nobody interrupts."""
 
@@ -58,10 +87,13 @@ def _nothing() -> None:
 class Evaluator:
     """Scores text with one model; its memory is allocated once."""
 
+    window = WINDOW
+
     def __init__(self, model: Model, params: Params) -> None:
         self.model = model
         self.params = params
         self._works = Workspaces(model)
+        self._sizes: set[tuple[int, int]] = set()
 
     def stream(self, pieces: Iterable[Ints]) -> Score:
         """Score consecutive pieces of one text with carried state, in constant memory."""
@@ -69,14 +101,23 @@ class Evaluator:
         before = np.empty(0, dtype=np.intp)  # the last character so far
         total, chars = 0.0, 0
         for piece in pieces:
-            ids = np.concatenate([before, piece]).reshape(-1, 1)
-            for start in range(0, len(ids) - 1, WINDOW):
-                window = ids[start : start + WINDOW + 1]
-                nats, state = self._window(Batch(window[:-1], window[1:]), state)
-                total += nats
-            chars += max(len(ids) - 1, 0)
-            before = ids[-1:, 0]
+            ids = np.concatenate([before, piece])
+            figures, state = self.follow(ids, state)
+            total, chars = total + float(figures.sum()), chars + figures.size
+            before = ids[-1:]
         return Score(total, chars)
+
+    def follow(
+        self, ids: Ints, state: Floats, figures: Figures = SURPRISAL
+    ) -> tuple[Floats, Floats]:
+        """The figures (K, N-1) of all of `ids` (N,) but the first, and the state after them."""
+        found = np.empty((figures.rows, max(len(ids) - 1, 0)))
+        column = ids.reshape(-1, 1)
+        for at in range(0, found.shape[1], self.window):
+            window = column[at : at + self.window + 1]
+            part = slice(at, at + self.window)
+            found[:, part], state = self._window(Batch(window[:-1], window[1:]), state, figures)
+        return found, state
 
     def pieces(self, ids: Ints, check: Check = _nothing) -> Score:
         """Score one text in `ROWS` pieces side by side: faster, and within about 0.001 nats.
@@ -99,30 +140,62 @@ class Evaluator:
             if at < 0:
                 state[:, :, 0] = 0  # the first piece has nothing before it
             else:
-                total += nats
+                total += float(nats.sum())
         return Score(total, targets)
 
     def records(self, records: Records, which: Ints, check: Check = _nothing) -> Score:
         """Score these records, each from the zero state; similar lengths side by side."""
+        nats = self.each(records, which, check=check)
+        return Score(float(nats.sum()), nats.size)
+
+    def each(
+        self,
+        records: Records,
+        which: Ints,
+        figures: Figures = SURPRISAL,
+        check: Check = _nothing,
+    ) -> Floats:
+        """The figures (K, N) of these records' N characters, one record after the other."""
         lengths = records.lengths(which)
-        ordered = which[np.argsort(lengths, kind="stable")]
-        total = 0.0
-        for start in range(0, len(ordered), ROWS):
+        starts = np.cumsum(lengths) - lengths  # where each record's figures begin
+        found = np.empty((figures.rows, int(lengths.sum())))
+        for side_by_side in self._batches(lengths):
             check()
-            ids, targets, inside = records.padded(ordered[start : start + ROWS])
+            ids, targets, inside = records.padded(which[side_by_side])  # (T, B) each
+            places = starts[side_by_side] + np.arange(len(ids)).reshape(-1, 1)
             mask = inside.astype(self.model.dtype)
             state = self.model.zero_state(ids.shape[1])
-            for at in range(0, len(ids), WINDOW):
-                part = slice(at, at + WINDOW)
-                nats, state = self._window(Batch(ids[part], targets[part], mask[part]), state)
-                total += nats
-        return Score(total, int(lengths.sum()))
+            for at in range(0, len(ids), self.window):
+                part = slice(at, at + self.window)
+                batch = Batch(ids[part], targets[part], mask[part])
+                of_window, state = self._window(batch, state, figures)
+                within = inside[part]
+                found[:, places[part][within]] = of_window[:, within.reshape(-1)]
+        return found
 
-    def _window(self, batch: Batch, state: Floats) -> tuple[float, Floats]:
-        """The summed nats of one window, and the state after it."""
-        T, B = batch.ids.shape
-        loss, state = self.model.forward(self.params, batch, state, self._works.get(T, B))
-        return loss * B, state
+    def _batches(self, lengths: Ints) -> Iterator[Ints]:
+        """Records to score side by side: of similar length, and fewer of the long ones."""
+        ordered = np.argsort(lengths, kind="stable")
+        while len(ordered):
+            rows = min(ROWS, len(ordered))
+            while rows > 1 and lengths[ordered[rows - 1]] * rows > AREA:
+                rows -= 1
+            yield ordered[:rows]
+            ordered = ordered[rows:]
+
+    def _window(
+        self, batch: Batch, state: Floats, figures: Figures = SURPRISAL
+    ) -> tuple[Floats, Floats]:
+        """The figures (K, T*B) of one window, and the state after it."""
+        work = self._work(*batch.ids.shape)
+        _, state = self.model.forward(self.params, batch, state, work)
+        return figures.of(work), state
+
+    def _work(self, T: int, B: int) -> Workspace:
+        self._sizes.add((T, B))
+        if len(self._sizes) > SIZES:
+            self._works, self._sizes = Workspaces(self.model), {(T, B)}
+        return self._works.get(T, B)
 
     def validation(self, corpus: Corpus, check: Check = _nothing) -> Score | None:
         """Score the validation part as training does, or None when there is none."""
@@ -147,31 +220,57 @@ class Evaluator:
         return self.records(corpus.records, corpus.validation)
 
 
-class Encoder:
-    """Encodes the pieces of a text; unknown characters are an error, or skipped and counted."""
+class ScoredPiece(NamedTuple):
+    """Some of a text, and what is known about each of its characters."""
 
-    def __init__(self, vocab: Vocab, name: str, skip_unknown: bool) -> None:
-        self.vocab = vocab
-        self.name = name
-        self.skip_unknown = skip_unknown
-        self.unknown = 0
-        self.position = 0
+    text: str  # of N characters; the last line of a list has its newline even if the text has not
+    figures: Floats  # (K, N): NaN at a character that is not scored
+    unknown: Bools  # (N,)
 
-    def __call__(self, piece: str) -> Ints:
-        """Ids of a piece. Raises VocabError that names the first unknown character."""
-        ids = self.vocab.lookup(piece)
-        missing = ids == self.vocab.missing
-        if missing.any():
-            if not self.skip_unknown:
-                index = int(missing.argmax())
-                raise VocabError(
-                    unknown_character(piece[index], self.position + index, self.name)
-                    + ". To leave such characters out and count them: --unknown skip"
-                )
-            self.unknown += int(missing.sum())
-            ids = ids[~missing]
-        self.position += len(piece)
-        return ids
+    @property
+    def nats(self) -> Floats:
+        """The surprisal (N,) of each character, NaN where it is not scored."""
+        nats: Floats = self.figures[0]
+        return nats
+
+
+def scored(
+    evaluator: Evaluator,
+    vocab: Vocab,
+    pieces: Iterable[str],
+    mode: str,
+    name: str,
+    skip_unknown: bool = False,
+    figures: Figures = SURPRISAL,
+) -> Iterator[ScoredPiece]:
+    """Every character of a text with its figures, piece by piece as it arrives.
+
+    A stream's pieces come out as they go in; of lines, those that a piece ended come together. Not
+    scored are the first character of a stream, unknown characters, and lines without a known one.
+    Raises VocabError.
+    """
+    encode = Encoder(vocab, name, skip_unknown)
+    state = evaluator.model.zero_state(1)
+    before: Ints = np.empty(0, dtype=np.intp)  # the last character so far
+    for text in pieces if mode == "stream" else whole_lines(pieces):
+        places, ids = encode(text)
+        found = np.full((figures.rows, len(text)), np.nan)
+        unknown = np.ones(len(text), dtype=bool)
+        unknown[places] = False
+        if mode == "stream":
+            first = 1 - len(before)  # 1 in the piece that opens the text
+            ids = np.concatenate([before, ids])
+            found[:, places[first:]], state = evaluator.follow(ids, state, figures)
+            before = ids[-1:]
+        else:
+            newline = vocab.lookup("\n")
+            ends = ids == newline
+            kept = ~ends | ~np.append(True, ends)[:-1]  # no empty line
+            places, ids, ends = places[kept], ids[kept], ends[kept]
+            starts = np.append(1, np.flatnonzero(ends) + 2)
+            records = Records(np.concatenate([newline, ids]), starts)
+            found[:, places] = evaluator.each(records, np.arange(len(starts) - 1), figures)
+        yield ScoredPiece(text, found, unknown)
 
 
 def score_text(
@@ -183,42 +282,17 @@ def score_text(
     skip_unknown: bool = False,
 ) -> Score:
     """Score a text as `mode` says, in constant memory. Raises VocabError and CorpusError."""
-    encode = Encoder(vocab, name, skip_unknown)
-    if mode == "stream":
-        score = evaluator.stream(encode(piece) for piece in pieces)
-    else:
-        total, chars = 0.0, 0
-        for records in _records(pieces, encode, vocab):
-            part = evaluator.records(records, np.arange(len(records.starts) - 1))
-            total, chars = total + part.total_nats, chars + part.chars
-        score = Score(total, chars)
-    if not score.chars:
+    return total(scored(evaluator, vocab, pieces, mode, name, skip_unknown), mode, name)
+
+
+def total(pieces: Iterable[ScoredPiece], mode: str, name: str) -> Score:
+    """The score of a whole text. Raises CorpusError when there is nothing to divide by."""
+    nats, chars, unknown = 0.0, 0, 0
+    for piece in pieces:
+        nats += float(np.nansum(piece.nats))
+        chars += int(np.count_nonzero(~np.isnan(piece.nats)))
+        unknown += int(piece.unknown.sum())
+    if not chars:
         least = "two characters" if mode == "stream" else "one line that is not empty"
         raise CorpusError(f"{name} is too short to score: at least {least} are needed")
-    return Score(score.total_nats, score.chars, encode.unknown)
-
-
-def _records(pieces: Iterable[str], encode: Encoder, vocab: Vocab) -> Iterator[Records]:
-    """The lines of a text, some thousands at a time."""
-    newline = vocab.lookup("\n")
-    for lines in _lines(pieces):
-        rows = [encode(line) for line in lines]
-        encode.position += len(rows)
-        rows = [row for row in rows if len(row)]
-        if rows:
-            starts = np.cumsum([1, *(len(row) + 1 for row in rows)])
-            closed = [part for row in rows for part in (row, newline)]
-            yield Records(np.concatenate([newline, *closed]), starts)
-
-
-def _lines(pieces: Iterable[str]) -> Iterator[list[str]]:
-    rest: list[str] = []
-    for piece in pieces:
-        first, *others = piece.split("\n")
-        rest.append(first)
-        if others:
-            lines = ["".join(rest), *others[:-1]]
-            rest = [others[-1]]
-            for start in range(0, len(lines), LINES):
-                yield lines[start : start + LINES]
-    yield ["".join(rest)]
+    return Score(nats, chars, unknown)

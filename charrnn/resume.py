@@ -48,7 +48,7 @@ def read_again(loaded: Checkpoint) -> Corpus:
     """The corpus a model was trained on, found again and split as it was. Raises CorpusError."""
     settings, seed = loaded.config.corpus, loaded.config.train.seed
     if "-" in settings.path:
-        raise CorpusError("the model was trained on standard input, so its corpus is gone")
+        raise CorpusError("the model was trained on standard input, and that text is gone")
     return corpora.read(settings, seed or 0, loaded.vocab, loaded.corpus_sha256)
 
 

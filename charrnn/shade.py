@@ -1,0 +1,59 @@
+"""A text in colour: the background of each character tells how surprising it was."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+
+from charrnn.params import Floats
+
+# Bits from which on a background is used, and its number among the terminal's 256 colours.
+SHADES = ((1, 230), (2, 223), (4, 216), (6, 209), (8, 203))
+INK = 16  # black: legible on all of them, whatever the terminal's own colours
+PLAIN = "\x1b[0m"
+
+
+def wanted(is_terminal: bool, environment: Mapping[str, str]) -> bool:
+    """Whether colour can be shown and nobody has declined it (https://no-color.org)."""
+    declined = environment.get("NO_COLOR") or environment.get("TERM") == "dumb"
+    return is_terminal and not declined
+
+
+def legend() -> str:
+    """A line that tells which colour stands for how many bits."""
+    shown = "".join(_paint(f" {bits}+ ", colour) for bits, colour in SHADES)
+    return f"bits of surprise: {shown}\n"
+
+
+def shaded(text: str, bits: Floats) -> str:
+    """The text, each character on the background of its bits (N,); on none where those are NaN.
+
+    Control characters are shown as escapes; a newline as one, and then as itself.
+    """
+    places = zip(text, (colour_of(value) for value in bits.tolist()), strict=True)
+    runs = itertools.groupby(places, key=lambda place: place[1])
+    return "".join(
+        _paint("".join(visible(char) for char, _ in run), colour) for colour, run in runs
+    )
+
+
+def colour_of(bits: float) -> int | None:
+    """The background for a surprisal in bits."""
+    colours = [colour for least, colour in SHADES if bits >= least]
+    return colours[-1] if colours else None
+
+
+def visible(char: str) -> str:
+    """The character, or an escape where a terminal would obey it or show nothing."""
+    if char.isprintable():
+        return char
+    escape = char.encode("unicode_escape").decode("ascii")
+    return escape + "\n" if char == "\n" else escape
+
+
+def _paint(text: str, colour: int | None) -> str:
+    """Colour that ends before each line does, so that it does not run on to the margin."""
+    if colour is None:
+        return text
+    on = f"\x1b[38;5;{INK};48;5;{colour}m"
+    return "\n".join(f"{on}{part}{PLAIN}" if part else "" for part in text.split("\n"))

@@ -1,0 +1,86 @@
+"""What `eval` is asked about: a model, and a text from a file, a pipe or the corpus."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from charrnn import corpus as corpora
+from charrnn.checkpoint import Checkpoint
+from charrnn.console import note
+from charrnn.corpus import Corpus, TextReader
+from charrnn.errors import CorpusError
+from charrnn.evaluate import SURPRISAL, Evaluator, Figures, Score, ScoredPiece, scored, total
+from charrnn.resume import read_again
+from charrnn.rows import Folded, cut, validation_text
+
+
+class Subject:
+    """A text to be scored, and the model that scores it."""
+
+    def __init__(
+        self, loaded: Checkpoint, path: str | None, skip_unknown: bool, quiet: bool
+    ) -> None:
+        """`path` is a file, - for stdin, or None for the validation part of the model's corpus."""
+        self.loaded = loaded
+        self.evaluator = Evaluator(loaded.model, loaded.params)
+        self.settings = loaded.config.corpus
+        self.quiet = quiet
+        self.skip_unknown = skip_unknown
+        self.of_validation = path is None
+        self._corpus: Corpus | None = None
+        if path is None:
+            self.name = "the validation part"
+            self.reader: TextReader | None = None
+            self.corpus()  # whatever is wrong with it is told at once
+        else:
+            self.name = "standard input" if path == "-" else path
+            self.reader = corpora.open_text(path, self.settings.encoding)
+
+    def corpus(self) -> Corpus:
+        """The corpus of the model, split as it was. Raises CorpusError."""
+        if self._corpus is None:
+            try:
+                self._corpus = read_again(self.loaded)
+            except CorpusError as error:
+                raise CorpusError(f"{error}: name a text to score") from None
+            if not len(self._corpus.validation):
+                raise CorpusError(
+                    "the model was trained without a validation part (corpus.validation: 0): "
+                    "name a text to score"
+                )
+        return self._corpus
+
+    def pieces(self) -> Iterator[str]:
+        """The text as it arrives, in its own case."""
+        if self.reader is None:
+            yield from validation_text(self.corpus())
+            return
+        with self.reader.stream:
+            yield from cut(self.reader)
+        for notice in self.reader.notices():
+            note(notice, self.quiet)
+
+    def text(self) -> Iterable[str]:
+        """The text as it arrives, as the model reads it."""
+        return Folded(self.pieces()) if self.settings.lowercase else self.pieces()
+
+    def scored(
+        self,
+        text: Iterable[str],
+        figures: Figures = SURPRISAL,
+        evaluator: Evaluator | None = None,
+    ) -> Iterator[ScoredPiece]:
+        """The figures of every character of a text, by the model or another evaluator."""
+        return scored(
+            evaluator or self.evaluator,
+            self.loaded.vocab,
+            text,
+            self.settings.mode,
+            self.name,
+            self.skip_unknown,
+            figures,
+        )
+
+    def total(self, pieces: Iterable[ScoredPiece]) -> Score:
+        """The score of the whole text. Raises CorpusError when it is too short for one."""
+        return total(pieces, self.settings.mode, self.name)
