@@ -151,13 +151,17 @@ class Sampler:
     def begin(self, seed: int, prime: str) -> tuple[Floats, Floats]:
         """The logits (1, V) and the state (L, S, 1, H) once the prime has been read.
 
-        Before the prime stands a newline, or, where the vocabulary has none, a random character.
+        Before the prime stands a newline, or, where the vocabulary has none, a random character. A
+        record is not empty, as in training, so its first character is no newline.
         """
         first = self.newline
         if first < 0:
             first = int(uniforms(seed, np.array([0]), np.array([-1]))[0] * len(self.vocab))
         ids = np.concatenate([[first], self.vocab.encode(prime, "the prime")])
-        return self.feed(ids, self.model.zero_state(1))
+        logits, state = self.feed(ids, self.model.zero_state(1))
+        if self.lines and not prime:
+            logits[0, self.newline] = -np.inf
+        return logits, state
 
     def feed(self, ids: Ints, state: Floats) -> tuple[Floats, Floats]:
         """Read `ids` (T,) in one row: the logits (1, V) of what follows, and the new state."""

@@ -211,3 +211,11 @@ def test_the_nats_of_a_text_are_those_of_scoring_it():
         before = evaluator.stream([VOCAB.encode("\nb")]).total_nats
         assert text.nats == pytest.approx(whole - before, abs=1e-9)
         assert text.bits_per_char == pytest.approx(text.nats / np.log(2) / text.chars)
+
+
+def test_a_record_is_never_empty():
+    """Nor was any in training, so the newline is ruled out as a first character."""
+    one = sampler("lines")
+    one.params["by"][0] = 3.0  # a model that would rather end at once
+    assert all(text.text for text in one.texts(1, Taste(), Limits(), count=200))
+    assert "\n\n" not in "\n" + "".join(one.stream(1, Taste(), Limits(lines=200)))
