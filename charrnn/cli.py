@@ -17,10 +17,10 @@ import click
 from charrnn import __version__
 from charrnn.console import note as _note
 from charrnn.errors import CharrnnError, ConfigError
+from charrnn.evalcommand import evaluate
 from charrnn.samplecommand import sample
 
 if TYPE_CHECKING:
-    from charrnn.checkpoint import Checkpoint
     from charrnn.settings import Config
 
 
@@ -65,6 +65,7 @@ def main() -> None:
     charrnn train config.yaml          YAML + text -> checkpoint.npz
     charrnn sample ckpt.npz --n 200    checkpoint  -> new text on stdout
     charrnn eval ckpt.npz text.txt     checkpoint + text -> nats, bits per character, perplexity
+    charrnn new text.txt > config.yaml text -> a config that suits it
 
     Results go to stdout, everything else to stderr. Exit codes: 0 done, 1 the work failed,
     2 the command or the config is wrong, 3 training diverged, 130 interrupted after saving.
@@ -156,12 +157,18 @@ def _train(config: Config, path: str, resume: bool, quiet: bool) -> None:
     import numpy as np
 
     from charrnn import checkpoint, corpus, download
+    from charrnn.metrics import metrics_path
     from charrnn.progress import Progress
     from charrnn.resume import check_same_run
-    from charrnn.train import run
+    from charrnn.train import best_path, run
     from charrnn.trainer import Trainer
 
     assert config.train.seed is not None
+    for written in (path, best_path(path), str(metrics_path(path))):
+        if os.path.realpath(written) in map(os.path.realpath, config.corpus.path):
+            raise ConfigError(
+                f"{written} is the corpus, and training would write there: --out FILE"
+            )
     checkpoint.check_writable(path)
     saved = checkpoint.load(path) if resume else None
     (first, *others), url = config.corpus.path, config.corpus.url
@@ -185,96 +192,7 @@ def _train(config: Config, path: str, resume: bool, quiet: bool) -> None:
 
 
 main.add_command(sample)
-
-
-@main.command("eval")
-@click.argument("checkpoint_path", metavar="CKPT")
-@click.argument("text_path", metavar="[TEXT]", required=False)
-@click.option(
-    "--unknown",
-    type=click.Choice(["error", "skip"]),
-    default="error",
-    show_default=True,
-    help="What to do about characters the model does not know; skip counts them.",
-)
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-@click.option("-q", "--quiet", is_flag=True, help="Print nothing on stderr but errors.")
-def evaluate(
-    checkpoint_path: str, text_path: str | None, unknown: str, as_json: bool, quiet: bool
-) -> None:
-    """Score TEXT with the model in CKPT: nats and bits per character, and perplexity.
-
-    TEXT is a file or - for stdin; without it, the validation part of the corpus that the model
-    was trained on is scored. The text is read in pieces, in constant memory.
-
-    \b
-    charrnn eval runs/dinos.npz
-    charrnn eval runs/dinos.npz --json
-    head -50 data/dinos.txt | charrnn eval runs/dinos.npz -
-    """
-    from charrnn import checkpoint, corpus
-    from charrnn.evaluate import Evaluator, score_text
-
-    if checkpoint_path == "-" and text_path == "-":
-        raise click.UsageError("the checkpoint and the text cannot both come from standard input")
-    loaded = checkpoint.load(checkpoint_path)
-    evaluator = Evaluator(loaded.model, loaded.params)
-    settings = loaded.config.corpus
-    if text_path is None:
-        name = "the validation part"
-        score = evaluator.held_out(_original_corpus(loaded))
-    else:
-        name = "standard input" if text_path == "-" else text_path
-        reader = corpus.open_text(text_path, settings.encoding, settings.lowercase)
-        with reader.stream:
-            score = score_text(
-                evaluator, loaded.vocab, reader, settings.mode, name, unknown == "skip"
-            )
-        for notice in reader.notices():
-            _note(notice, quiet)
-    figures = {
-        "text": name,
-        "nats_per_char": score.nats,
-        "bits_per_char": score.bits,
-        "perplexity": score.perplexity,
-        "chars": score.chars,
-        "unknown": score.unknown,
-    }
-    if as_json:
-        click.echo(json.dumps(figures))
-    else:
-        click.echo(_table(figures))
-
-
-def _original_corpus(loaded: Checkpoint) -> Any:
-    """The corpus a checkpoint was trained on, found again and split as it was."""
-    from charrnn import corpus
-    from charrnn.errors import CorpusError
-
-    settings, seed = loaded.config.corpus, loaded.config.train.seed
-    if "-" in settings.path:
-        raise CorpusError(
-            "the model was trained on standard input, so its validation part is gone: name a text"
-        )
-    text = corpus.read(settings, seed or 0, loaded.vocab)
-    if text.sha256 != loaded.corpus_sha256:
-        raise CorpusError(
-            f"{settings.path[0]} has changed since the model was trained on it, so its validation "
-            "part may hold lines the model has seen: name a text to score"
-        )
-    return text
-
-
-def _table(figures: dict[str, Any]) -> str:
-    rows = [
-        ("text", figures["text"]),
-        ("nats per character", f"{figures['nats_per_char']:.4f}"),
-        ("bits per character", f"{figures['bits_per_char']:.4f}"),
-        ("perplexity", f"{figures['perplexity']:.3f}"),
-        ("characters scored", f"{figures['chars']:,}"),
-        ("unknown, left out", f"{figures['unknown']:,}"),
-    ]
-    return "\n".join(f"{label:<20}{value}" for label, value in rows)
+main.add_command(evaluate)
 
 
 @main.command()
@@ -333,3 +251,28 @@ def info(checkpoint_path: str, as_json: bool) -> None:
 
     facts = describe.facts(checkpoint.load(checkpoint_path), checkpoint_path)
     click.echo(json.dumps(facts) if as_json else describe.page(facts))
+
+
+@main.command()
+@click.argument("corpus_path", metavar="CORPUS")
+@click.option("-q", "--quiet", is_flag=True, help="Print nothing on stderr but errors.")
+def new(corpus_path: str, quiet: bool) -> None:
+    """Look at the text CORPUS (- is stdin), and print a config that suits it and this machine.
+
+    The config is to be saved in the current folder. Its comments tell what the text is made of
+    and about how long training takes.
+
+    \b
+    charrnn new mine.txt > mine.yaml && charrnn train mine.yaml
+    tr A-Z a-z < mine.txt | charrnn new - > mine.yaml
+    """
+    from charrnn import newconfig, survey
+
+    found = survey.look(corpus_path)
+    if found.misread:
+        _note(
+            f"{found.name} is not UTF-8 text: {found.misread}. It is read as {found.encoding}",
+            quiet,
+        )
+    # YAML is UTF-8, whatever the terminal's encoding.
+    click.echo(newconfig.write(found, corpus_path).encode(), nl=False)

@@ -13,7 +13,7 @@ from charrnn.cli import main
 from charrnn.model import Model
 from charrnn.settings import ModelConfig
 
-COMMANDS = ["train", "sample", "eval", "gradcheck", "info"]
+COMMANDS = ["train", "sample", "eval", "gradcheck", "info", "new"]
 PROSE = "the cat sat on the mat; the dog sat on the log. " * 12
 
 
@@ -129,7 +129,7 @@ def test_the_config_and_the_corpus_may_come_from_stdin(charrnn, config, tmp_path
     assert charrnn(*words, stdin=text).stdout == f"{out}\n"
     assert charrnn("train", "-", "--corpus", "-", stdin=text).exit_code == 2
     lost = charrnn("eval", piped.stdout.strip())
-    assert (lost.exit_code, "its validation part is gone" in lost.stderr) == (1, True)
+    assert (lost.exit_code, "that text is gone" in lost.stderr) == (1, True)
 
 
 def test_a_wrong_config_leaves_an_existing_checkpoint_as_it_was(charrnn, trained, tmp_path):
@@ -293,3 +293,16 @@ def test_info_tells_what_is_inside(charrnn, trained):
                     "train.epochs null", "model.cell rnn"):  # fmt: skip
         key, value = setting.split()
         assert re.search(rf"^  {re.escape(key)} +{re.escape(value)}$", page, re.MULTILINE), setting
+
+
+def test_the_environment_names_the_checkpoint(charrnn, trained, tmp_path, monkeypatch):
+    """Then a single word of eval is its text, and options have defaults of their own."""
+    corpus = tmp_path / "corpus.txt"
+    expected = charrnn("eval", trained, corpus).stdout
+    sampled = charrnn("sample", trained, "--lines", 2, "--seed", 4).stdout
+    monkeypatch.setenv("CHARRNN_CHECKPOINT", trained)
+    assert charrnn("eval", corpus).stdout == expected
+    assert charrnn("eval", trained, corpus).stdout == expected
+    assert charrnn("eval").stdout == charrnn("eval", trained).stdout
+    monkeypatch.setenv("CHARRNN_SAMPLE_SEED", "4")
+    assert charrnn("sample", "--lines", 2).stdout == sampled

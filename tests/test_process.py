@@ -162,6 +162,18 @@ def test_streams_that_are_closed_or_full_are_said(trained, command, message):
     assert result.stderr.count("\n") == 1
 
 
+@pytest.mark.parametrize("name", ["corpus.npz", "corpus.best.npz", "corpus.jsonl"])
+def test_training_does_not_write_over_its_corpus(charrnn, config, tmp_path, name):
+    """Neither with the checkpoint nor with what stands beside it."""
+    path = config(name="corpus")
+    text = tmp_path / name
+    text.write_text(LINES, encoding="utf-8")
+    result = charrnn("train", path, "--corpus", text, "-q")
+    assert result.exit_code == 2
+    assert "is the corpus, and training would write there" in result.stderr
+    assert text.read_text(encoding="utf-8") == LINES
+
+
 def test_training_goes_on_when_nobody_reads_its_messages(config, tmp_path):
     """A pipe of stderr that closes early costs nothing but the messages."""
     path = config(train={"steps": 4000}, output={"validate_every": 200})

@@ -16,7 +16,12 @@ ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 SHORTEN = " --set train.epochs=null --set train.steps=300 --set output.validate_every=300"
 # Commands about the repository itself, or about a text that only the reader has.
-NOT_HERE = ("pip install -e '.[test]'", "python scripts/bench.py", "charrnn train mine.yaml")
+NOT_HERE = (
+    "pip install -e '.[test]'",
+    "python scripts/bench.py",
+    "charrnn new mine.txt",
+    "charrnn train mine.yaml",
+)
 
 
 def commands():
