@@ -24,7 +24,7 @@ import numpy as np
 
 from charrnn.errors import ConfigError
 from charrnn.params import Floats
-from charrnn.randomness import uniforms
+from charrnn.randomness import keys, uniforms
 from charrnn.sample import Limits, Sampler, Taste, Text, probabilities, surprisal
 
 POOL = 1024  # records whose prefixes are weighed together
@@ -81,7 +81,7 @@ class Guide:
         cumulative = weights.cumsum()
         if not cumulative[-1] > 0:
             return
-        draws = uniforms(seed ^ 0x5EED, np.full(len(texts), pool), np.arange(len(texts)))
+        draws = uniforms(keys(seed ^ 0x5EED, np.array([pool])), np.arange(len(texts)))
         for place in cumulative.searchsorted(draws * cumulative[-1], side="right").tolist():
             place = min(place, len(cuts) - 1)
             text = origins[place][: cuts[place]] + self.ending
@@ -122,7 +122,7 @@ class Guide:
         for place, char in enumerate(ids):
             p = probabilities(logits, taste)
             with np.errstate(divide="ignore"):  # a taste may rule a character out
-                log_weight += np.log(p[:, char] / p.sum(axis=1))
+                log_weight += np.log(p[char] / p.sum(axis=0))
             chars = np.full(N, char)
             nats = nats + surprisal(logits, chars)
             if place + 1 < len(ids):

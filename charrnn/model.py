@@ -111,6 +111,10 @@ class Model:
         self.layers = layers
         self.dtype = np.dtype(dtype)
         self.dropout = dropout
+        self.names = [  # of each layer's parameters
+            (f"layer{layer}.Wxh", f"layer{layer}.Whh", f"layer{layer}.bh")
+            for layer in range(layers)
+        ]
 
     @classmethod
     def of(cls, config: ModelConfig, vocab_size: int) -> Model:
@@ -123,10 +127,10 @@ class Model:
         """The name and shape of every parameter array."""
         V, H, GH = self.vocab_size, self.hidden, self.cell.gates * self.hidden
         shapes: dict[str, tuple[int, ...]] = {}
-        for layer in range(self.layers):
-            shapes[f"layer{layer}.Wxh"] = (V if layer == 0 else H, GH)
-            shapes[f"layer{layer}.Whh"] = (H, GH)
-            shapes[f"layer{layer}.bh"] = (GH,)
+        for layer, (Wxh, Whh, bh) in enumerate(self.names):
+            shapes[Wxh] = (V if layer == 0 else H, GH)
+            shapes[Whh] = (H, GH)
+            shapes[bh] = (GH,)
         shapes["Why"] = (H, V)
         shapes["by"] = (V,)
         return shapes
@@ -166,17 +170,16 @@ class Model:
     def run(self, params: Params, ids: Ints, state: Floats, work: Workspace) -> Floats:
         """The network up to its logits, left in `work.logits`; returns the new state."""
         new_state = np.empty_like(state)
-        for index, layer in enumerate(work.layers):
+        for index, (layer, (Wxh, Whh, bh)) in enumerate(zip(work.layers, self.names, strict=True)):
             if index == 0:
                 # mode="clip" spares NumPy a buffer; ids are always inside the vocabulary
-                Wxh = params["layer0.Wxh"]
-                Wxh.take(ids.reshape(-1), axis=0, out=layer.inputs, mode="clip")
+                params[Wxh].take(ids.reshape(-1), axis=0, out=layer.inputs, mode="clip")
             else:
-                work.read(index - 1).dot(params[f"layer{index}.Wxh"], layer.inputs)
-            np.add(layer.inputs, params[f"layer{index}.bh"], layer.inputs)
+                work.read(index - 1).dot(params[Wxh], layer.inputs)
+            np.add(layer.inputs, params[bh], layer.inputs)
             for s, carried in enumerate(layer.carried):
                 carried[0] = state[index, s]
-            layer.forward(params[f"layer{index}.Whh"])
+            layer.forward(params[Whh])
             for s, carried in enumerate(layer.carried):
                 new_state[index, s] = carried[-1]
         work.read(self.layers - 1).dot(params["Why"], work.logits)
@@ -208,20 +211,19 @@ class Model:
 
         dstate = np.empty(self.state_shape(work.B), dtype=self.dtype)
         for index in range(self.layers - 1, -1, -1):
-            layer = work.layers[index]
+            layer, (Wxh, Whh, bh) = work.layers[index], self.names[index]
             if work.masks:
                 np.multiply(layer.doutputs, work.masks[index], layer.doutputs)
             layer.dstate.fill(0)  # nothing comes back from beyond the window
-            layer.backward(params[f"layer{index}.Whh"])
+            layer.backward(params[Whh])
             da = layer.inputs
-            layer.befores.T.dot(layer.products, grads[f"layer{index}.Whh"])
-            work.ones.dot(da, grads[f"layer{index}.bh"])
+            layer.befores.T.dot(layer.products, grads[Whh])
+            work.ones.dot(da, grads[bh])
             if index == 0:
-                self._gather(batch.ids, da, grads["layer0.Wxh"], work)
+                self._gather(batch.ids, da, grads[Wxh], work)
             else:
-                below = work.layers[index - 1]
-                work.reads[index - 1].T.dot(da, grads[f"layer{index}.Wxh"])
-                da.dot(params[f"layer{index}.Wxh"].T, below.doutputs)
+                work.reads[index - 1].T.dot(da, grads[Wxh])
+                da.dot(params[Wxh].T, work.layers[index - 1].doutputs)
             dstate[index] = layer.dstate
         return dstate
 

@@ -29,17 +29,21 @@ def generator(seed: int, purpose: Purpose, *number: int) -> np.random.Generator:
     return np.random.default_rng([seed, int(purpose), *number])
 
 
-def uniforms(seed: int, texts: Ints, places: Ints) -> Floats:
+def keys(seed: int, texts: Ints) -> Ints:
+    """What the random numbers of each of these texts (B,) are made from, (B,)."""
+    of_seed = _mix(np.array([seed & _MASK], dtype=np.uint64))
+    return _mix(of_seed + texts.astype(np.uint64) * _GOLDEN)
+
+
+def uniforms(keys: Ints, places: Ints) -> Floats:
     """A random number in [0, 1) for each place of each text, the same whenever it is asked for.
 
-    `texts` and `places` are (B,), the result is (B,) in float64. A counter-based generator: each
+    `keys` and `places` are (B,), the result is (B,) in float64. A counter-based generator: each
     number is a hash of seed, text and place, with the mixing function of SplitMix64 (Steele et al.
     2014), so a thousand texts draw their next numbers in a few passes over small arrays.
     """
-    key = _mix(np.array([seed & _MASK], dtype=np.uint64))
-    key = _mix(key + texts.astype(np.uint64) * _GOLDEN)
-    key = _mix(key + places.astype(np.uint64) * _GOLDEN)
-    numbers: Floats = (key >> np.uint64(11)) * 2.0**-53
+    mixed = _mix(keys + places.astype(np.uint64) * _GOLDEN)
+    numbers: Floats = (mixed >> np.uint64(11)) * 2.0**-53
     return numbers
 
 

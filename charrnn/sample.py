@@ -11,20 +11,26 @@ and j alone (see `randomness`), so it does not change with the number of texts a
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from charrnn.model import Model, Workspaces
 from charrnn.params import Floats, Ints, Params
-from charrnn.randomness import uniforms
+from charrnn.randomness import keys, uniforms
 from charrnn.vocab import Vocab
 
 PRIME_WINDOW = 256  # steps of a prime read at a time
 MAX_ROWS, MIN_ROWS = 1024, 8  # texts written side by side
 ROW_PARAMETERS = 1 << 24  # about as many parameters times rows: a step then takes a millisecond
+
+
+Bools = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -45,8 +51,7 @@ class Limits:
     stop: str = ""  # a string that appears among the drawn characters
 
 
-@dataclass(frozen=True)
-class Text:
+class Text(NamedTuple):
     """A finished text and how likely it was."""
 
     number: int  # of its seed
@@ -61,27 +66,31 @@ class Text:
 
 
 def probabilities(logits: Floats, taste: Taste) -> Floats:
-    """The probabilities (B, V) that characters are drawn with, not normalised; temperature > 0."""
-    p: Floats = logits - logits.max(axis=1, keepdims=True)
+    """The probabilities (V, B) that characters are drawn with, not normalised; temperature > 0.
+
+    `logits` is (B, V). Sums over characters run down the columns: NumPy adds whole rows at a time,
+    which for 1,024 texts is ten times as fast as adding along each row.
+    """
+    p: Floats = np.array(logits.T, order="C")
+    p -= p.max(axis=0)
     if taste.temperature != 1:
         with np.errstate(over="ignore"):  # -inf is right for a temperature near 0
             p = p.astype(np.float64) / taste.temperature
     np.exp(p, p)
-    if taste.top_k is not None and taste.top_k < p.shape[1]:
-        p = _only_first(p, np.arange(p.shape[1]) < taste.top_k)
+    if taste.top_k is not None and taste.top_k < len(p):
+        p = _only_first(p, np.arange(len(p)).reshape(-1, 1) < taste.top_k)
     if taste.top_p < 1:
-        ordered = -np.sort(-p, axis=1)
-        before = ordered.cumsum(axis=1) - ordered  # the mass of all that are likelier
-        p = _only_first(p, before < taste.top_p * ordered.sum(axis=1, keepdims=True))
+        ordered = -np.sort(-p, axis=0)
+        before = ordered.cumsum(axis=0) - ordered  # the mass of all that are likelier
+        p = _only_first(p, before < taste.top_p * ordered.sum(axis=0))
     return p
 
 
-def _only_first(p: Floats, kept: np.ndarray) -> Floats:
-    """`p` with only those places of each row's order, likeliest first, that `kept` names."""
-    order = np.argsort(-p, axis=1, kind="stable")
+def _only_first(p: Floats, kept: Bools) -> Floats:
+    """`p` with only those places of each column's order, likeliest first, that `kept` names."""
+    order = np.argsort(-p, axis=0, kind="stable")
     cut = np.zeros_like(p)
-    values = np.take_along_axis(p, order, axis=1)
-    np.put_along_axis(cut, order, np.where(kept, values, 0), axis=1)
+    np.put_along_axis(cut, order, np.where(kept, np.take_along_axis(p, order, axis=0), 0), axis=0)
     return cut
 
 
@@ -90,12 +99,26 @@ def choose(logits: Floats, taste: Taste, u: Floats) -> Ints:
     if taste.temperature == 0:
         greedy: Ints = logits.argmax(axis=1)
         return greedy
-    p = probabilities(logits, taste)
-    cumulative = p.cumsum(axis=1, dtype=np.float64)
+    cumulative = probabilities(logits, taste).astype(np.float64)
+    for before, here in itertools.pairwise(cumulative):
+        np.add(before, here, here)  # twenty times as fast as cumsum for 1,024 texts
     # u is a share of what there is, so rounding cannot lead beyond the last possible character:
     # a character is passed over while all mass up to it is at most that share.
-    drawn: Ints = (cumulative <= u.reshape(-1, 1) * cumulative[:, -1:]).sum(axis=1)
+    drawn: Ints = np.add.reduce(cumulative <= u * cumulative[-1], axis=0, dtype=np.int64)
     return drawn
+
+
+def choose_one(logits: Floats, taste: Taste, u: float) -> int:
+    """What `choose` finds for a single row (1, V), in a third of its time."""
+    if taste.temperature == 1 and taste.top_k is None and taste.top_p == 1:
+        p = logits[0] - logits.max()
+        np.exp(p, p)
+    elif taste.temperature == 0:
+        return int(logits.argmax())
+    else:
+        p = probabilities(logits, taste)[:, 0]
+    cumulative = p.cumsum(dtype=np.float64)
+    return int(cumulative.searchsorted(u * cumulative[-1], side="right"))
 
 
 def surprisal(logits: Floats, ids: Ints) -> Floats:
@@ -127,6 +150,7 @@ class Sampler:
         """
         logits_0, state_0 = self.begin(seed, prime)
         draws = _draws(seed, number)
+        work, ids = self.works.get(1, 1), np.zeros((1, 1), dtype=np.intp)
         drawn = ended = 0
         tail = ""
         while True:
@@ -135,7 +159,7 @@ class Sampler:
             while char != self.newline or not self.lines:
                 if drawn == limits.chars or ended == limits.lines:
                     return
-                char = int(choose(logits, taste, next(draws))[0])
+                char = choose_one(logits, taste, next(draws))
                 yield self.vocab.chars[char]
                 drawn += 1
                 ended += char == self.newline
@@ -144,7 +168,9 @@ class Sampler:
                     if tail == limits.stop:
                         return
                 if char != self.newline or not self.lines:
-                    logits, state = self.feed(np.array([char]), state)
+                    ids[0, 0] = char
+                    state = self.model.run(self.params, ids, state, work)
+                    logits = work.logits
             if drawn == limits.chars or ended == limits.lines:
                 return
 
@@ -156,7 +182,8 @@ class Sampler:
         """
         first = self.newline
         if first < 0:
-            first = int(uniforms(seed, np.array([0]), np.array([-1]))[0] * len(self.vocab))
+            key = keys(seed, np.array([0]))
+            first = int(uniforms(key, np.array([-1]))[0] * len(self.vocab))
         ids = np.concatenate([[first], self.vocab.encode(prime, "the prime")])
         logits, state = self.feed(ids, self.model.zero_state(1))
         if self.lines and not prime:
@@ -194,11 +221,12 @@ class Sampler:
         In a model of lines a text is one record. `nats` are worked out if `scored`. A row whose
         text has ended goes on with the next number.
         """
-        B, V = self.rows(), len(self.vocab)
+        B = self.rows()
         logits_0, state_0 = self.begin(seed, prime)
         logits, state = np.repeat(logits_0, B, axis=0), np.repeat(state_0, B, axis=2)
         work = self.works.get(1, B)
         numbers = np.arange(B)  # (B,): the text each row writes
+        texts = keys(seed, numbers)
         lengths = np.zeros(B, dtype=np.int64)  # characters drawn so far
         nats, ended = np.zeros(B), np.zeros(B, dtype=np.int64)  # newlines
         written = np.zeros((B, 64), dtype=np.int32)
@@ -210,29 +238,41 @@ class Sampler:
                 yield Text(out, prime, 0, 0.0)
                 out += 1
                 continue
-            chars = choose(logits, taste, uniforms(seed, numbers, lengths))
+            chars = choose(logits, taste, uniforms(texts, lengths))
             if scored:
                 nats += surprisal(logits, chars)
             if lengths.max() == written.shape[1]:
                 written = np.concatenate([written, np.zeros_like(written)], axis=1)
             written[rows, lengths] = chars
             lengths += 1
-            over = self._over(chars, written, lengths, ended, limits, stop)
+            over = self._over(chars, written, lengths, ended, limits, stop).nonzero()[0]
             state = self.model.run(self.params, chars.reshape(1, -1), state, work)
-            logits = work.logits.reshape(B, V)
-            for row in over.nonzero()[0].tolist():
-                number, length = int(numbers[row]), int(lengths[row])
-                ids = written[row, :length]
-                closed = self.lines and ids[-1] == self.newline
-                text = prime + self.vocab.decode(ids[:-1] if closed else ids)
-                finished[number] = Text(number, text, length, float(nats[row]))
-                numbers[row], upcoming = upcoming, upcoming + 1
-            if over.any():
+            logits = work.logits
+            if len(over):
+                for text in self._finish(prime, numbers, written, lengths, nats, over):
+                    finished[text.number] = text
+                numbers[over] = np.arange(upcoming, upcoming + len(over))
+                texts[over] = keys(seed, numbers[over])
+                upcoming += len(over)
                 lengths[over], nats[over], ended[over] = 0, 0.0, 0
                 logits[over], state[:, :, over] = logits_0, state_0
             while out in finished and out != count:
                 yield finished.pop(out)
                 out += 1
+
+    def _finish(
+        self, prime: str, numbers: Ints, written: Ints, lengths: Ints, nats: Floats, over: Ints
+    ) -> Iterator[Text]:
+        """The texts of the rows that are `over`; a record's closing newline is left out."""
+        counts = lengths[over]
+        ids = written[over]
+        shown = counts - (ids[np.arange(len(over)), counts - 1] == self.newline) * self.lines
+        texts = self.vocab.decode_rows(ids, shown)
+        facts = zip(
+            numbers[over].tolist(), texts, counts.tolist(), nats[over].tolist(), strict=True
+        )
+        for number, text, count, some in facts:
+            yield Text(number, prime + text, count, some)
 
     def _over(
         self,
@@ -242,7 +282,7 @@ class Sampler:
         ended: Ints,
         limits: Limits,
         stop: Ints,
-    ) -> np.ndarray:
+    ) -> Bools:
         """Which rows (B,) have just written the last character of their text."""
         newline = chars == self.newline
         ended += newline
@@ -258,10 +298,10 @@ class Sampler:
         return over
 
 
-def _draws(seed: int, number: int, block: int = 256) -> Iterator[Floats]:
-    """The random numbers (1,) of one text, one after another."""
-    start = 0
+def _draws(seed: int, number: int, block: int = 256) -> Iterator[float]:
+    """The random numbers of one text, one after another."""
+    key, start = keys(seed, np.array([number])), 0
     while True:
         places = np.arange(start, start + block)
-        yield from uniforms(seed, np.full(block, number), places).reshape(-1, 1)
+        yield from uniforms(key, places).tolist()
         start += block

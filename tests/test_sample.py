@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from charrnn.cells import CELLS
-from charrnn.randomness import uniforms
-from charrnn.sample import Limits, Sampler, Taste, choose, probabilities
+from charrnn.randomness import keys, uniforms
+from charrnn.sample import Limits, Sampler, Taste, choose, choose_one, probabilities
 from charrnn.vocab import Vocab
 
 LOGITS = np.log(np.array([[0.4, 0.3, 0.15, 0.1, 0.05]]))
@@ -27,14 +27,14 @@ def write(mode="lines", seed=0, taste=None, prime="", **limits):
 
 def distribution(taste):
     """The normalised probabilities of LOGITS."""
-    p = probabilities(LOGITS, taste)[0]
+    p = probabilities(LOGITS, taste)[:, 0]
     return p / p.sum()
 
 
 def test_frequencies_match_the_probabilities():
     """Chi-squared with 4 degrees of freedom; 23.5 is passed once in ten thousand."""
     count = 20_000
-    u = uniforms(1, np.zeros(count), np.arange(count))
+    u = uniforms(keys(1, np.zeros(count)), np.arange(count))
     drawn = np.bincount(choose(np.repeat(LOGITS, count, axis=0), Taste(), u), minlength=5)
     expected = np.exp(LOGITS[0]) * count
     assert ((drawn - expected) ** 2 / expected).sum() < 23.5
@@ -44,15 +44,25 @@ def test_random_numbers_are_uniform_and_independent():
     """Over the places of a text, over texts and over seeds: chi-squared on a 10 by 10 table."""
     n = np.arange(20_000)
     for one in (
-        uniforms(1, np.zeros(len(n)), n),
-        uniforms(1, n, np.zeros(len(n))),
-        np.concatenate([uniforms(int(s), np.zeros(1), np.zeros(1)) for s in n[:2000]]),
+        uniforms(keys(1, np.zeros(1)), n),
+        uniforms(keys(1, n), np.zeros(1)),
+        np.concatenate([uniforms(keys(int(s), np.zeros(1)), np.zeros(1)) for s in n[:2000]]),
     ):
         assert one.min() >= 0
         assert one.max() < 1
         pairs = np.histogram2d(one[:-1], one[1:], bins=10, range=[[0, 1], [0, 1]])[0]
         expected = (len(one) - 1) / 100
         assert ((pairs - expected) ** 2 / expected).sum() < 163  # 99 degrees; once in 20,000
+
+
+@pytest.mark.parametrize(
+    "taste", [Taste(), Taste(0.0), Taste(0.5), Taste(top_k=3), Taste(top_p=0.8), Taste(2, 4, 0.9)]
+)
+def test_one_row_draws_what_many_rows_draw(taste):
+    """For the same random numbers."""
+    u = uniforms(keys(1, np.zeros(1)), np.arange(2000))
+    many = choose(np.repeat(LOGITS, len(u), axis=0), taste, u).tolist()
+    assert [choose_one(LOGITS, taste, one) for one in u.tolist()] == many
 
 
 def test_the_ends_of_the_unit_interval_draw_possible_characters():
@@ -74,7 +84,7 @@ def test_temperature_is_the_power_of_a_probability(temperature):
 
 def test_towards_zero_temperature_only_the_likeliest_is_left():
     """A tiny temperature is no overflow, and 0 is its limit."""
-    u = uniforms(0, np.zeros(20), np.arange(20))
+    u = uniforms(keys(0, np.zeros(20)), np.arange(20))
     for temperature in (0.0, 1e-300, 1e-30, 1e-3):
         assert set(choose(np.repeat(LOGITS, 20, axis=0), Taste(temperature), u)) == {0}
 
