@@ -83,8 +83,8 @@ class StreamBatches(Batches):
             self.epoch += 1
             at = 0
         self._at = at + T
-        columns = self._columns
-        return Batch(columns[at : at + T], columns[at + 1 : at + T + 1], fresh=at == 0)
+        window = self._columns[at : at + T + 1].astype(np.intp)  # once, instead of at every use
+        return Batch(window[:-1], window[1:], fresh=at == 0)
 
     def position(self) -> Position:
         return {"epoch": self.epoch, "at": self._at}

@@ -97,7 +97,7 @@ class RNN(Layer):
         add, multiply, WhhT = np.add, np.multiply, Whh.T
         inputs, outputs, dh_next = self.inputs, self.outputs, self.dstate[0]
         multiply(outputs, outputs, inputs)
-        np.subtract(1, inputs, inputs)  # 1 - h^2, over the whole window at once
+        np.subtract(self.one, inputs, inputs)  # 1 - h^2, over the whole window at once
         for dh, da in self._back:  # each (B, H)
             add(dh, dh_next, dh)
             multiply(da, dh, da)

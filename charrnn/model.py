@@ -61,6 +61,8 @@ class Workspace:
         self.nll = new((T * B,))
         self.ones = np.ones(T * B, dtype=model.dtype)  # a sum over positions as a product
         self.ones_V = np.ones(V, dtype=model.dtype)
+        if T * B >= V:
+            self.rows = new((V, model.cell.gates * H))  # the first layer's input of a character
         self.one_hot = new((T * B, V))  # by which the first layer's gradient is gathered
         self.flat_one_hot = self.one_hot.reshape(-1)
         self.starts = np.arange(T * B) * V  # (T*B,): where each position's logits begin
@@ -171,12 +173,16 @@ class Model:
         """The network up to its logits, left in `work.logits`; returns the new state."""
         new_state = np.empty_like(state)
         for index, (layer, (Wxh, Whh, bh)) in enumerate(zip(work.layers, self.names, strict=True)):
-            if index == 0:
+            if index > 0:
+                work.read(index - 1).dot(params[Wxh], layer.inputs)
+                np.add(layer.inputs, params[bh], layer.inputs)
+            elif ids.size < self.vocab_size:
                 # mode="clip" spares NumPy a buffer; ids are always inside the vocabulary
                 params[Wxh].take(ids.reshape(-1), axis=0, out=layer.inputs, mode="clip")
-            else:
-                work.read(index - 1).dot(params[Wxh], layer.inputs)
-            np.add(layer.inputs, params[bh], layer.inputs)
+                np.add(layer.inputs, params[bh], layer.inputs)
+            else:  # add the bias to each character's row once, not wherever it occurs
+                rows = np.add(params[Wxh], params[bh], work.rows)
+                rows.take(ids.reshape(-1), axis=0, out=layer.inputs, mode="clip")
             for s, carried in enumerate(layer.carried):
                 carried[0] = state[index, s]
             layer.forward(params[Whh])

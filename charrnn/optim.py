@@ -39,6 +39,9 @@ def clip_by_norm(gradient: Floats, limit: float) -> float:
 
 def blocks(*vectors: Floats) -> Iterator[tuple[Floats, ...]]:
     """Matching pieces of long vectors, each small enough for the cache."""
+    if len(vectors[0]) <= BLOCK:
+        yield vectors
+        return
     for start in range(0, len(vectors[0]), BLOCK):
         yield tuple(vector[start : start + BLOCK] for vector in vectors)
 

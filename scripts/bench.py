@@ -14,6 +14,7 @@ import argparse
 import os
 import platform
 import statistics
+import string
 import subprocess
 import sys
 import tempfile
@@ -36,6 +37,8 @@ PARAGRAPH = (
     "It is here so that nothing has to be fetched, and is never quite the same twice: {}.\n"
 )
 TEXT = "".join(PARAGRAPH.format(n * n) for n in range(6000))
+# As many distinct characters as tinyshakespeare, on which these sizes are usually trained.
+TEXT += "".join(sorted(set(string.ascii_letters + "!&") - set(TEXT)))[: 65 - len(set(TEXT))]
 
 
 class Bench:
