@@ -27,7 +27,7 @@ from charrnn.vocab import Vocab
 
 PRIME_WINDOW = 256  # steps of a prime read at a time
 MAX_ROWS, MIN_ROWS = 1024, 8  # texts written side by side
-ROW_PARAMETERS = 1 << 24  # about as many parameters times rows: a step then takes a millisecond
+ROW_PARAMETERS = 1 << 25  # about as many parameters times rows: a step then takes a millisecond
 
 
 Bools = npt.NDArray[np.bool_]
