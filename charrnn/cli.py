@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from charrnn import __version__
+from charrnn import __version__, threads
 from charrnn.console import note as _note
 from charrnn.errors import CharrnnError, ConfigError
 from charrnn.evalcommand import evaluate
@@ -130,7 +130,10 @@ def _train_config(path: str, overrides: tuple[str, ...], extra: Any) -> Config:
     from charrnn import config as configs
 
     if not path.endswith(".npz") and not zipfile.is_zipfile(path):
-        return configs.load(path, overrides, extra)
+        config = configs.load(path, overrides, extra)
+        threads.limit(config.as_dict())
+        return config
+    threads.limit(threads.settings_in(path))
     from charrnn import checkpoint
 
     saved = configs.replace(

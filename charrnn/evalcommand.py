@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from charrnn import threads
 from charrnn.console import Number, note, writer
 
 if TYPE_CHECKING:
@@ -106,6 +107,7 @@ def evaluate(checkpoint_path: str, text_path: str | None, **options: Any) -> Non
     if in_environment and text_path is None and checkpoint_path != in_environment:
         checkpoint_path, text_path = in_environment, checkpoint_path  # the one word is TEXT
     _check_together(checkpoint_path, text_path, options)
+    threads.limit()
     from charrnn import checkpoint, scoretables
     from charrnn.subject import Subject
 

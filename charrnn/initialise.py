@@ -18,8 +18,10 @@ import numpy as np
 from charrnn.model import Model
 from charrnn.params import Floats, Params
 
-# What trains well: nats on the validation part of tinyshakespeare, see scripts/compare_init.py.
-DEFAULT = {"rnn": "karpathy", "gru": "orthogonal", "lstm": "uniform"}
+# What trains well: validation nats on tinyshakespeare after 600 updates, mean of three seeds, by
+# scripts/compare_init.py, in the order above: rnn 2.105, 2.040, 2.061; gru 2.089, 1.987, 1.930;
+# lstm 2.221, 2.152, 2.129.
+DEFAULT = {"rnn": "uniform", "gru": "orthogonal", "lstm": "orthogonal"}
 
 
 def initialise(model: Model, cell: str, init: str | None, rng: np.random.Generator) -> Params:

@@ -197,7 +197,7 @@ class ModelConfig:
     init: str | None = setting(
         None,
         optional(choice("karpathy", "uniform", "orthogonal")),
-        "of the weights; null is karpathy for rnn, orthogonal for gru, uniform for lstm",
+        "of the weights; null is uniform for rnn, orthogonal for gru and lstm",
     )
     dtype: str = setting("float32", choice("float32", "float64"), "of weights and activations")
 

@@ -61,6 +61,9 @@ def run(trainer: Trainer, path: str, watch: Watch) -> None:
     metrics = Metrics(path, now.step)
     try:
         while True:
+            to_sample = _is_due(trainer, output.sample_every) and now.sampled_at != now.step
+            if to_sample:
+                now.sampled_at = now.step
             if _is_due(trainer, output.validate_every) and now.validated_at != now.step:
                 report = trainer.validate(watch.check)
                 trainer.save(path)
@@ -68,10 +71,8 @@ def run(trainer: Trainer, path: str, watch: Watch) -> None:
                     checkpoint.save(trainer.snapshot(), best_path(path))
                 metrics.add(report)
                 watch.validated(report)
-            if _is_due(trainer, output.sample_every) and now.sampled_at != now.step:
-                now.sampled_at = now.step
-                if output.sample_every is not None:
-                    watch.sampled(now.step, trainer.sample())
+            if to_sample and output.sample_every is not None:
+                watch.sampled(now.step, trainer.sample())
             if trainer.finished:
                 _tell_best(trainer, path, watch)
                 return

@@ -188,7 +188,7 @@ def test_one_line_can_be_memorised(trainer, tmp_path, mode):
 
 def test_the_first_loss_is_that_of_guessing(trainer, tmp_path):
     """What the first line of a run says, beside ln V."""
-    run, watch = trainer(), Silent()
+    run, watch = trainer("model.init=karpathy"), Silent()
     train.run(run, str(tmp_path / "run.npz"), watch)
     step, steps, nats, size = watch.initial
     assert (step, steps, size) == (0, 60, len(set(TEXT)))
