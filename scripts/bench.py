@@ -5,7 +5,8 @@
     python scripts/bench.py --quick      # fewer and shorter rounds
 
 A row is the median over the rounds of (time of the other side / time of charrnn), with the smallest
-and the largest of them. Both sides do forward, backward, clipping and the optimiser's step.
+and the largest of them: above 1, charrnn is faster. Both sides do forward, backward, clipping and
+the optimiser's step.
 """
 
 from __future__ import annotations
@@ -65,7 +66,9 @@ class Bench:
         counts = [self._count(side) for side in (ours, theirs)]
         ratios, speeds = [], []
         for _ in range(self.rounds):
+            time.sleep(REST_S)
             mine = _time(ours, counts[0])
+            time.sleep(REST_S)
             ratios.append(_time(theirs, counts[1]) / mine)
             speeds.append(chars / mine)
         note = f"{statistics.median(speeds) / 1000:,.0f} k chars/s" if chars else ""
@@ -310,6 +313,7 @@ BENCHES = [
     bench_eval,
     bench_start,
 ]
+REST_S = 0.3  # so that one side's idle threads have stopped spinning when the other begins
 CHARS = 500  # sampled or scored by PyTorch at a time
 
 
