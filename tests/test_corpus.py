@@ -262,3 +262,11 @@ def test_what_is_no_text_file_is_told(tmp_path):
         corpus.open_text(str(tmp_path))
     with pytest.raises(CorpusError, match="no such text file"):
         corpus.open_text(str(tmp_path / "none.txt"))
+
+
+def test_a_stream_is_cut_where_peers_cut_it(tmp_path):
+    """Of 1,115,394 characters the last 111,540 are held out."""
+    path = tmp_path / "long.txt"
+    path.write_text("ab" * (1_115_394 // 2), encoding="utf-8")
+    found = corpus.read(CorpusConfig(path=(str(path),)), seed=1)
+    assert (len(found.training), len(found.validation)) == (1_003_854, 111_540)
