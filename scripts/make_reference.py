@@ -17,6 +17,7 @@ import torch
 from pytorch import Network
 
 V, H, T, B = 7, 5, 6, 3
+TEXT = 1000  # characters scored in float32, from the zero state
 GATES = {"rnn": [0], "gru": [1, 0, 2], "lstm": [0, 1, 3, 2]}  # PyTorch's place of each of ours
 TARGET = Path(__file__).resolve().parent.parent / "tests" / "reference.npz"
 
@@ -80,6 +81,11 @@ def main() -> None:
             for kind, gradient in (("param", False), ("grad", True)):
                 for name, array in collect(network, cell, layers, gradient).items():
                     entry[f"{kind}.{name}"] = array
+            text = torch.randint(0, V, (TEXT, 1))
+            with torch.no_grad():
+                logits, _ = network.float()(text[:-1], None)
+                nats = torch.nn.functional.cross_entropy(logits[:, 0], text[1:, 0], reduction="sum")
+            entry |= {"text": text[:, 0].numpy(), "text_nats": nats.numpy()}
             frozen |= {f"{cell}{layers}.{key}": value for key, value in entry.items()}
     frozen |= optimizers()
     np.savez_compressed(TARGET, **frozen)

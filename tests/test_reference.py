@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from charrnn.cells import CELLS
+from charrnn.evaluate import Evaluator
 from charrnn.model import Batch, Model
 from charrnn.optim import OPTIMIZERS
 from charrnn.params import Params
@@ -35,6 +36,19 @@ def test_loss_and_gradients_equal_those_of_pytorch(reference, cell, layers):
         np.testing.assert_allclose(gradient, entry[f"grad.{name}"], rtol=0, atol=1e-12)
     np.testing.assert_allclose(dstate, entry["dstate"], rtol=0, atol=1e-12)
     np.testing.assert_allclose(last, entry["last"], rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("layers", [1, 2])
+@pytest.mark.parametrize("cell", CELLS)
+def test_a_text_scores_what_pytorch_scores_it(reference, cell, layers):
+    """A thousand characters in float32 on both sides, to 1e-5 nats a character."""
+    prefix = f"{cell}{layers}."
+    model = Model(7, cell, 5, layers, "float32")
+    arrays = {n: reference[f"{prefix}param.{n}"].astype(np.float32) for n in model.shapes()}
+    score = Evaluator(model, Params.of(arrays)).stream([reference[prefix + "text"]])
+    assert score.chars == 999
+    expected = float(reference[prefix + "text_nats"]) / score.chars
+    assert score.nats == pytest.approx(expected, abs=1e-5)
 
 
 @pytest.mark.parametrize(
