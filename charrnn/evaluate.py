@@ -26,7 +26,6 @@ WINDOW = 256  # steps scored at a time; the figures do not depend on it
 ROWS = 64  # lines, or pieces of a stream, scored side by side
 WARM_UP = 256  # characters that a piece of a stream reads before its own
 AREA = 1 << 18  # characters, padding included, of the lines scored side by side
-SIZES = 64  # window sizes whose memory is kept: an endless pipe brings all there are
 
 Bools = npt.NDArray[np.bool_]
 Check = Callable[[], None]  # called now and then, to leave a long scoring by an exception
@@ -93,7 +92,6 @@ class Evaluator:
         self.model = model
         self.params = params
         self._works = Workspaces(model)
-        self._sizes: set[tuple[int, int]] = set()
 
     def stream(self, pieces: Iterable[Ints]) -> Score:
         """Score consecutive pieces of one text with carried state, in constant memory."""
@@ -187,15 +185,9 @@ class Evaluator:
         self, batch: Batch, state: Floats, figures: Figures = SURPRISAL
     ) -> tuple[Floats, Floats]:
         """The figures (K, T*B) of one window, and the state after it."""
-        work = self._work(*batch.ids.shape)
+        work = self._works.get(*batch.ids.shape)
         _, state = self.model.forward(self.params, batch, state, work)
         return figures.of(work), state
-
-    def _work(self, T: int, B: int) -> Workspace:
-        self._sizes.add((T, B))
-        if len(self._sizes) > SIZES:
-            self._works, self._sizes = Workspaces(self.model), {(T, B)}
-        return self._works.get(T, B)
 
     def validation(self, corpus: Corpus, check: Check = _nothing) -> Score | None:
         """Score the validation part as training does, or None when there is none."""
@@ -294,5 +286,5 @@ def total(pieces: Iterable[ScoredPiece], mode: str, name: str) -> Score:
         unknown += int(piece.unknown.sum())
     if not chars:
         least = "two characters" if mode == "stream" else "one line that is not empty"
-        raise CorpusError(f"{name} is too short to score: at least {least} are needed")
+        raise CorpusError(f"{name} is too short to score: it takes at least {least}")
     return Score(nats, chars, unknown)

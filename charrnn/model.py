@@ -27,6 +27,8 @@ from charrnn.cells import CELLS, New
 from charrnn.params import Floats, Ints, Params, Shapes
 from charrnn.settings import ModelConfig
 
+SIZES = 64  # window sizes whose views are kept: an endless pipe of lines brings all there are
+
 
 class Batch(NamedTuple):
     """One window of characters and, at each position, the character that follows it."""
@@ -257,6 +259,8 @@ class Workspaces:
         """The workspace of (T, B), made at its first use. What another one held is lost."""
         work = self._made.get((T, B))
         if work is None:
+            if len(self._made) >= SIZES:
+                self._made.clear()
             number = itertools.count()
             new = functools.partial(self._new, number)
             work = self._made[T, B] = Workspace(self.model, T, B, new)

@@ -69,7 +69,7 @@ def probabilities(logits: Floats, taste: Taste) -> Floats:
     """The probabilities (V, B) that characters are drawn with, not normalised; temperature > 0.
 
     `logits` is (B, V). Sums over characters run down the columns: NumPy adds whole rows at a time,
-    which for 1,024 texts is ten times as fast as adding along each row.
+    which for 1,024 texts is five times as fast as going along each row.
     """
     p: Floats = np.array(logits.T, order="C")
     p -= p.max(axis=0)
@@ -109,7 +109,7 @@ def choose(logits: Floats, taste: Taste, u: Floats) -> Ints:
 
 
 def choose_one(logits: Floats, taste: Taste, u: float) -> int:
-    """What `choose` finds for a single row (1, V), in a third of its time."""
+    """What `choose` finds for a single row (1, V), in a sixth of its time."""
     if taste.temperature == 1 and taste.top_k is None and taste.top_p == 1:
         p = logits[0] - logits.max()
         np.exp(p, p)

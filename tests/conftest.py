@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from charrnn import config as configs
 from charrnn.cli import main
+from charrnn.errors import ConfigError
 
 LINES = "anna\nbob\nanna\nclara\ndiego\nemil\nfrieda\ngustav\nhanna\nida\njonas\nkarla\n"
 
@@ -59,3 +61,29 @@ def trained(config, charrnn):
     result = charrnn("train", config(), "-q")
     assert result.exit_code == 0, result.stderr
     return result.stdout.strip()
+
+
+@pytest.fixture
+def load(tmp_path, monkeypatch):
+    """Reads a config with this content, in an empty current folder."""
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+
+    def load(content, *overrides):
+        path = tmp_path / "run.yaml"
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+        return configs.load(str(path), overrides)
+
+    return load
+
+
+@pytest.fixture
+def mistakes(load, tmp_path):
+    """The lines of the message a config ends in, its path cut off."""
+
+    def mistakes(content, *overrides):
+        with pytest.raises(ConfigError) as caught:
+            load(content, *overrides)
+        return str(caught.value).replace(f"{tmp_path}/", "").split("\n")
+
+    return mistakes

@@ -22,32 +22,6 @@ IN_PROCESS = hypothesis_settings(
 )
 
 
-@pytest.fixture
-def load(tmp_path, monkeypatch):
-    """Reads a config with this content, in an empty current folder."""
-    (tmp_path / "here").mkdir()
-    monkeypatch.chdir(tmp_path / "here")
-
-    def load(content, *overrides):
-        path = tmp_path / "run.yaml"
-        path.write_bytes(content if isinstance(content, bytes) else content.encode())
-        return configs.load(str(path), overrides)
-
-    return load
-
-
-@pytest.fixture
-def mistakes(load, tmp_path):
-    """The lines of the message a config ends in, its path cut off."""
-
-    def mistakes(content, *overrides):
-        with pytest.raises(ConfigError) as caught:
-            load(content, *overrides)
-        return str(caught.value).replace(f"{tmp_path}/", "").split("\n")
-
-    return mistakes
-
-
 def test_every_mistake_is_in_one_report(mistakes):
     """Each with the line it stands on, what is allowed and what was written."""
     report = mistakes(

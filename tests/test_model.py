@@ -10,7 +10,7 @@ import textbook
 from charrnn import gradcheck
 from charrnn.cells import CELLS
 from charrnn.initialise import initialise
-from charrnn.model import Batch, Workspace, Workspaces
+from charrnn.model import SIZES, Batch, Workspace, Workspaces
 from charrnn.params import Params
 from charrnn.randomness import Purpose, generator
 
@@ -232,6 +232,14 @@ def test_workspaces_of_all_sizes_share_memory_and_agree():
         assert loss == fresh
         assert (grads.flat == expected.flat).all()
     assert np.shares_memory(works.get(1, 5).logits, works.get(6, 3).logits)
+
+
+def test_workspaces_do_not_pile_up():
+    """However many sizes come by, the views of only so many are kept."""
+    works = Workspaces(networks.network()[0])
+    for T in range(1, 3 * SIZES):
+        assert (works.get(T, 2).T, works.get(T, 2).B) == (T, 2)
+        assert len(works._made) <= SIZES
 
 
 def test_params_are_named_views_of_one_vector():

@@ -11,32 +11,6 @@ from charrnn.settings import DEFAULTS, KINDS, SECTIONS, Config
 MINIMAL = "corpus:\n  path: text.txt\n"
 
 
-@pytest.fixture
-def load(tmp_path, monkeypatch):
-    """Reads a config with this content, in an empty current folder."""
-    (tmp_path / "here").mkdir()
-    monkeypatch.chdir(tmp_path / "here")
-
-    def load(content, *overrides):
-        path = tmp_path / "run.yaml"
-        path.write_bytes(content if isinstance(content, bytes) else content.encode())
-        return configs.load(str(path), overrides)
-
-    return load
-
-
-@pytest.fixture
-def mistakes(load, tmp_path):
-    """The lines of the message a config ends in, its path cut off."""
-
-    def mistakes(content, *overrides):
-        with pytest.raises(ConfigError) as caught:
-            load(content, *overrides)
-        return str(caught.value).replace(f"{tmp_path}/", "").split("\n")
-
-    return mistakes
-
-
 @pytest.mark.parametrize("value", ["1", "1e0", "1.0", "+1.", "'1'", "10e-1"])
 def test_a_number_may_be_written_in_any_way(load, value):
     """YAML 1.1 takes 1e0 for a string; a person does not."""
