@@ -28,15 +28,16 @@ from abc import ABC, abstractmethod
 import numpy as np
 import numpy.typing as npt
 
-from charrnn.corpus import Corpus
+from charrnn.corpus import SCATTERED, Corpus
 from charrnn.errors import CorpusError
 from charrnn.model import Batch
 from charrnn.params import Ints
-from charrnn.randomness import Purpose, generator
+from charrnn.randomness import Purpose, Shuffle, generator
 from charrnn.settings import TrainConfig
 
 Position = dict[str, int]
 MAX_EPOCH = 2**53
+STRETCH = 1 << 16  # characters that each reader walks on until memory is given back
 POOL = 100  # batches whose lines are sorted by length together
 
 
@@ -44,6 +45,7 @@ class Batches(ABC):
     """An endless row of batches that can tell and take its position."""
 
     epoch = 0
+    forget_every = 1  # windows until the memory of a mapped text is given back
 
     @abstractmethod
     def per_epoch(self) -> int:
@@ -68,29 +70,29 @@ class StreamBatches(Batches):
     def __init__(self, ids: Ints, T: int, B: int) -> None:
         """`ids` (N,). Raises CorpusError when the text is too short for one window."""
         _check_length(len(ids), T, B)
-        length = len(ids) // B
         self.T, self.B = T, B
-        # (length, B): reader b walks down column b. One reader walks over the ids as they are.
-        self._columns = np.ascontiguousarray(ids[: length * B].reshape(B, length).T)
+        self.length = len(ids) // B
+        self.forget_every = max(1, STRETCH // T)
+        self._rows = ids[: self.length * B].reshape(B, self.length)  # reader b walks along row b
         self._at = 0
 
     def per_epoch(self) -> int:
-        return (len(self._columns) - 2) // self.T
+        return (self.length - 2) // self.T
 
     def next(self) -> Batch:
         at, T = self._at, self.T
-        if at + T + 1 >= len(self._columns):
+        if at + T + 1 >= self.length:
             self.epoch += 1
             at = 0
         self._at = at + T
-        window = self._columns[at : at + T + 1].astype(np.intp)  # once, instead of at every use
+        window = self._rows[:, at : at + T + 1].T.astype(np.intp, order="C")  # (T + 1, B)
         return Batch(window[:-1], window[1:], fresh=at == 0)
 
     def position(self) -> Position:
         return {"epoch": self.epoch, "at": self._at}
 
     def seek(self, position: Position) -> None:
-        _check_inside(position, at=len(self._columns))
+        _check_inside(position, at=self.length)
         self.epoch, self._at = position["epoch"], position["at"]
 
 
@@ -127,20 +129,22 @@ class ZeroBatches(Batches):
         """`ids` (N,). Raises CorpusError when the text is too short for one batch."""
         _check_length(len(ids), T, B)
         self.T, self.B = T, B
+        self.forget_every = max(1, SCATTERED // B)
         self._ids, self._seed = ids, seed
         self._index = 0  # of the batch within the epoch
-        self._starts = self._shuffled()
+        self._shuffle()
 
     def per_epoch(self) -> int:
-        return -(-len(self._starts) // self.B)
+        return -(-len(self._order) // self.B)
 
     def next(self) -> Batch:
-        if self._index * self.B >= len(self._starts):
-            self.epoch, self._index = self.epoch + 1, 0
-            self._starts = self._shuffled()
-        starts = self._starts[self._index * self.B :][: self.B]
+        first = self._index * self.B
+        if first >= len(self._order):
+            self.epoch, self._index, first = self.epoch + 1, 0, 0
+            self._shuffle()
+        which = self._order.at(np.arange(first, min(first + self.B, len(self._order))))
         self._index += 1
-        places = starts + np.arange(self.T).reshape(-1, 1)  # (T, B)
+        places = self._first + self.T * which + np.arange(self.T).reshape(-1, 1)  # (T, B)
         return Batch(self._ids[places], self._ids[places + 1], fresh=True)
 
     def position(self) -> Position:
@@ -149,15 +153,15 @@ class ZeroBatches(Batches):
     def seek(self, position: Position) -> None:
         _check_inside(position, index=self.per_epoch())
         self.epoch, self._index = position["epoch"], position["index"]
-        self._starts = self._shuffled()
+        self._shuffle()
 
-    def _shuffled(self) -> Ints:
-        """Where this epoch's windows begin: end to end from a random place on, then shuffled."""
+    def _shuffle(self) -> None:
+        """This epoch's windows lie end to end from a random place on, and have an order."""
         rng = generator(self._seed, Purpose.ORDER, self.epoch)
         count = (len(self._ids) - 1) // self.T
         spare = len(self._ids) - 1 - count * self.T
-        starts: Ints = int(rng.integers(spare + 1)) + self.T * rng.permutation(count)
-        return starts
+        self._first = int(rng.integers(spare + 1))
+        self._order = Shuffle(count, rng)
 
 
 class LineBatches(Batches):
@@ -172,57 +176,72 @@ class LineBatches(Batches):
                 f"--set train.batch_size={max(1, len(corpus.training))}"
             )
         self.T, self.B = T, B
-        self._training, self._seed, self._dtype = corpus.training, seed, dtype
+        self._corpus, self._seed, self._dtype = corpus, seed, dtype
+        self.forget_every = max(1, SCATTERED // B)
         self._records = corpus.records
-        self._lengths = corpus.records.lengths(corpus.training)
-        self._order = self._shuffled()
+        self._count = -(-len(corpus.training) // B)  # batches an epoch
+        self._cut = corpus.longest_training_record() > T
         self._index = 0  # of the batch within the epoch
         self._at = 0  # of the window within the batch
-        self._load()
+        self._shuffle()
 
     def per_epoch(self) -> int:
-        longest = [int(self._lengths[batch].max()) for batch in self._order]
-        return sum(-(-length // self.T) for length in longest)
+        if not self._cut:
+            return self._count
+        lengths = (
+            int(self._records.lengths(batch).max())
+            for number in range(-(-self._count // POOL))
+            for batch in self._pool(number)
+        )
+        return sum(-(-length // self.T) for length in lengths)
 
     def next(self) -> Batch:
-        if self._at >= len(self._ids):
+        if self._at >= self._longest:
             self._index, self._at = self._index + 1, 0
-            if self._index == len(self._order):
+            if self._index == self._count:
                 self.epoch, self._index = self.epoch + 1, 0
-                self._order = self._shuffled()
-            self._load()
-        window = slice(self._at, self._at + self.T)
+                self._shuffle()
+            else:
+                self._load()
         fresh = self._at == 0
+        ids, targets, inside = self._records.padded(self._which, self._at, self.T)
         self._at += self.T
-        mask = None if self._mask is None else self._mask[window]
-        return Batch(self._ids[window], self._targets[window], mask, fresh)
+        return Batch(ids, targets, None if inside.all() else inside.astype(self._dtype), fresh)
 
     def position(self) -> Position:
         return {"epoch": self.epoch, "index": self._index, "at": self._at}
 
     def seek(self, position: Position) -> None:
-        _check_inside(position, index=len(self._order) - 1)
+        _check_inside(position, index=self._count - 1)
         self.epoch, self._index = position["epoch"], position["index"]
-        self._order = self._shuffled()
-        self._load()
-        _check_inside(position, at=len(self._ids) + self.T)
+        self._shuffle()
+        _check_inside(position, at=self._longest + self.T)
         self._at = position["at"]
 
-    def _shuffled(self) -> list[Ints]:
-        """This epoch's batches, as places in `corpus.training`."""
+    def _shuffle(self) -> None:
+        """Give this epoch's lines an order."""
         rng = generator(self._seed, Purpose.ORDER, self.epoch)
-        shuffled = rng.permutation(len(self._lengths))
-        batches: list[Ints] = []
-        for start in range(0, len(shuffled), POOL * self.B):
-            pool = shuffled[start : start + POOL * self.B]
-            pool = pool[np.argsort(self._lengths[pool], kind="stable")]
-            batches += [pool[i : i + self.B] for i in range(0, len(pool), self.B)]
-        return [batches[i] for i in rng.permutation(len(batches))]
+        self._order = Shuffle(len(self._corpus.training), rng)
+        self._loaded = -1
+        self._load()
 
     def _load(self) -> None:
-        which = self._training[self._order[self._index]]
-        self._ids, self._targets, inside = self._records.padded(which)
-        self._mask = None if inside.all() else inside.astype(self._dtype)
+        """Look up the records of the batch that `_index` tells."""
+        number, place = divmod(self._index, POOL)
+        if number != self._loaded:
+            self._loaded, self._batches = number, self._pool(number)
+        self._which = self._batches[place]
+        self._longest = int(self._records.lengths(self._which).max())
+
+    def _pool(self, number: int) -> list[Ints]:
+        """The batches of a pool: its lines sorted by length, cut, and the pieces shuffled."""
+        first, size = number * POOL * self.B, len(self._order)
+        lines = self._order.at(np.arange(first, min(first + POOL * self.B, size)))
+        records, lengths = self._corpus.training_records(lines)
+        records = records[np.argsort(lengths, kind="stable")]
+        batches = [records[i : i + self.B] for i in range(0, len(records), self.B)]
+        rng = generator(self._seed, Purpose.ORDER, self.epoch, number)
+        return [batches[i] for i in rng.permutation(len(batches))]
 
 
 def of(corpus: Corpus, config: TrainConfig, seed: int, dtype: npt.DTypeLike) -> Batches:

@@ -8,104 +8,22 @@ characters and its own newline.
 
 from __future__ import annotations
 
-import codecs
-import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import BinaryIO
 
 import numpy as np
 import numpy.typing as npt
 
+from charrnn.cache import Part
 from charrnn.errors import CorpusError
+from charrnn.ids import Encoded, Text
 from charrnn.params import Ints
-from charrnn.randomness import Purpose, generator
 from charrnn.settings import CorpusConfig
-from charrnn.streams import standard_input
+from charrnn.split import split
+from charrnn.store import BLOCK, Row
 from charrnn.vocab import Vocab
 
-CHUNK_BYTES = 1 << 20
-
-
-class TextReader:
-    """The characters of a byte stream, in pieces, in constant memory.
-
-    CRLF becomes LF and a byte order mark is dropped; both are counted, and `notices` tells.
-    `sha256` runs over the bytes as they are.
-    """
-
-    def __init__(
-        self, stream: BinaryIO, name: str, encoding: str = "utf-8", lowercase: bool = False
-    ) -> None:
-        self.stream = stream
-        self.name = name
-        self.encoding = encoding
-        self.lowercase = lowercase
-        self.sha256 = hashlib.sha256()
-        self.crlf = 0
-        self.bom = False
-
-    def __iter__(self) -> Iterator[str]:
-        """Pieces of text. Raises CorpusError with the byte offset where the text breaks off."""
-        decoder = codecs.getincrementaldecoder(self.encoding)()
-        position, first, held = 0, True, ""
-        while True:
-            try:
-                raw = _read_some(self.stream)
-            except OSError as error:
-                raise CorpusError(f"{self.name} cannot be read: {error.strerror}") from None
-            self.sha256.update(raw)
-            pending = len(decoder.getstate()[0])
-            try:
-                piece = held + decoder.decode(raw, final=not raw)
-            except UnicodeDecodeError as error:
-                offset = position - pending + error.start
-                raise CorpusError(self._undecodable(offset, error.object[error.start])) from None
-            except UnicodeError as error:  # such as UTF-16 that does not open with its mark
-                raise CorpusError(f"{self.name} is not {self.encoding} text: {error}") from None
-            position += len(raw)
-            if first and piece:
-                first, self.bom = False, piece[0] == "\ufeff"
-                piece = piece[1:] if self.bom else piece
-            held = ""
-            if raw and piece.endswith("\r"):  # perhaps one half of CRLF
-                piece, held = piece[:-1], "\r"
-            if "\r\n" in piece:
-                self.crlf += piece.count("\r\n")
-                piece = piece.replace("\r\n", "\n")
-            if piece:
-                yield lowered(piece) if self.lowercase else piece
-            if not raw:
-                return
-
-    def _undecodable(self, offset: int, byte: int) -> str:
-        return (
-            f"{self.name} is not {self.encoding} text: byte {offset:,} (counted from 0) is "
-            f"0x{byte:02x}. If it has another encoding, name it: --set corpus.encoding=latin-1 "
-            "(train), or convert the text: iconv -f latin1 -t utf-8"
-        )
-
-    def notices(self) -> list[str]:
-        """What was found and mended on the way, one sentence each."""
-        found = []
-        if self.bom:
-            found.append(f"{self.name} opens with a byte order mark; it is left out")
-        if self.crlf:
-            found.append(
-                f"{self.name} has {self.crlf:,} Windows line ends (CRLF); they are read as LF"
-            )
-        return found
-
-
-def lowered(piece: str) -> str:
-    """Lower case that does not depend on where a piece ends, as that of a last sigma would."""
-    return piece.replace("\N{GREEK CAPITAL LETTER SIGMA}", "\N{GREEK SMALL LETTER SIGMA}").lower()
-
-
-def _read_some(stream: BinaryIO) -> bytes:
-    """What is there, up to a chunk: a pipe is not kept waiting for more."""
-    read_now = getattr(stream, "read1", stream.read)
-    return bytes(read_now(CHUNK_BYTES))
+SCATTERED = 64  # places of a mapped file to look at before its memory is given back
 
 
 @dataclass(frozen=True)
@@ -130,18 +48,27 @@ class Records:
         lengths: Ints = self.starts[which + 1] - self.starts[which]
         return lengths
 
-    def padded(self, which: Ints) -> tuple[Ints, Ints, npt.NDArray[np.bool_]]:
-        """Inputs, targets and mask, each (T, B), of these B records; T is the longest."""
+    def padded(
+        self, which: Ints, at: int = 0, steps: int | None = None
+    ) -> tuple[Ints, Ints, npt.NDArray[np.bool_]]:
+        """Inputs, targets and mask, each (T, B), of these B records; T is the longest.
+
+        Or only `steps` of them, from `at` on.
+        """
         lengths = self.lengths(which)
-        steps = np.arange(lengths.max()).reshape(-1, 1)  # (T, 1)
-        inside = steps < lengths  # (T, B)
-        places = np.where(inside, self.starts[which] + steps, 1)
+        stop = int(lengths.max()) if steps is None else min(at + steps, int(lengths.max()))
+        times = np.arange(at, stop).reshape(-1, 1)  # (T, 1)
+        inside = times < lengths  # (T, B)
+        places = np.where(inside, self.starts[which] + times, 1)
         return self.ids[places - 1], self.ids[places], inside
 
 
 @dataclass(frozen=True)
 class Corpus:
-    """An encoded text and its two parts: ids of a stream, or numbers of `records`."""
+    """An encoded text and its two parts: ids of a stream, or numbers of `records`.
+
+    What is large of it is on disk and mapped (see `ids`).
+    """
 
     vocab: Vocab
     training: Ints
@@ -149,135 +76,112 @@ class Corpus:
     sha256: str
     records: Records | None = None  # of a corpus of lines
     notices: tuple[str, ...] = ()
+    rows: tuple[Row, ...] = ()  # all that may be mapped
+
+    def forget(self) -> None:
+        """Give back the memory of what was read of the files; to be called now and then."""
+        for row in self.rows:
+            row.forget()
+
+    def training_records(self, places: Ints) -> tuple[Ints, Ints]:
+        """The records at these places (K,) of the training part, and their lengths."""
+        assert self.records is not None
+        found = np.empty((2, len(places)), dtype=np.intp)
+        for start in range(0, len(places), SCATTERED):
+            part = slice(start, start + SCATTERED)
+            found[0, part] = self.training[places[part]]
+            found[1, part] = self.records.lengths(found[0, part])
+            self.forget()
+        return found[0], found[1]
+
+    def longest_training_record(self) -> int:
+        """Its characters."""
+        assert self.records is not None
+        most = 0
+        for start in range(0, len(self.training), BLOCK):
+            lengths = self.records.lengths(self.training[start : start + BLOCK])
+            most = max(most, int(lengths.max()))
+            self.forget()
+        return most
 
 
 def read(
-    config: CorpusConfig, seed: int, vocab: Vocab | None = None, known_sha256: str | None = None
+    config: CorpusConfig,
+    seed: int,
+    vocab: Vocab | None = None,
+    known_sha256: str | None = None,
+    extend: bool = False,
+    quiet: bool = True,
 ) -> Corpus:
     """Read, encode and split the text of a config.
 
     `vocab` is that of an earlier run on this text, and `known_sha256` what its bytes hashed to
-    then. Raises CorpusError.
+    then; with `extend`, the vocabulary is that one and whatever else the text has. Raises
+    CorpusError.
     """
-    readers, pieces = [], []
-    for path in config.path:
-        reader = open_text(path, config.encoding, config.lowercase)
-        with reader.stream:
-            own = list(reader)
-        if config.mode == "lines" and own and not own[-1].endswith("\n"):
-            own.append("\n")  # the last record of one file must not run into the next
-        readers.append(reader)
-        pieces += own
-    sha256 = _checksum(readers)
-    if config.sha256 is not None and sha256 != config.sha256:
+    with Text(config, quiet) as text:
+        if config.sha256 is not None and text.sha256 != config.sha256:
+            raise CorpusError(
+                f"{text.names} has sha256 {text.sha256}, but corpus.sha256 asks for "
+                f"{config.sha256}. Take the setting out if this is the text you mean"
+            )
+        if known_sha256 is not None and text.sha256 != known_sha256:
+            raise CorpusError(
+                f"{text.names} has changed since the model was trained on it, so it no longer "
+                "tells what the model has seen"
+            )
+        encoded = text.encode(vocab, extend)
+        cut = _cut_stream if config.mode == "stream" else _cut_lines
+        return cut(text, encoded, config.validation, seed)
+
+
+def _cut_stream(text: Text, encoded: Encoded, share: float, seed: int) -> Corpus:
+    ids = encoded.ids.numbers
+    cut = int(len(ids) * (1 - share))  # as peers cut: tinyshakespeare's end is 111,540
+    if len(ids) - cut == 1:
         raise CorpusError(
-            f"{_names(config)} has sha256 {sha256}, but corpus.sha256 asks for {config.sha256}. "
-            "Take the setting out if this is the text you mean"
-        )
-    if known_sha256 is not None and sha256 != known_sha256:
-        raise CorpusError(
-            f"{_names(config)} has changed since the model was trained on it, so it no longer "
-            "tells what the model has seen"
-        )
-    text = "".join(pieces)
-    notices = [notice for reader in readers for notice in reader.notices()]
-    if not text.strip("\n"):
-        raise CorpusError(f"{_names(config)} is empty: there is nothing to learn from")
-    split = _split_lines if config.mode == "lines" else _split_stream
-    return split(text, config, seed, sha256, notices, vocab)
-
-
-def open_text(path: str, encoding: str = "utf-8", lowercase: bool = False) -> TextReader:
-    """A reader of a file, or of stdin for `-`. Raises CorpusError."""
-    if path == "-":
-        return TextReader(standard_input(), "standard input", encoding, lowercase)
-    try:
-        stream = open(path, "rb")  # noqa: SIM115 - the reader's user closes it
-    except FileNotFoundError:
-        raise CorpusError(f"{path}: no such text file") from None
-    except IsADirectoryError:
-        raise CorpusError(f"{path} is a folder, not a text: name the files in it") from None
-    except OSError as error:
-        raise CorpusError(f"{path} cannot be read: {error.strerror}") from None
-    return TextReader(stream, path, encoding, lowercase)
-
-
-def _checksum(readers: list[TextReader]) -> str:
-    """Of one file its own sha256; of several, the sha256 of theirs."""
-    if len(readers) == 1:
-        return readers[0].sha256.hexdigest()
-    return hashlib.sha256("".join(r.sha256.hexdigest() for r in readers).encode()).hexdigest()
-
-
-def _names(config: CorpusConfig) -> str:
-    names = ["standard input" if path == "-" else path for path in config.path]
-    return names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
-
-
-def _split_stream(
-    text: str,
-    config: CorpusConfig,
-    seed: int,
-    sha256: str,
-    notices: list[str],
-    vocab: Vocab | None,
-) -> Corpus:
-    vocab = vocab or Vocab.of([text])
-    ids = vocab.encode(text, "the corpus")
-    cut = int(len(ids) * (1 - config.validation))  # as peers cut: tinyshakespeare's end is 111,540
-    held_out = len(ids) - cut
-    if held_out == 1:
-        raise CorpusError(
-            f"{_names(config)} has {len(ids):,} characters, so its validation part of "
-            f"{config.validation:g} is a single one, and two are needed to score anything. "
+            f"{text.names} has {len(ids):,} characters, so its validation part of "
+            f"{share:g} is a single one, and two are needed to score anything. "
             "Give a longer text, or none for validation: --set corpus.validation=0"
         )
-    return Corpus(vocab, ids[:cut], ids[cut:], sha256, notices=tuple(notices))
+    return Corpus(
+        encoded.vocab,
+        ids[:cut],
+        ids[cut:],
+        text.sha256,
+        notices=tuple(text.notices()),
+        rows=(encoded.ids,),
+    )
 
 
-def _split_lines(
-    text: str,
-    config: CorpusConfig,
-    seed: int,
-    sha256: str,
-    notices: list[str],
-    vocab: Vocab | None,
-) -> Corpus:
-    lines = text.split("\n")
-    records = [line for line in lines if line]
-    blank = len(lines) - 1 - len(records)
-    if blank:
-        notices.append(f"{_names(config)} has {blank:,} empty lines; they are left out")
-    vocab = vocab or Vocab.of([*records, "\n"])
-    # Whole groups of equal lines are dealt out: a copy must not stand on both sides.
-    numbers: dict[str, int] = {}
-    groups = np.array([numbers.setdefault(record, len(numbers)) for record in records])
-    if len(numbers) < len(records):
-        copies = len(records) - len(numbers)
+def _cut_lines(text: Text, encoded: Encoded, share: float, seed: int) -> Corpus:
+    assert encoded.starts is not None
+    assert encoded.sums is not None
+    lines, notices = len(encoded.sums.numbers), text.notices()
+    if encoded.ids.mapping is None:
+        parts = split(encoded.sums, share, seed, None)
+    else:
+        with Part() as part:
+            parts = split(encoded.sums, share, seed, part.path)
+    training, validation, different = parts
+    if encoded.blank:
+        notices.append(f"{text.names} has {encoded.blank:,} empty lines; they are left out")
+    if different < lines:
         notices.append(
-            f"{_names(config)} has {copies:,} repeated lines; "
+            f"{text.names} has {lines - different:,} repeated lines; "
             "all copies of a line are kept on the same side of the split"
         )
-    sizes = np.bincount(groups)
-    wanted = room = round(len(records) * config.validation)
-    held_out = np.zeros(len(sizes), dtype=bool)
-    for group in generator(seed, Purpose.SPLIT).permutation(len(sizes)):
-        if not room:
-            break
-        if sizes[group] <= room:  # one that is too large is left to training
-            held_out[group] = True
-            room -= sizes[group]
-    if wanted and (held_out.all() or not held_out.any()):
+    if round(lines * share) and not (len(training.numbers) and len(validation.numbers)):
         raise CorpusError(
-            f"{_names(config)} has {len(numbers):,} different lines, too few to hold out "
-            f"{config.validation:g} of them. Give more lines, or: --set corpus.validation=0"
+            f"{text.names} has {different:,} different lines, too few to hold out "
+            f"{share:g} of them. Give more lines, or: --set corpus.validation=0"
         )
-    side = held_out[groups]
     return Corpus(
-        vocab,
-        np.flatnonzero(~side),
-        np.flatnonzero(side),
-        sha256,
-        Records.of(records, lambda text: vocab.encode(text, "the corpus")),
+        encoded.vocab,
+        training.numbers,
+        validation.numbers,
+        text.sha256,
+        Records(encoded.ids.numbers, encoded.starts.numbers),
         tuple(notices),
+        (encoded.ids, encoded.starts, training, validation),
     )

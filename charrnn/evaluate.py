@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from charrnn.corpus import Corpus, Records
+from charrnn.corpus import SCATTERED, Corpus, Records
 from charrnn.encode import Encoder, whole_lines
 from charrnn.errors import CorpusError
 from charrnn.model import Batch, Model, Workspace, Workspaces
@@ -25,6 +25,7 @@ from charrnn.vocab import Vocab
 WINDOW = 256  # steps scored at a time; the figures do not depend on it
 ROWS = 64  # lines, or pieces of a stream, scored side by side
 WARM_UP = 256  # characters that a piece of a stream reads before its own
+AT_ONCE = 1 << 16  # records that are sorted by length together
 AREA = 1 << 18  # characters, padding included, of the lines scored side by side
 
 Bools = npt.NDArray[np.bool_]
@@ -143,8 +144,13 @@ class Evaluator:
 
     def records(self, records: Records, which: Ints, check: Check = _nothing) -> Score:
         """Score these records, each from the zero state; similar lengths side by side."""
-        nats = self.each(records, which, check=check)
-        return Score(float(nats.sum()), nats.size)
+        total, chars = 0.0, 0
+        for start in range(0, len(which), AT_ONCE):
+            some = which[start : start + AT_ONCE]
+            for nats, inside, _, _ in self._side_by_side(records, some, SURPRISAL, check):
+                total += float(nats.sum())  # 0 where a row is padded
+                chars += int(np.count_nonzero(inside))
+        return Score(total, chars)
 
     def each(
         self,
@@ -157,19 +163,30 @@ class Evaluator:
         lengths = records.lengths(which)
         starts = np.cumsum(lengths) - lengths  # where each record's figures begin
         found = np.empty((figures.rows, int(lengths.sum())))
-        for side_by_side in self._batches(lengths):
-            check()
-            ids, targets, inside = records.padded(which[side_by_side])  # (T, B) each
-            places = starts[side_by_side] + np.arange(len(ids)).reshape(-1, 1)
-            mask = inside.astype(self.model.dtype)
-            state = self.model.zero_state(ids.shape[1])
-            for at in range(0, len(ids), self.window):
-                part = slice(at, at + self.window)
-                batch = Batch(ids[part], targets[part], mask[part])
-                of_window, state = self._window(batch, state, figures)
-                within = inside[part]
-                found[:, places[part][within]] = of_window[:, within.reshape(-1)]
+        for of_window, inside, numbers, at in self._side_by_side(records, which, figures, check):
+            places = starts[numbers] + at + np.arange(len(inside)).reshape(-1, 1)
+            found[:, places[inside]] = of_window[:, inside.reshape(-1)]
         return found
+
+    def _side_by_side(
+        self, records: Records, which: Ints, figures: Figures, check: Check
+    ) -> Iterator[tuple[Floats, Bools, Ints, int]]:
+        """Window by window: its figures (K, T*B), which of it are inside a record (T, B).
+
+        Then the places in `which` of its records (B,), and the step it begins at.
+        """
+        lengths = np.empty(len(which), dtype=np.intp)
+        for start in range(0, len(which), SCATTERED):
+            check()
+            lengths[start : start + SCATTERED] = records.lengths(which[start : start + SCATTERED])
+        for numbers in self._batches(lengths):
+            check()
+            state = self.model.zero_state(len(numbers))
+            for at in range(0, int(lengths[numbers].max()), self.window):
+                ids, targets, inside = records.padded(which[numbers], at, self.window)
+                batch = Batch(ids, targets, inside.astype(self.model.dtype))
+                of_window, state = self._window(batch, state, figures)
+                yield of_window, inside, numbers, at
 
     def _batches(self, lengths: Ints) -> Iterator[Ints]:
         """Records to score side by side: of similar length, and fewer of the long ones."""

@@ -13,6 +13,8 @@ import numpy as np
 
 from charrnn.params import Floats, Ints
 
+ROUNDS = 6  # of the network that shuffles
+
 
 class Purpose(IntEnum):
     """What random numbers are drawn for."""
@@ -31,8 +33,8 @@ def generator(seed: int, purpose: Purpose, *number: int) -> np.random.Generator:
 
 def keys(seed: int, texts: Ints) -> Ints:
     """What the random numbers of each of these texts (B,) are made from, (B,)."""
-    of_seed = _mix(np.array([seed & _MASK], dtype=np.uint64))
-    return _mix(of_seed + texts.astype(np.uint64) * _GOLDEN)
+    of_seed = mix(np.array([seed & _MASK], dtype=np.uint64))
+    return mix(of_seed + texts.astype(np.uint64) * _GOLDEN)
 
 
 def uniforms(keys: Ints, places: Ints) -> Floats:
@@ -42,7 +44,7 @@ def uniforms(keys: Ints, places: Ints) -> Floats:
     number is a hash of seed, text and place, with the mixing function of SplitMix64 (Steele et al.
     2014), so a thousand texts draw their next numbers in a few passes over small arrays.
     """
-    mixed = _mix(keys + places.astype(np.uint64) * _GOLDEN)
+    mixed = mix(keys + places.astype(np.uint64) * _GOLDEN)
     numbers: Floats = (mixed >> np.uint64(11)) * 2.0**-53
     return numbers
 
@@ -51,10 +53,41 @@ _MASK = 2**64 - 1
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
 
-def _mix(x: Ints) -> Ints:
+def mix(x: Ints) -> Ints:
+    """Numbers of 64 bits, (N,), each turned into one that shows no trace of it."""
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return x ^ (x >> np.uint64(31))
+
+
+class Shuffle:
+    """The numbers 0 to n-1 in a random order that is computed where it is looked at.
+
+    An order of a hundred million windows would take a gigabyte as an array. This is a Feistel
+    network over the next power of four, walked along until it is inside (Black and Rogaway 2002).
+    """
+
+    def __init__(self, n: int, rng: np.random.Generator) -> None:
+        self.n = n
+        bits = (max(n - 1, 1).bit_length() + 1) // 2  # of each half
+        self._half, self._low = np.uint64(bits), np.uint64((1 << bits) - 1)
+        self._keys = rng.integers(0, 2**63, ROUNDS, dtype=np.uint64)
+
+    def __len__(self) -> int:
+        return self.n
+
+    def at(self, places: Ints) -> Ints:
+        """What stands at these places (K,) of the order."""
+        numbers = self._step(places.astype(np.uint64))
+        while (outside := numbers >= self.n).any():
+            numbers[outside] = self._step(numbers[outside])
+        return numbers.astype(np.intp)
+
+    def _step(self, x: Ints) -> Ints:
+        left, right = x >> self._half, x & self._low
+        for key in self._keys:
+            left, right = right, left ^ (mix(right ^ key) & self._low)
+        return (left << self._half) | right
 
 
 def fresh_seed() -> int:

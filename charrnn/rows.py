@@ -10,9 +10,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from charrnn.corpus import Corpus, lowered
+from charrnn.corpus import Corpus
 from charrnn.evaluate import Evaluator, ScoredPiece, scored
 from charrnn.params import Floats
+from charrnn.reader import lowered
 from charrnn.vocab import Vocab
 
 LN2 = math.log(2)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from charrnn import corpus as corpora
 from charrnn.checkpoint import Checkpoint
 from charrnn.console import note
-from charrnn.corpus import Corpus, TextReader
+from charrnn.corpus import Corpus
 from charrnn.errors import CorpusError
 from charrnn.evaluate import SURPRISAL, Evaluator, Figures, Score, ScoredPiece, scored, total
+from charrnn.reader import TextReader, open_text
 from charrnn.resume import read_again
 from charrnn.rows import Folded, cut, validation_text
 
@@ -34,7 +34,7 @@ class Subject:
             self.corpus()  # whatever is wrong with it is told at once
         else:
             self.name = "standard input" if path == "-" else path
-            self.reader = corpora.open_text(path, self.settings.encoding)
+            self.reader = open_text(path, self.settings.encoding)
 
     def corpus(self) -> Corpus:
         """The corpus of the model, split as it was. Raises CorpusError."""

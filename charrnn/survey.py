@@ -11,10 +11,10 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from charrnn.corpus import TextReader, open_text
 from charrnn.errors import CorpusError
+from charrnn.reader import TextReader, open_text
+from charrnn.vocab import MOST_CHARS
 
-MOST_DISTINCT = 20_000  # characters; the largest Chinese corpora have about half as many
 MOST_IN_ONE_BYTE = 180  # distinct characters of a text in cp1252; noise has nearly all 256
 MOST_CONTROL = 0.05  # share of control characters in a text
 TEXT_CONTROLS = "\t\n\r\f\v\x1b"  # those that texts do have
@@ -133,7 +133,7 @@ def _check_text(text: str, counts: Mapping[str, int], name: str, encoding: str) 
         reason = f"character {text.index(chr(0)) + 1:,} is NUL"
     elif controls > MOST_CONTROL * len(text):
         reason = f"{controls:,} of its {len(text):,} characters are control characters"
-    elif len(counts) > (MOST_IN_ONE_BYTE if one_byte else MOST_DISTINCT):
+    elif len(counts) > (MOST_IN_ONE_BYTE if one_byte else MOST_CHARS):
         reason = f"as {encoding} it has {len(counts):,} distinct characters, which is too many"
     if reason:
         raise CorpusError(f"{name} does not look like a text: {reason}")

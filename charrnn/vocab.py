@@ -9,6 +9,11 @@ import numpy as np
 from charrnn.errors import VocabError
 from charrnn.params import Ints
 
+# All that gb2312, big5, shift_jis and euc_kr can write, which is every script of East Asia, makes
+# 29,286 characters together. Bytes read in a wrong encoding, such as UTF-8 as UTF-16, soon have
+# more, and each would cost a row and a column of weights.
+MOST_CHARS = 30_000
+
 
 def code_points(text: str) -> Ints:
     """The Unicode code point of every character of `text`, (N,)."""
@@ -41,10 +46,21 @@ class Vocab:
 
     @classmethod
     def of(cls, text: Iterable[str]) -> Vocab:
-        """The vocabulary of a text, or of the pieces of one."""
+        """The vocabulary of a text, or of the pieces of one.
+
+        Raises VocabError when it is empty, or has more than `MOST_CHARS` characters.
+        """
         chars: set[str] = set()
         for piece in text:
             chars.update(piece)
+            if len(chars) > MOST_CHARS:
+                raise VocabError(
+                    f"the text has {len(chars):,} distinct characters or more, and real ones have "
+                    f"{MOST_CHARS:,} at most: it is almost surely read in a wrong encoding. Name "
+                    "the right one: --set corpus.encoding=utf-8, or utf-16, gb18030, big5, "
+                    "shift_jis, euc_kr, cp1252; `charrnn new FILE` tells which of the Unicode and "
+                    "Western ones fits"
+                )
         return cls("".join(sorted(chars)))
 
     def __len__(self) -> int:
@@ -55,7 +71,10 @@ class Vocab:
 
     def lookup(self, text: str) -> Ints:
         """The id of every character, `missing` where there is none; the smallest unsigned type."""
-        points = code_points(text)
+        return self.ids_of(code_points(text))
+
+    def ids_of(self, points: Ints) -> Ints:
+        """The same for code points (N,)."""
         return self._table.take(points, mode="clip")
 
     def encode(self, text: str, where: str = "the text") -> Ints:

@@ -3,6 +3,7 @@
     python scripts/bench.py              # everything that can run here, as a Markdown table
     python scripts/bench.py textbook     # only the rows whose name holds this word
     python scripts/bench.py --quick      # fewer and shorter rounds
+    python scripts/bench.py --corpus-size 1e9    # instead: what a text of so many bytes costs
 
 A row is the median over the rounds of (time of the other side / time of charrnn), with the smallest
 and the largest of them: above 1, charrnn is faster. Both sides do forward, backward, clipping and
@@ -24,6 +25,7 @@ from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 
+import large
 import numpy as np
 import textbook
 
@@ -303,6 +305,35 @@ def _process(words: list[str]) -> float:
     return time.perf_counter() - begun
 
 
+def bench_corpus(bench: Bench, size: int) -> None:
+    """What a large text costs: seconds, memory, and the speed of training on it."""
+    with large.texts(size) as folder:
+        for name, mode in (("large", "stream"), ("lines", "lines")):
+            for what in ("read and encoded", "found again"):
+                rate = size / 1e6 / large.seconds_to_read(folder / name, mode)
+                bench.row(f"{size / 1e6:,.0f} MB of {mode}: {what}", f"{rate:,.0f} MB/s")
+            peak = large.peak_of_training_mb(folder / name, mode)
+            bench.row(
+                f"{size / 1e6:,.0f} MB of {mode}: peak memory of `train`",
+                f"{peak:.0f} MB",
+                "above the bare interpreter with NumPy",
+            )
+        for hidden, T, B in ((100, 25, 1), (128, 50, 50)):
+            settings = [
+                f"model.hidden={hidden}",
+                f"train.seq_length={T}",
+                f"train.batch_size={B}",
+                "optimizer.learning_rate=0.001",
+            ]
+            runs = [large.trainer(folder / name, *settings) for name in ("large", "small")]
+            bench.ratio(
+                f"rnn {hidden}, T {T}, B {B}, on {size / 1e6:,.0f} MB: on 1 MB",
+                runs[0].update,
+                runs[1].update,
+                T * B,
+            )
+
+
 BENCHES = [
     bench_textbook,
     bench_loss,
@@ -335,9 +366,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("words", nargs="*", help="only benchmarks whose name holds one of these")
     parser.add_argument("--quick", action="store_true", help="fewer and shorter rounds")
+    parser.add_argument("--corpus-size", type=float, help="bytes of a text made for the purpose")
     options = parser.parse_args()
     bench = Bench(3, 0.3) if options.quick else Bench(9, 1.0)
-    for benchmark in BENCHES:
+    if options.corpus_size:
+        bench_corpus(bench, int(options.corpus_size))
+    for benchmark in BENCHES if not options.corpus_size else ():
         if not options.words or any(word in benchmark.__name__ for word in options.words):
             benchmark(bench)
     print(f"\nMeasured on {machine()}.\n\n| what | figure | |\n|---|---|---|")

@@ -3,10 +3,13 @@
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from runs import TEXT
 
 from charrnn import config as configs
+from charrnn import corpus as corpora
 from charrnn.cli import main
 from charrnn.errors import ConfigError
+from charrnn.trainer import Trainer
 
 LINES = "anna\nbob\nanna\nclara\ndiego\nemil\nfrieda\ngustav\nhanna\nida\njonas\nkarla\n"
 
@@ -16,6 +19,12 @@ def _strict_floating_point():
     """Overflow and invalid operations raise in every test."""
     with np.errstate(over="raise", invalid="raise", divide="raise"):
         yield
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path, monkeypatch):
+    """No test touches the user's cache."""
+    monkeypatch.setenv("CHARRNN_CACHE", str(tmp_path / "cache"))
 
 
 @pytest.fixture
@@ -87,3 +96,24 @@ def mistakes(load, tmp_path):
         return str(caught.value).replace(f"{tmp_path}/", "").split("\n")
 
     return mistakes
+
+
+@pytest.fixture
+def trainer(tmp_path):
+    """Makes a trainer of a small run; settings are given as `section.key=value`."""
+    (tmp_path / "text.txt").write_text(TEXT, encoding="utf-8")
+    (tmp_path / "lines.txt").write_text(TEXT.replace("; ", "\n"), encoding="utf-8")
+
+    def make(*overrides, mode="stream"):
+        path = tmp_path / "config.yaml"
+        path.write_text(
+            f"corpus: {{path: {'text' if mode == 'stream' else 'lines'}.txt, mode: {mode}}}\n"
+            "model: {hidden: 12}\n"
+            "train: {seed: 3, steps: 60}\n"
+            "output: {checkpoint: run.npz, validate_every: 20}\n",
+            encoding="utf-8",
+        )
+        settings = configs.load(str(path), overrides)
+        return Trainer(settings, corpora.read(settings.corpus, settings.train.seed))
+
+    return make

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from charrnn import corpus
-from charrnn.corpus import TextReader
 from charrnn.errors import CorpusError
+from charrnn.reader import TextReader, open_text
 from charrnn.settings import CorpusConfig
 
 
@@ -259,9 +259,9 @@ def test_the_checksum_of_files_is_that_of_each(read):
 def test_what_is_no_text_file_is_told(tmp_path):
     """A folder and a file that is not there."""
     with pytest.raises(CorpusError, match="is a folder, not a text"):
-        corpus.open_text(str(tmp_path))
+        open_text(str(tmp_path))
     with pytest.raises(CorpusError, match="no such text file"):
-        corpus.open_text(str(tmp_path / "none.txt"))
+        open_text(str(tmp_path / "none.txt"))
 
 
 def test_a_stream_is_cut_where_peers_cut_it(tmp_path):

@@ -1,0 +1,233 @@
+"""A text of any size turned into ids, in constant memory and one pass over its bytes.
+
+The first pass decodes the text, collects its distinct characters and keeps the code points, in
+memory or, once they are many, in a file. The second turns code points into ids. What a large file
+became is kept on disk under its checksum, and found again by the next run.
+
+A text of lines becomes one newline and then each line with its newline; empty lines are left out.
+`starts` tells where each line begins, `sums` is a hash of each: equal lines have equal ones.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any
+
+from tqdm import tqdm
+
+from charrnn import cache, points
+from charrnn.errors import CorpusError, VocabError
+from charrnn.lines import DTYPES, Lines
+from charrnn.reader import CHUNK_BYTES, mended, open_text
+from charrnn.settings import CorpusConfig
+from charrnn.store import Row, Writer, unwritable
+from charrnn.vocab import Vocab, unknown_character
+
+VERSION = 1  # of the entries in the cache
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """A text as ids, and as lines if it is one of lines."""
+
+    vocab: Vocab
+    ids: Row  # (N,)
+    starts: Row | None = None  # (R + 1,): where each line begins, and the end
+    sums: Row | None = None  # (R,): a hash of each line
+    blank: int = 0  # empty lines left out
+
+
+class Text:
+    """The text of a config: its checksum, what was mended in it, and its ids.
+
+    A context: what it keeps on disk for itself is gone when it ends, though not what was mapped.
+    """
+
+    def __init__(self, config: CorpusConfig, quiet: bool = True) -> None:
+        """Reads the text once. Raises CorpusError."""
+        self.config = config
+        self.quiet = quiet
+        self.points = points.Points()
+        self.facts: list[tuple[bool, int]] = []  # of each file: a byte order mark, CRLFs
+        sizes = [os.path.getsize(path) for path in config.path if os.path.isfile(path)]
+        self.bytes = sum(sizes) if len(sizes) == len(config.path) else None
+        if self.bytes is not None and self.bytes >= points.LARGE_BYTES:
+            self.sha256 = self._hash()  # perhaps it is in the cache
+        else:
+            self._read()
+
+    @property
+    def names(self) -> str:
+        """What the text is called in a message."""
+        names = ["standard input" if path == "-" else path for path in self.config.path]
+        return names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
+
+    def notices(self) -> list[str]:
+        """What was mended in each file, one sentence each."""
+        names = ["standard input" if path == "-" else path for path in self.config.path]
+        return [
+            notice
+            for name, facts in zip(names, self.facts, strict=True)
+            for notice in mended(name, *facts)
+        ]
+
+    def encode(self, vocab: Vocab | None = None, extend: bool = False) -> Encoded:
+        """Its ids in its own vocabulary, in `vocab`, or in the union of both.
+
+        Raises CorpusError, and VocabError for a character that `vocab` lacks.
+        """
+        made_from = (self.sha256, self.config.encoding, self.config.lowercase, self.config.mode)
+        base = "" if vocab is None else vocab.chars
+        own, other = (cache.key(VERSION, *made_from, *how) for how in ((), (base, extend)))
+        if not self.facts:
+            found = self._find(own)
+            if found is not None and set(base) <= set(found.vocab.chars):
+                return found  # a vocabulary that the text has all of is that of the text
+            found = self._find(other) if base else None
+            if found is not None:
+                return found
+            before = self.sha256
+            self._read()
+            if self.sha256 != before:
+                raise CorpusError(f"{self.names} changed while it was read: try again")
+        chars = self.points.chars()
+        if not chars.strip("\n"):
+            raise CorpusError(f"{self.names} is empty: there is nothing to learn from")
+        if self.config.mode == "lines":
+            chars = chars if "\n" in chars else "".join(sorted(chars + "\n"))
+        if vocab is None or extend:
+            vocab = Vocab.of([chars, base])
+        encoded = self._convert(vocab)
+        if self.points.part is not None and self.bytes is not None:
+            self._keep(self.points.part, own if vocab.chars == chars else other, encoded)
+        return encoded
+
+    def _hash(self) -> str:
+        """The checksum alone."""
+        digests = []
+        with self._bar("checking") as bar:
+            for path in self.config.path:
+                digest = hashlib.sha256()
+                with open_text(path).stream as stream:
+                    while chunk := stream.read(CHUNK_BYTES):
+                        digest.update(chunk)
+                        bar.update(len(chunk))
+                digests.append(digest.hexdigest())
+        return _joined(digests)
+
+    def _read(self) -> None:
+        """The first pass."""
+        digests, self.facts = [], []
+        with self._bar("reading") as bar:
+            for path in self.config.path:
+                before = bar.n
+                reader = open_text(path, self.config.encoding, self.config.lowercase)
+                last = "\n"
+                with reader.stream:
+                    for piece in reader:
+                        self.points.add(piece)
+                        last = piece[-1]
+                        bar.update(before + reader.bytes - bar.n)
+                if self.config.mode == "lines" and last != "\n":
+                    self.points.add("\n")  # a record of one file must not run into the next
+                self.facts.append((reader.bom, reader.crlf))
+                digests.append(reader.sha256.hexdigest())
+        self.sha256 = _joined(digests)
+
+    def _convert(self, vocab: Vocab) -> Encoded:
+        """The second pass."""
+        part = self.points.part
+        place = None if part is None else part.path
+        lines = Lines(place) if self.config.mode == "lines" else None
+        ids = Writer(place and place / "ids", vocab.dtype)
+        if lines is not None:
+            ids.add(vocab.lookup("\n"))
+        position = 0
+        with self._bar("encoding", self.points.size) as bar:
+            for piece in self.points:
+                found = vocab.ids_of(piece if lines is None else lines.cut(piece))
+                if len(found) and found.max() == vocab.missing:
+                    where = int((vocab.ids_of(piece) == vocab.missing).argmax())
+                    char = chr(int(piece[where]))
+                    raise VocabError(unknown_character(char, position + where, "the corpus"))
+                ids.add(found)
+                position += len(piece)
+                bar.update(len(piece))
+        if lines is None:
+            return Encoded(vocab, ids.row())
+        return Encoded(vocab, ids.row(), lines.starts.row(), lines.sums.row(), lines.blank)
+
+    def _keep(self, part: cache.Part, name: str, encoded: Encoded) -> None:
+        """Put what was made into the cache. The files are mapped already, under whatever name."""
+        self.points.remove()
+        rows = {"ids": encoded.ids, "starts": encoded.starts, "sums": encoded.sums}
+        meta = {
+            "vocab": encoded.vocab.chars,
+            "facts": self.facts,
+            "blank": encoded.blank,
+            "rows": {key: len(row.numbers) for key, row in rows.items() if row is not None},
+        }
+        try:
+            (part.path / "meta.json").write_text(json.dumps(meta), encoding="utf-8")
+        except OSError as error:
+            raise unwritable(part.path / "meta.json", error) from None
+        part.keep(name)
+
+    def _find(self, name: str) -> Encoded | None:
+        """What an earlier run made of this text, or None."""
+        entry = cache.find(name)
+        if entry is None:
+            return None
+        try:
+            meta = json.loads((entry / "meta.json").read_text(encoding="utf-8"))
+            vocab = Vocab(meta["vocab"])
+            rows = {}
+            for key, count in meta["rows"].items():
+                row = Row.mapped(entry / key, vocab.dtype if key == "ids" else DTYPES[key])
+                if len(row.numbers) != count:
+                    raise ValueError
+                rows[key] = row
+            facts = [(bool(bom), int(crlf)) for bom, crlf in meta["facts"]]
+            encoded = Encoded(
+                vocab, rows["ids"], rows.get("starts"), rows.get("sums"), int(meta["blank"])
+            )
+            self.facts = facts
+            return encoded
+        except (OSError, ValueError, KeyError, TypeError, VocabError):
+            shutil.rmtree(entry, ignore_errors=True)  # somebody was at it: it is made anew
+            return None
+
+    def _bar(self, what: str, total: int | None = None) -> Any:
+        """A progress bar, for what takes longer than a moment."""
+        return tqdm(
+            desc=what,
+            total=total or self.bytes,
+            unit="B",
+            unit_scale=True,
+            delay=1,
+            leave=False,
+            disable=self.quiet or None,
+        )
+
+    def __enter__(self) -> Text:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.points.close()
+
+
+def _joined(digests: list[str]) -> str:
+    """Of one file its own sha256; of several, the sha256 of theirs."""
+    return (
+        digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
+    )

@@ -1,0 +1,95 @@
+"""What a large corpus costs: made, encoded, found again and trained on, in time and in memory.
+
+Run by `python scripts/bench.py --corpus-size 1e9`: a text of so many bytes in a temporary folder.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+
+from charrnn import cache, config, corpus
+from charrnn.trainer import Trainer
+
+SMALL = 1_000_000  # bytes of the text that is trained on for comparison
+
+
+@contextmanager
+def texts(size: int) -> Iterator[Path]:
+    """A folder with `large` and `small`, running text, and `lines`, a list; of made-up words."""
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ[cache.VARIABLE] = str(Path(folder, "cache"))
+        for name, bytes_, between in (
+            ("large", size, " "),
+            ("small", SMALL, " "),
+            ("lines", size, "\n"),
+        ):
+            with open(Path(folder, name), "w", encoding="utf-8") as stream:
+                for piece in _words(bytes_, between):
+                    stream.write(piece)
+        yield Path(folder)
+
+
+def _words(size: int, between: str) -> Iterator[str]:
+    rng = np.random.default_rng(1)
+    letters = list("etaoinshrdlucmfwypvbgkjqxz")
+    words = ["".join(rng.choice(letters, rng.integers(2, 16))) for _ in range(20_000)]
+    while size > 0:
+        piece = between.join(rng.choice(words, 100_000)) + "\n"
+        piece = piece[:size]
+        size -= len(piece)
+        yield piece
+
+
+def seconds_to_read(path: Path, mode: str = "stream") -> float:
+    """Of one reading, in this process."""
+    settings = config.from_dict({"corpus": {"path": str(path), "mode": mode}}, "bench")
+    begun = time.perf_counter()
+    corpus.read(settings.corpus, 1)
+    return time.perf_counter() - begun
+
+
+def trainer(path: Path, *overrides: str) -> Trainer:
+    """A run on this text."""
+    settings = config.from_dict({"corpus": {"path": str(path)}, "train": {"seed": 1}}, "bench")
+    settings = config.override(settings, overrides, [], "bench")
+    return Trainer(settings, corpus.read(settings.corpus, 1))
+
+
+# Printed by a process about itself: a child's usage would count the memory of its parent as well.
+PEAK = """
+finally:
+    peak = [line for line in open("/proc/self/status") if line.startswith("VmHWM")]
+    print(int(peak[0].split()[1]) / 1024)
+"""
+
+
+def peak_mb(statement: str, *words: str) -> float:
+    """The largest resident size of a Python process that runs this statement, in MB; on Linux."""
+    program = f"try:\n    {statement}{PEAK}"
+    printed = subprocess.run(
+        [sys.executable, "-c", program, *words], check=True, capture_output=True, text=True
+    ).stdout
+    return float(printed.split()[-1])
+
+
+def peak_of_training_mb(path: Path, mode: str) -> float:
+    """Of a short run with validation, above that of the bare interpreter with NumPy."""
+    with tempfile.TemporaryDirectory() as folder:
+        written = Path(folder, "run.yaml")
+        written.write_text(
+            f"corpus: {{path: {path}, mode: {mode}, validation: 0.001}}\n"
+            "train: {steps: 1000, batch_size: 32, seed: 1}\n"
+            "optimizer: {learning_rate: 0.01}\n"
+            f"output: {{checkpoint: {folder}/run.npz}}\n"
+        )
+        whole = peak_mb("from charrnn.cli import main; main()", "train", str(written), "-q")
+    return whole - peak_mb("import numpy")

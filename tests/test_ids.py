@@ -1,0 +1,268 @@
+"""Large texts: on disk they become the same ids, are found again, and leave nothing behind."""
+
+import errno
+import io
+import os
+import sys
+import threading
+import types
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import LINES
+
+from charrnn import cache, checkpoint, corpus, ids, points, store
+from charrnn.errors import CorpusError
+from charrnn.randomness import Purpose, Shuffle, generator
+from charrnn.settings import CorpusConfig
+from charrnn.vocab import Vocab
+
+MIXED = "".join(f"plain {n}\r\n\nÉté {n % 7}\n\u4e2d\u6587\n\U0001f600\n" for n in range(40))
+TEXTS = {"ascii": LINES * 9, "mixed": MIXED, "no newline at its end": LINES + "last"}
+
+
+@pytest.fixture
+def large(monkeypatch, tmp_path):
+    """From now on every text of 50 bytes is a large one, read a few bytes at a time."""
+    monkeypatch.setattr(points, "LARGE_BYTES", 50)
+    monkeypatch.setattr("charrnn.reader.CHUNK_BYTES", 37)
+    monkeypatch.setattr(store, "BLOCK", 11)
+    return cache.folder()
+
+
+@pytest.fixture
+def write(tmp_path):
+    """Writes texts to files and returns the corpus settings that name them."""
+
+    def write(*texts, **settings):
+        paths = []
+        for number, text in enumerate(texts):
+            path = tmp_path / f"text{number}.txt"
+            path.write_bytes(text if isinstance(text, bytes) else text.encode())
+            paths.append(str(path))
+        return CorpusConfig(path=tuple(paths), **settings)
+
+    return write
+
+
+def same(one, other):
+    """Whether two corpora hold the same."""
+    arrays = [(one.training, other.training), (one.validation, other.validation)]
+    if one.records is not None:
+        arrays += [
+            (one.records.ids, other.records.ids),
+            (one.records.starts, other.records.starts),
+        ]
+    return (
+        all(a.tolist() == b.tolist() for a, b in arrays)
+        and (one.vocab.chars, one.sha256, one.notices)
+        == (other.vocab.chars, other.sha256, other.notices)
+        and one.training.dtype == other.training.dtype
+    )
+
+
+@pytest.mark.parametrize("text", TEXTS.values(), ids=TEXTS)
+@pytest.mark.parametrize("mode", ["stream", "lines"])
+@pytest.mark.parametrize("lowercase", [False, True])
+def test_a_large_text_becomes_what_it_becomes_in_memory(
+    write, text, mode, lowercase, monkeypatch, request
+):
+    """Made, found again, and split alike; several files too."""
+    config = write(text, "second file\n" * 9, mode=mode, lowercase=lowercase)
+    expected = corpus.read(config, seed=3)
+    request.getfixturevalue("large")
+    made = corpus.read(config, seed=3)
+    monkeypatch.setattr(ids.Text, "_read", lambda self: pytest.fail("it was not found"))
+    found = corpus.read(config, seed=3)
+    assert made.rows[0].mapping is not None
+    assert same(made, expected)
+    assert same(found, expected)
+    for part in (made, found):
+        part.forget()
+        assert same(part, expected)
+
+
+def test_an_entry_is_known_by_what_it_was_made_from(write, large):
+    """Another text, mode, case or vocabulary makes another; another name or share does not."""
+    text = LINES * 9
+    corpus.read(write(text), 1)
+    corpus.read(write(text, validation=0.2), 2)
+    assert len(list(large.iterdir())) == 1
+    for number, (changed, settings) in enumerate(
+        [(text + "x", {}), (text, {"mode": "lines"}), (text, {"lowercase": True})], 2
+    ):
+        corpus.read(write(changed, **settings), 1)
+        assert len(list(large.iterdir())) == number
+    wide = corpus.read(write(text), 1, Vocab.of(["abc", "xyz\U0001f600"]), extend=True)
+    assert wide.vocab.chars == "".join(sorted(set(text) | set("abcxyz\U0001f600")))
+    assert wide.vocab.decode(wide.training.tolist()) == text[: len(wide.training)]
+    assert len(list(large.iterdir())) == 5
+
+
+@pytest.mark.parametrize("damage", ["ids", "meta.json", "missing"])
+def test_a_damaged_entry_is_made_anew(write, large, damage):
+    """Whatever happened to it: a file cut short, nonsense, or nothing."""
+    config = write(LINES * 9)
+    expected = corpus.read(config, 1)
+    (entry,) = large.iterdir()
+    if damage == "missing":
+        (entry / "ids").unlink()
+    else:
+        content = (entry / damage).read_bytes()
+        (entry / damage).unlink()  # what is mapped stays as it was
+        (entry / damage).write_bytes(content[:-9])
+    assert same(corpus.read(config, 1), expected)
+    assert [entry.name for entry in large.iterdir()] == [entry.name]
+    assert (entry / "ids").stat().st_size == len(LINES * 9)
+
+
+def test_two_runs_may_make_the_same_entry_at_once(write, large):
+    """Both get all of it, and no unfinished part stays."""
+    config = write(LINES * 50, mode="lines")
+    start, found = threading.Barrier(4), []
+
+    def read():
+        start.wait()
+        found.append(corpus.read(config, 1))
+
+    runs = [threading.Thread(target=read) for _ in range(4)]
+    for run in runs:
+        run.start()
+    for run in runs:
+        run.join()
+    assert len(found) == 4
+    assert all(same(one, found[0]) for one in found)
+    assert [entry.name.endswith(cache.PART) for entry in large.iterdir()] == [False]
+
+
+def test_standard_input_leaves_nothing_on_disk(large, monkeypatch):
+    """It could not be found again: what was needed of the disk is gone at the end."""
+    text = LINES * 50
+    stream = types.SimpleNamespace(buffer=io.BytesIO(text.encode()))
+    monkeypatch.setattr(sys, "stdin", stream)
+    found = corpus.read(CorpusConfig(path=("-",), validation=0.0), 1)
+    assert found.rows[0].mapping is not None
+    assert found.vocab.decode(found.training.tolist()) == text
+    assert list(large.iterdir()) == []
+
+
+def test_unfinished_and_unused_entries_are_removed_in_time(write, large):
+    """A part after a day, an entry after a month; younger ones stay."""
+    for name, days in {
+        "old.part": 2,
+        "new.part": 0.5,
+        "old": cache.UNUSED_DAYS + 1,
+        "new": cache.UNUSED_DAYS - 1,
+    }.items():
+        (large / name).mkdir(parents=True)
+        (large / name / "ids").write_bytes(b"1")
+        at = (large / name).stat().st_mtime - days * cache.DAY_S
+        os.utime(large / name, (at, at))
+    corpus.read(write(LINES * 9), 1)
+    assert {"new.part", "new"} == {e.name for e in large.iterdir() if len(e.name) < 20}
+
+
+def test_a_full_disk_is_told_with_the_folder_to_change(write, large, monkeypatch):
+    """At any write; nothing of the attempt stays."""
+    config = write(LINES * 50, mode="lines")
+    for name in ("points", "ids", "starts", "sums", "training"):
+        real = open
+
+        def full(path, mode="r", *rest, name=name, real=real, **options):
+            if Path(path).name == name and mode in ("ab", "w+b"):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            return real(path, mode, *rest, **options)
+
+        with monkeypatch.context() as patch:
+            patch.setattr("builtins.open", full)
+            with pytest.raises(CorpusError, match=r"No space left.*CHARRNN_CACHE=FOLDER"):
+                corpus.read(config, 1)
+        assert not [entry for entry in large.iterdir() if entry.name.endswith(cache.PART)]
+
+
+def test_no_place_for_a_large_text_is_told(write, large, monkeypatch, tmp_path):
+    """With the variable that names another."""
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv(cache.VARIABLE, str(tmp_path / "file" / "below"))
+    with pytest.raises(CorpusError, match="Name another folder: CHARRNN_CACHE=FOLDER"):
+        corpus.read(write(LINES * 9), 1)
+
+
+def test_a_text_that_changes_while_it_is_read_is_refused(write, large, monkeypatch):
+    """Its checksum would be that of another text."""
+    config = write(LINES * 9)
+    read = ids.Text._read
+
+    def change_first(self):
+        Path(config.path[0]).write_text(LINES * 8)
+        read(self)
+
+    monkeypatch.setattr(ids.Text, "_read", change_first)
+    with pytest.raises(CorpusError, match="changed while it was read"):
+        corpus.read(config, 1)
+
+
+@pytest.mark.parametrize("name", ["CHARRNN_CACHE", "XDG_CACHE_HOME"])
+def test_the_cache_is_where_people_say(name, monkeypatch, tmp_path):
+    """Its own variable first, then the desktop's."""
+    monkeypatch.delenv("CHARRNN_CACHE")
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.setenv(name, str(tmp_path / "there"))
+    expected = tmp_path / "there" / ("" if name == "CHARRNN_CACHE" else "charrnn")
+    assert cache.folder() == expected
+
+
+@pytest.mark.parametrize("mode", ["lines", "stream"])
+def test_training_on_a_large_text_is_training_on_the_text(charrnn, config, tmp_path, mode, request):
+    """To the last bit, stopped and resumed in between."""
+    path = config(LINES * 9, mode=mode, train={"batch_size": 3})
+    assert charrnn("train", path, "-q").exit_code == 0
+    expected = checkpoint.load(str(tmp_path / "small.npz"))
+    request.getfixturevalue("large")
+    words = ["train", path, "--out", tmp_path / "other.npz", "-q"]
+    assert charrnn(*words, "--set", "train.steps=10").exit_code == 0
+    result = charrnn(*words, "--resume")
+    assert result.exit_code == 0, result.stderr
+    found = checkpoint.load(str(tmp_path / "other.npz"))
+    assert found.params.flat.tobytes() == expected.params.flat.tobytes()
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 10, 1000])
+def test_equal_lines_have_equal_sums_wherever_they_are_cut(size, monkeypatch, tmp_path):
+    """And different lines have different ones."""
+    monkeypatch.setattr("charrnn.reader.CHUNK_BYTES", size)
+    text = "aa\nab\nba\n\nabc\naa\nacb\na\naaa\nabc\n\nab"
+    path = tmp_path / "lines.txt"
+    path.write_text(text)
+    with ids.Text(CorpusConfig(path=(str(path),), mode="lines")) as read:
+        encoded = read.encode()
+    lines = [line for line in text.split("\n") if line]
+    sums = encoded.sums.numbers.tolist()
+    for i, one in enumerate(lines):
+        for j, other in enumerate(lines):
+            assert (sums[i] == sums[j]) == (one == other)
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 5, 16, 17, 100, 1000])
+def test_a_shuffle_is_a_permutation(n):
+    """Every number once, in another order for another seed, whatever is asked for first."""
+    orders = []
+    for seed in (1, 2):
+        shuffle = Shuffle(n, generator(seed, Purpose.ORDER))
+        order = shuffle.at(np.arange(n)).tolist()
+        assert sorted(order) == list(range(n))
+        assert [int(shuffle.at(np.array([k]))[0]) for k in range(n)] == order
+        orders.append(order)
+    assert n < 5 or orders[0] != orders[1]
+
+
+def test_a_shuffle_puts_every_number_everywhere():
+    """Over many seeds each place sees each number equally often (chi-squared)."""
+    n, seeds = 10, 4000
+    counts = np.zeros((n, n))
+    for seed in range(seeds):
+        order = Shuffle(n, generator(seed, Purpose.ORDER)).at(np.arange(n))
+        counts[np.arange(n), order] += 1
+    chi2 = ((counts - seeds / n) ** 2 / (seeds / n)).sum()
+    assert chi2 < 130  # 81 degrees of freedom: 0.04 % of fair shuffles are above
