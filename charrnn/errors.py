@@ -34,6 +34,6 @@ class DivergedError(CharrnnError):
 
 
 class Interrupted(CharrnnError):
-    """The user stopped the run, and it was saved. Exit code 130."""
+    """The user stopped the program; a run is saved first, unless they insist. Exit code 130."""
 
     exit_code = 130

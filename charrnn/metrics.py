@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 import json
 import math
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from charrnn.errors import CheckpointError
+from charrnn.atomic import Unwritable, replacement
 from charrnn.evaluate import Score
 
 
@@ -56,26 +57,55 @@ def metrics_path(checkpoint_path: str) -> Path:
 
 
 class Metrics:
-    """The `.jsonl` beside a checkpoint: one JSON object a validation."""
+    """The `.jsonl` beside a checkpoint: one JSON object a validation.
+
+    Nothing is written before the first `write`, which leaves of an earlier run the lines up to
+    `step`. What cannot be written is kept for the next time.
+    """
 
     def __init__(self, checkpoint_path: str, step: int) -> None:
-        """Keep the lines of an earlier run up to `step`; drop those that it had after."""
         self.path = metrics_path(checkpoint_path)
-        kept = []
-        if step and self.path.is_file():
-            for line in self.path.read_text(encoding="utf-8", errors="replace").splitlines():
-                with contextlib.suppress(ValueError, TypeError, KeyError):
-                    if json.loads(line)["step"] <= step:
-                        kept.append(line + "\n")
-        self._write("w", "".join(kept))
+        self._lines: list[bytes] = []  # all that the file should hold
+        self._written, self._bytes = 0, 0  # lines that it holds, and their size
+        with contextlib.suppress(OSError):
+            raw = self.path.read_bytes() if step else b""
+            self._lines = [line + b"\n" for line in raw.splitlines() if _is_until(step, line)]
+            if raw == b"".join(self._lines):
+                self._written, self._bytes = len(self._lines), len(raw)
 
     def add(self, report: Report) -> None:
-        """One more line."""
-        self._write("a", json.dumps(report.as_dict()) + "\n")
+        """One more line, for the next `write`."""
+        self._lines.append(json.dumps(report.as_dict()).encode() + b"\n")
 
-    def _write(self, mode: str, text: str) -> None:
+    def write(self) -> None:
+        """Let the file hold every line. Raises Unwritable."""
         try:
-            with open(self.path, mode, encoding="utf-8") as stream:
-                stream.write(text)
+            if not self._lines:
+                self.path.unlink(missing_ok=True)
+            elif not self._written or not self._holds_what_was_written():
+                with replacement(self.path) as stream:
+                    stream.writelines(self._lines)
+            else:
+                with open(self.path, "r+b") as stream:
+                    stream.seek(self._bytes)
+                    stream.truncate()  # half a line, perhaps, for which there was no space
+                    stream.writelines(self._lines[self._written :])
+                    stream.flush()
+                    os.fsync(stream.fileno())
         except OSError as error:
-            raise CheckpointError(f"{self.path} cannot be written: {error.strerror}") from None
+            raise Unwritable(self.path, error) from None
+        self._bytes += sum(map(len, self._lines[self._written :]))
+        self._written = len(self._lines)
+
+    def _holds_what_was_written(self) -> bool:
+        """Whether the file can be added to: nobody has removed, cut or closed it meanwhile."""
+        is_there = self.path.is_file() and os.access(self.path, os.W_OK)
+        return is_there and self.path.stat().st_size >= self._bytes
+
+
+def _is_until(step: int, line: bytes) -> bool:
+    """Whether this is the line of a validation up to `step`."""
+    try:
+        return bool(json.loads(line)["step"] <= step)
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return False

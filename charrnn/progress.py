@@ -6,14 +6,18 @@ All of it goes to standard error.
 from __future__ import annotations
 
 import math
+import os
 import signal
 import sys
 import types
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import click
 from tqdm import tqdm
 
+from charrnn.console import harmless
+from charrnn.errors import Interrupted
 from charrnn.metrics import Report
 from charrnn.train import StopAsked
 
@@ -23,31 +27,48 @@ if TYPE_CHECKING:
 LN2 = math.log(2)
 
 
+# Ctrl-C, the end of a service or a job, and a terminal that hangs up.
+SIGNALS = [
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
+]
+
+
 class Progress:
-    """Watches a run, and asks it to stop when the user does."""
+    """Watches a run, and asks it to stop when the user does.
+
+    The first signal lets the run save. The next one leaves at once, also in the middle of that.
+    """
 
     def __init__(self, quiet: bool) -> None:
         self.quiet = quiet
         self._bar: tqdm[Never] | None = None
         self._asked = False
+        self._begun = False
+        self._showing = False  # something is on its way to stderr, where a full pipe may hold it up
 
     def __enter__(self) -> Progress:
         self._before = {
-            number: signal.signal(number, self._ask) for number in (signal.SIGINT, signal.SIGTERM)
+            number: signal.signal(number, self._ask)
+            for number in SIGNALS
+            # What nohup ignores stays ignored; a shell script's background job can be interrupted.
+            if number in (signal.SIGINT, signal.SIGTERM)
+            or signal.getsignal(number) is not signal.SIG_IGN
         }
         return self
 
     def __exit__(self, *error: object) -> None:
         for number, handler in self._before.items():
-            signal.signal(number, handler)
+            # A run that was stopped has only its last words to say, and may be cut short.
+            signal.signal(number, _leave if self._asked else handler)
         if self._bar is not None:
-            self._bar.close()
+            self._show(self._bar.close)
 
     def _ask(self, number: int, frame: types.FrameType | None) -> None:
-        """The first signal lets the run save; the handlers are then as they were before."""
+        if self._asked:
+            raise Interrupted("stopped at once, without saving; the last checkpoint is as it was")
         self._asked = True
-        for known, handler in self._before.items():
-            signal.signal(known, handler)
+        if self._showing and self._begun:  # before the first step there is nothing to save
+            raise StopAsked
 
     def check(self) -> None:
         """Raise StopAsked when the user has asked for it."""
@@ -66,12 +87,14 @@ class Progress:
             self._say(f"going on at step {step:,} of {steps:,}; loss there {initial_nats:.4f} nats")
         if not self.quiet and sys.stderr.isatty():
             self._bar = tqdm(total=steps, initial=step, unit="step", dynamic_ncols=True)
+        self._begun = True
 
     def ticked(self, step: int, smooth_nats: float) -> None:
         """Move the bar."""
-        if self._bar is not None:
-            self._bar.set_postfix_str(f"loss {smooth_nats:.3f} nats", refresh=False)
-            self._bar.update(step - self._bar.n)
+        bar = self._bar
+        if bar is not None:
+            bar.set_postfix_str(f"loss {smooth_nats:.3f} nats", refresh=False)
+            self._show(lambda: bar.update(step - bar.n))
 
     def validated(self, report: Report) -> None:
         """A line of figures."""
@@ -88,17 +111,36 @@ class Progress:
         """A text, between two rules."""
         self._say(f"--- sample at step {step:,}\n{text.strip(chr(10))}\n---")
 
+    def troubled(self, message: str) -> None:
+        """An error, which quiet runs tell too."""
+        self._say(message, always=True)
+
     def ended(self, message: str) -> None:
         """A last word."""
         self._say(message)
 
-    def _say(self, line: str) -> None:
-        if self.quiet:
+    def _say(self, line: str, always: bool = False) -> None:
+        if self.quiet and not always:
             return
+        line = harmless(line, sys.stderr)
+        bar = self._bar
+        if bar is None:
+            self._show(lambda: click.echo(line, err=True))
+        else:
+            self._show(lambda: bar.write(line, file=sys.stderr))
+
+    def _show(self, show: Callable[[], object]) -> None:
+        """Nobody may be reading stderr any more, which is no reason to stop training."""
+        self._showing = True
         try:
-            if self._bar is None:
-                click.echo(line, err=True)
-            else:
-                self._bar.write(line, file=sys.stderr)
-        except OSError:  # nobody reads stderr any more: no reason to stop training
+            show()
+        except OSError:
             self.quiet = True
+            if self._bar is not None:
+                self._bar.disable = True
+        finally:
+            self._showing = False
+
+
+def _leave(number: int, frame: types.FrameType | None) -> None:
+    os._exit(Interrupted.exit_code)

@@ -5,14 +5,12 @@ It prints nothing: a `Watch` is told what happens, and asked whether to stop.
 
 from __future__ import annotations
 
-import shlex
 import time
-from pathlib import Path
 from typing import Protocol
 
-from charrnn import checkpoint
 from charrnn.errors import Interrupted
-from charrnn.metrics import Metrics, Report
+from charrnn.metrics import Report
+from charrnn.runfiles import RunFiles, best_path
 from charrnn.trainer import Trainer
 
 TICK = 0.1  # seconds between two updates of the progress bar
@@ -28,7 +26,10 @@ class Watch(Protocol):
         """Some steps later."""
 
     def validated(self, report: Report) -> None:
-        """A validation is done, and saved."""
+        """A validation is done, and saved if that was possible."""
+
+    def troubled(self, message: str) -> None:
+        """Something could not be saved, and is tried again later."""
 
     def sampled(self, step: int, text: str) -> None:
         """A text was sampled."""
@@ -44,45 +45,43 @@ class StopAsked(Exception):
     """Somebody wants the run to end here."""
 
 
-def best_path(path: str) -> str:
-    """Where `keep: best` puts the best validation's checkpoint."""
-    return str(Path(path).with_suffix(".best.npz"))
-
-
 def run(trainer: Trainer, path: str, watch: Watch) -> None:
     """Train to the end, saving to `path` at every validation.
 
     Raises Interrupted, after saving, when `watch` asks to stop; DivergedError, with the last
-    checkpoint kept; CheckpointError when it cannot be saved.
+    checkpoint kept; CheckpointError, at the end, when the last save failed.
     """
     output, now = trainer.config.output, trainer.progress
-    vocab_size = len(trainer.corpus.vocab)
-    watch.started(now.step, trainer.steps, trainer.initial_nats(), vocab_size)
-    metrics = Metrics(path, now.step)
+    files = RunFiles(trainer, path)
     try:
+        watch.started(now.step, trainer.steps, trainer.initial_nats(), len(trainer.corpus.vocab))
         while True:
-            to_sample = _is_due(trainer, output.sample_every) and now.sampled_at != now.step
-            if to_sample:
-                now.sampled_at = now.step
+            text = report = None
+            if _is_due(trainer, output.sample_every) and now.sampled_at != now.step:
+                text = trainer.sample(watch.check)
             if _is_due(trainer, output.validate_every) and now.validated_at != now.step:
                 report = trainer.validate(watch.check)
-                trainer.save(path)
-                if report.best and output.keep == "best":
-                    checkpoint.save(trainer.snapshot(), best_path(path))
-                metrics.add(report)
+            if text is not None:
+                now.sampled_at = now.step  # not before the validation, which may be broken off
+            if report is not None:
+                trouble = files.save(report)
                 watch.validated(report)
-            if to_sample and output.sample_every is not None:
-                watch.sampled(now.step, trainer.sample())
+                if trouble is not None and not trainer.finished:
+                    watch.troubled(trouble)
+            if text is not None:
+                watch.sampled(now.step, text)
             if trainer.finished:
-                _tell_best(trainer, path, watch)
-                return
+                break
             _update_until_due(trainer, watch)
+        _tell_best(trainer, path, watch)
     except StopAsked:
-        trainer.save(path)
+        files.save()
+        files.check()
         raise Interrupted(
             f"stopped at step {now.step:,} of {trainer.steps:,} and saved; to go on: "
-            f"charrnn train {shlex.quote(path)} --resume"
+            f"{files.resume_command()}"
         ) from None
+    files.check()
 
 
 def _is_due(trainer: Trainer, every: int | None) -> bool:

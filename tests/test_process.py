@@ -1,5 +1,7 @@
 """Real processes: closed pipes, signals, terminals that lack characters; and runs resumed."""
 
+import errno
+import io
 import json
 import os
 import signal
@@ -9,20 +11,11 @@ from pathlib import Path
 
 import pytest
 from conftest import LINES
+from processes import CHARRNN, read_until, start
+from tqdm import tqdm
 
 from charrnn import checkpoint
-
-CHARRNN = [sys.executable, "-m", "charrnn"]
-
-
-def start(*words, **options):
-    return subprocess.Popen(
-        [*CHARRNN, *map(str, words)],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        **options,
-    )
+from charrnn.progress import Progress
 
 
 def test_a_closed_pipe_ends_a_text_quietly(trained):
@@ -52,10 +45,7 @@ def test_a_stopped_run_is_saved_and_tells_how_to_go_on(config, tmp_path, number)
     """Exit code 130; the command it names goes on from there."""
     path = tmp_path / "small.npz"
     with start("train", config(train={"steps": 10**9, "seed": 7})) as process:
-        said = b""
-        while not said.startswith(b"initial loss"):  # the handlers are set before it is told
-            said = process.stderr.readline()
-            assert said, "the run ended by itself"
+        read_until(process, "initial loss")  # the handlers are set before it is told
         process.send_signal(number)
         printed, said = process.communicate(timeout=60)
     assert process.returncode == 130
@@ -63,6 +53,163 @@ def test_a_stopped_run_is_saved_and_tells_how_to_go_on(config, tmp_path, number)
     assert f"charrnn train {path} --resume" in said.decode()
     assert b"Traceback" not in said
     assert checkpoint.load(str(path)).step > 0
+
+
+# Lets a function of the program say a word on stderr and wait, so that a signal can meet it there.
+WAITING = """
+import os, sys, {module}
+true = {module}.{name}
+def waiting(*arguments, **options):
+    print("{word}", file=sys.stderr, flush=True)
+    os.read(0, 1)
+    return true(*arguments, **options)
+{module}.{name} = waiting
+"""
+ENDLESS = {"train": {"steps": 10**9, "seed": 7}, "output": {"validate_every": 10**8}}
+
+
+def start_waiting(where, word, *words):
+    module, _, name = where.partition(":")
+    code = WAITING.format(module=module, name=name, word=word)
+    return start(*words, code=code, stdin=subprocess.PIPE)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    ("word", "where", "then"),
+    [
+        ("scoring", "charrnn.evaluate:Evaluator._window", []),
+        ("drawing", "charrnn.sample:choose_one", []),
+        ("scoring", "charrnn.evaluate:Evaluator._window", ["--set", "output.sample_every=null"]),
+    ],
+)
+def test_a_stop_does_not_wait_for_a_validation_or_a_sample(
+    config, charrnn, tmp_path, number, word, where, then
+):
+    """Neither for more than one part of it; both are done when the run goes on."""
+    settings = config(
+        "tick tock " * 400,
+        "stream",
+        train={"steps": 20, "seed": 7},
+        output={"validate_every": 10, "sample_every": 10},
+    )
+    path = tmp_path / "small.npz"
+    with start_waiting(where, word, "train", settings, *then) as process:
+        read_until(process, word)
+        process.send_signal(number)
+        printed, said = process.communicate(b"go", timeout=60)
+    assert (process.returncode, printed) == (130, b"")
+    assert said.decode().splitlines() == [
+        f"Error: stopped at step 10 of 20 and saved; to go on: charrnn train {path} --resume"
+    ]
+    said = charrnn("train", path, "--resume").stderr
+    assert ["step 10/20" in said, "step 20/20" in said] == [True, True]
+    if not then:
+        assert ["sample at step 10" in said, "sample at step 20" in said] == [True, True]
+
+
+@pytest.mark.parametrize("second", [signal.SIGINT, signal.SIGTERM])
+def test_a_second_signal_leaves_in_the_middle_of_a_save(config, charrnn, trained, tmp_path, second):
+    """Without a traceback; the checkpoint before it is whole, and nothing else is left."""
+    before, there = Path(trained).read_bytes(), sorted(os.listdir(tmp_path))
+    longer = ["--set", "train.steps=1000000000", "--set", "output.validate_every=100000000"]
+    words = ["train", trained, "--resume", *longer]
+    with start_waiting("os:fsync", "saving", *words) as process:
+        read_until(process, "going on")
+        process.send_signal(signal.SIGINT)
+        read_until(process, "saving")
+        process.send_signal(second)
+        assert process.wait(60) == 130
+        printed, said = process.communicate()
+    assert (printed, said.decode().splitlines()) == (
+        b"",
+        ["Error: stopped at once, without saving; the last checkpoint is as it was"],
+    )
+    assert Path(trained).read_bytes() == before
+    assert sorted(os.listdir(tmp_path)) == there
+
+
+def test_a_second_signal_does_not_wait_for_the_last_words(config, tmp_path):
+    """Nobody may be reading them; the run is saved."""
+    with start_waiting("charrnn.cli:_note", "last words", "train", config(**ENDLESS)) as process:
+        read_until(process, "initial loss")
+        process.send_signal(signal.SIGINT)
+        read_until(process, "last words")
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 130
+        assert process.communicate() == (b"", b"")
+    assert checkpoint.load(str(tmp_path / "small.npz")).step > 0
+
+
+def test_a_stop_while_the_corpus_is_read_leaves_at_once(config, tmp_path):
+    """There is nothing to save, so no file is left either."""
+    with start_waiting("charrnn.corpus:read", "reading", "train", config()) as process:
+        read_until(process, "reading")
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 130
+        assert process.communicate() == (b"", b"")
+    assert sorted(os.listdir(tmp_path)) == ["corpus.txt", "small.yaml"]
+
+
+def test_a_stop_gets_through_to_a_run_whose_messages_nobody_takes(config, tmp_path):
+    """Here the line of the first validation waits for a reader who never comes."""
+    settings = config(train=ENDLESS["train"])
+    code = """
+import os, click
+echo = click.echo
+def waiting(message, **options):
+    echo(message, **options)
+    if "smooth loss" in str(message):
+        os.read(0, 1)
+click.echo = waiting
+"""
+    with start("train", settings, code=code, stdin=subprocess.PIPE) as process:
+        read_until(process, "step")
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == 130
+        assert b"stopped at step 10 of" in process.communicate()[1]
+    assert checkpoint.load(str(tmp_path / "small.npz")).step == 10
+
+
+def test_a_stopped_run_is_saved_though_stderr_is_closed(config, tmp_path):
+    """The exit code is all that is left to tell it by."""
+    with start("train", config(**ENDLESS)) as process:
+        read_until(process, "initial loss")
+        process.stderr.close()
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == 130
+    assert checkpoint.load(str(tmp_path / "small.npz")).step > 0
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="this system has no SIGHUP")
+@pytest.mark.parametrize("ignored", [False, True])
+def test_a_terminal_that_hangs_up_stops_a_run_but_not_under_nohup(config, tmp_path, ignored):
+    """It is saved, as at any other end that comes from outside."""
+    steps = 3000 if ignored else 10**9
+    path = config(train={"steps": steps, "seed": 7}, output={"validate_every": 10**8})
+    handler = signal.SIG_IGN if ignored else signal.SIG_DFL
+    with start("train", path, preexec_fn=lambda: signal.signal(signal.SIGHUP, handler)) as process:
+        read_until(process, "initial loss")
+        process.send_signal(signal.SIGHUP)
+        process.communicate(timeout=60)
+    assert process.returncode == (0 if ignored else 130)
+    assert checkpoint.load(str(tmp_path / "small.npz")).step > 0
+
+
+def test_a_bar_on_a_terminal_that_is_gone_does_not_end_the_run():
+    """Every write to it fails, and the run goes on in silence."""
+
+    class Gone(io.StringIO):
+        def write(self, text):
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with Progress(quiet=False) as watch:
+        bar = tqdm(total=10, file=io.StringIO(), mininterval=0)
+        watch._bar, bar.fp = bar, Gone()
+        bar.sp = bar.status_printer(bar.fp)
+        watch.ticked(1, 2.0)
+        watch.ticked(2, 2.0)
+        watch.ended("unheard")
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
@@ -103,6 +250,15 @@ def test_resume_goes_on_where_the_checkpoint_stopped(charrnn, trained, tmp_path,
     charrnn("train", config, "--set", "train.steps=40", "--out", whole)
     expected, found = checkpoint.load(str(whole)), checkpoint.load(trained)
     assert found.params.flat.tobytes() == expected.params.flat.tobytes()
+
+
+def test_what_was_shown_is_not_shown_again(charrnn, config):
+    """A resumed run begins after the validation and the sample that it was saved with."""
+    path = config(output={"sample_every": 10})
+    assert "sample at step 20" in charrnn("train", path).stderr
+    said = charrnn("train", path, "--resume", "--set", "train.steps=30").stderr
+    assert ["step 20/" in said, "sample at step 20" in said] == [False, False]
+    assert ["step 30/30" in said, "sample at step 30" in said] == [True, True]
 
 
 def test_a_checkpoint_of_any_name_can_be_resumed_as_info_says(charrnn, config, tmp_path):

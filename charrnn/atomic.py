@@ -1,0 +1,80 @@
+"""A file is written beside the old one, flushed to disk and renamed over it: never a part of one.
+
+What is being written has a hidden name that ends in `.part`. A process that is killed leaves it
+behind; the next run clears it away, once it holds the lock of the same files.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import glob
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from charrnn.errors import CheckpointError
+
+RANDOM = 8  # characters that `tempfile` puts into a name
+
+
+class Unwritable(CheckpointError):
+    """A file cannot be written; `what` is the message without its advice."""
+
+    def __init__(self, path: str | Path, error: OSError) -> None:
+        self.what = f"{path} cannot be written: {error.strerror or error}"
+        super().__init__(f"{self.what}. Choose another place with --out FILE")
+
+
+@contextlib.contextmanager
+def replacement(path: str | Path) -> Iterator[BinaryIO]:
+    """A file that takes the place of `path` when the block ends well, and vanishes if not.
+
+    A link stays, and what it leads to is replaced.
+    """
+    target = Path(os.path.realpath(path))
+    descriptor, name = part_of(target)
+    try:
+        with os.fdopen(descriptor, "wb") as stream:
+            os.chmod(name, 0o666 & ~_umask())
+            yield stream
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(name, target)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(name)
+        raise
+    _sync_folder(target.parent)
+
+
+def part_of(target: Path) -> tuple[int, str]:
+    """Makes and opens a file beside `target`: its descriptor and its name."""
+    return tempfile.mkstemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent)
+
+
+def clear_parts(path: str | Path) -> None:
+    """Remove what killed runs have left of `path`. Nobody else may be writing it."""
+    target = Path(os.path.realpath(path))
+    # A name such as `a` must not take the parts of `a.b`, so the random characters are counted.
+    pattern = f".{glob.escape(target.name)}.{'?' * RANDOM}.part"
+    for part in target.parent.glob(pattern):
+        with contextlib.suppress(OSError):
+            part.unlink()
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a rename last through a loss of power, where the system can."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

@@ -1,0 +1,104 @@
+"""The files of a run: the checkpoint, the best one and the metrics, written again and again.
+
+A write that fails costs nothing but what it was to write: the old file stays, the run goes on, and
+the next save makes up for it.
+"""
+
+from __future__ import annotations
+
+import copy
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+
+from charrnn import checkpoint
+from charrnn.atomic import Unwritable
+from charrnn.checkpoint import Checkpoint
+from charrnn.errors import CheckpointError
+from charrnn.metrics import Metrics, Report
+from charrnn.trainer import Trainer
+
+
+def best_path(path: str) -> str:
+    """Where `keep: best` puts the best validation's checkpoint."""
+    return str(Path(path).with_suffix(".best.npz"))
+
+
+class RunFiles:
+    """What a run leaves at `path` and beside it."""
+
+    def __init__(self, trainer: Trainer, path: str) -> None:
+        self.trainer = trainer
+        self.path = path
+        self.metrics = Metrics(path, trainer.step)
+        self.saved_at = trainer.step or None  # the step of the checkpoint at `path`, if it is ours
+        self.best: Checkpoint | None = None  # the best validation's, while it is to be written
+        self.failure: Unwritable | None = None  # of the last save
+
+    def save(self, report: Report | None = None) -> str | None:
+        """Write all there is to write, and say what was wrong, if anything was.
+
+        The checkpoint comes last: a run that is killed in between goes on from the one before, and
+        comes here again. Raises DivergedError rather than save NaN.
+        """
+        self.trainer.check_finite()
+        if report is not None:
+            self.metrics.add(report)
+            if report.best and self.trainer.config.output.keep == "best":
+                self.best = self.trainer.snapshot()
+        writes = (self._save_best, self.metrics.write, self._save_last)
+        failures = [self._try(write) for write in writes]
+        self.failure = next(filter(None, reversed(failures)), None)  # the checkpoint's first
+        if self.failure is None:
+            return None
+        return f"step {self.trainer.step:,}: {self.failure.what}; the next save tries again"
+
+    def _try(self, write: Callable[[], None]) -> Unwritable | None:
+        try:
+            Path(self.path).parent.mkdir(parents=True, exist_ok=True)  # if somebody has removed it
+            write()
+        except Unwritable as error:
+            return error
+        except OSError as error:
+            return Unwritable(Path(self.path).parent, error)
+        return None
+
+    def _save_last(self) -> None:
+        checkpoint.save(self.trainer.snapshot(), self.path)
+        self.saved_at = self.trainer.step
+
+    def _save_best(self) -> None:
+        if self.best is None:
+            return
+        try:
+            checkpoint.save(self.best, best_path(self.path))
+        except Unwritable:
+            self.best = copy.deepcopy(self.best)  # the run's own arrays go on changing
+            raise
+        self.best = None
+
+    def check(self) -> None:
+        """Raise CheckpointError, which tells how to go on, when the last save failed."""
+        if self.failure is None:
+            return
+        now, saved_at = self.trainer.step, self.saved_at
+        if saved_at == now:
+            state = (
+                f"The checkpoint of step {now:,} is saved, and its history holds the losses of "
+                "every validation"
+            )
+        elif saved_at is None:
+            state = (
+                f"Step {now:,} is not saved, nor is any before it. "
+                "Make room, or choose another place with --out FILE, and start again"
+            )
+        else:
+            state = (
+                f"Step {now:,} is not saved, but step {saved_at:,} is. Make room there, and go on "
+                f"from it: {self.resume_command()}"
+            )
+        raise CheckpointError(f"{self.failure.what}. {state}")
+
+    def resume_command(self) -> str:
+        """What to type to continue the run."""
+        return f"charrnn train {shlex.quote(self.path)} --resume"
