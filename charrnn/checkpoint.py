@@ -12,17 +12,16 @@
 
 A file is written beside the old one, flushed to disk and renamed over it, so the path always holds
 a whole checkpoint. Reading trusts nothing: there is no pickle, and before an array is read its
-header must agree with the config in `meta` and its size with the file's own.
+header must agree with the config in `meta`, and its size, with all read before it, with the file's.
 """
 
 from __future__ import annotations
 
-import contextlib
 import io
 import json
-import math
 import os
-import tempfile
+import re
+import sys
 import warnings
 import zipfile
 import zlib
@@ -33,19 +32,19 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from charrnn import __version__
+from charrnn import __version__, archive
+from charrnn.atomic import Unwritable, part_of, replacement
 from charrnn.config import from_dict
 from charrnn.errors import CheckpointError, ConfigError, VocabError
 from charrnn.model import Model
 from charrnn.optim import OPTIMIZERS
 from charrnn.params import Floats, Params
-from charrnn.settings import Config
+from charrnn.settings import MOST, Config
 from charrnn.streams import standard_input
 from charrnn.vocab import Vocab
 
 FORMAT = 1
 HISTORY = ("step", "seconds", "smooth_nats", "train_nats", "validation_nats")
-MAX_META_BYTES = 64 << 20
 MAX_HEADER_BYTES = 4096
 
 
@@ -94,52 +93,21 @@ def save(checkpoint: Checkpoint, path: str) -> None:
         arrays["training"] = checkpoint.training
     arrays["state"] = checkpoint.state
     arrays["history"] = checkpoint.history
-    arrays["meta"] = np.array(json.dumps(meta))
-    target = Path(path)
+    # As escapes, two lone surrogates of a vocabulary would be read back as one character.
+    arrays["meta"] = np.array(json.dumps(meta, ensure_ascii=False))
     try:
-        with _replacement(target) as stream:
-            np.savez(stream, **arrays)
+        with replacement(path) as stream:
+            _write(stream, arrays)
     except OSError as error:
-        reason = error.strerror or str(error)
-        raise CheckpointError(
-            f"{path} cannot be written: {reason}. Choose another place with --out FILE"
-        ) from None
+        raise Unwritable(path, error) from None
 
 
-@contextlib.contextmanager
-def _replacement(target: Path) -> Any:
-    """A file that takes the place of `target` when the block ends well, and vanishes if not."""
-    descriptor, name = tempfile.mkstemp(
-        prefix=f".{target.name}.", suffix=".part", dir=target.parent
-    )
-    try:
-        with os.fdopen(descriptor, "wb") as stream:
-            yield stream
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.chmod(name, 0o666 & ~_umask())
-        os.replace(name, target)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(name)
-        raise
-    _sync_folder(target.parent)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make a rename last through a loss of power, where the system can."""
-    with contextlib.suppress(OSError):
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+def _write(stream: BinaryIO, arrays: Mapping[str, Any]) -> None:
+    """What `numpy.savez` writes; that of NumPy 1 says things of its own when the disk is full."""
+    with zipfile.ZipFile(stream, "w", zipfile.ZIP_STORED) as members:
+        for name, array in arrays.items():
+            with members.open(f"{name}.npy", "w", force_zip64=True) as member:
+                np.lib.format.write_array(member, np.asanyarray(array), allow_pickle=False)
 
 
 def check_writable(path: str) -> None:
@@ -155,9 +123,9 @@ def check_writable(path: str) -> None:
         raise CheckpointError(f"{path} is a folder: name a file in it with --out {path}/model.npz")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
+        descriptor, name = part_of(Path(os.path.realpath(path)))
         os.close(descriptor)
-        os.unlink(name)
+        Path(name).unlink(missing_ok=True)  # a run that begins now may have cleared it away
     except OSError as error:
         raise CheckpointError(
             f"checkpoints cannot be written to {target.parent}: {error.strerror}. "
@@ -169,15 +137,15 @@ def load(path: str) -> Checkpoint:
     """Read a checkpoint; `-` is stdin. Raises CheckpointError when it is not a sound one."""
     name = "standard input" if path == "-" else path
     try:
-        with _open(path) as stream, zipfile.ZipFile(stream) as archive:
-            return _Reader(archive, name, stream.seek(0, os.SEEK_END)).checkpoint()
+        with _open(path) as stream, archive.opened(stream) as members:
+            return _Reader(members, name, stream.seek(0, os.SEEK_END)).checkpoint()
     except FileNotFoundError:
         raise CheckpointError(f"{path}: no such checkpoint") from None
     except IsADirectoryError:
         raise CheckpointError(f"{path} is a folder, not a checkpoint") from None
-    except zipfile.BadZipFile:
+    except zipfile.BadZipFile as error:
         raise CheckpointError(
-            f"{name} is not a checkpoint, or only a part of one: it is no whole .npz file"
+            f"{name} is not a checkpoint, or only a part of one: it is no whole .npz file ({error})"
         ) from None
     except (OSError, EOFError, ValueError, NotImplementedError, RuntimeError, zlib.error) as error:
         raise CheckpointError(f"{name} cannot be read as a checkpoint: {error}") from None
@@ -196,10 +164,11 @@ def _open(path: str) -> BinaryIO:
 class _Reader:
     """Takes arrays out of an archive, each only after its header has been found true."""
 
-    def __init__(self, archive: zipfile.ZipFile, name: str, size: int) -> None:
-        self.archive = archive
+    def __init__(self, members: zipfile.ZipFile, name: str, size: int) -> None:
+        self.members = members
         self.name = name
         self.bytes = size  # of the file
+        self.claimed = 0  # by the arrays read so far, which may overlap in the file
 
     def checkpoint(self) -> Checkpoint:
         meta = self._meta()
@@ -227,20 +196,29 @@ class _Reader:
         layers, states, _, hidden = model.state_shape(1)
         state = self.array("state", (layers, states, None, hidden), model.dtype)
         history = self.array("history", (None, len(HISTORY)), np.dtype(np.float64), finite=False)
+        if params.can_overflow():
+            raise self._bad("its weights are too large to compute with")
         sha256 = _string(meta.get("corpus_sha256"))
+        if not re.fullmatch("[0-9a-f]{64}", sha256):
+            raise self._bad("it does not tell which text it was trained on")
         return Checkpoint(config, vocab, params, slots, state, history, sha256, progress, training)
 
     def _meta(self) -> Mapping[str, Any]:
-        array = self.array("meta", (), None, limit=MAX_META_BYTES)
+        array = self.array("meta", (), None, limit=archive.MAX_META_BYTES)
+        points = array.reshape(1).view(np.dtype(np.uint32).newbyteorder(array.dtype.byteorder))
         try:
+            if points.max() > sys.maxunicode:  # Python would make a string of it, and trip later
+                raise ValueError
             meta = json.loads(str(array))
-        except (ValueError, RecursionError, SystemError):  # the last of impossible code points
+        except (ValueError, RecursionError):
             raise self._bad("its meta is not JSON") from None
         if not isinstance(meta, dict):
             raise self._bad("its meta is not a JSON object")
         if meta.get("format") != FORMAT:
+            found = meta.get("format")
+            shown = json.dumps(found) if found is None or isinstance(found, int) else "of no number"
             raise CheckpointError(
-                f"{self.name} has format version {meta.get('format')!r}, and this is charrnn "
+                f"{self.name} has format version {shown}, and this is charrnn "
                 f"{__version__}, which reads version {FORMAT}: use the charrnn that wrote it"
             )
         return meta
@@ -258,12 +236,12 @@ class _Reader:
         `None` in `shape` allows any length there, and `dtype` None any text.
         """
         try:
-            info = self.archive.getinfo(f"{key}.npy")
+            info = self.members.getinfo(f"{key}.npy")
         except KeyError:
             raise self._bad(f"it has no array {key}") from None
-        if info.compress_type != zipfile.ZIP_STORED:  # unpacking could take any memory
+        if archive.is_packed(info):
             raise self._bad(f"array {key} is compressed, and numpy.savez leaves it as it is")
-        with self.archive.open(info) as member:
+        with self.members.open(info) as member:
             version = np.lib.format.read_magic(member)
             read_header = {
                 (1, 0): np.lib.format.read_array_header_1_0,
@@ -289,9 +267,11 @@ class _Reader:
             size = int(np.prod(found_shape, dtype=object)) * found.itemsize
             header_size = info.file_size - size
             # Only the file's own length is certain: the archive's directory may lie as well.
-            fits = 0 < header_size <= MAX_HEADER_BYTES and (limit is None or size <= limit)
-            if size >= self.bytes or not fits:
+            self.claimed += size
+            if self.claimed >= self.bytes or not 0 < header_size <= MAX_HEADER_BYTES:
                 raise self._bad(f"array {key} claims {size:,} bytes, which it does not have")
+            if limit is not None and size > limit:
+                raise self._bad(f"array {key} has {size:,} bytes, and never needs over {limit:,}")
             raw = member.read(size)
             if len(raw) != size:
                 raise self._bad(f"array {key} breaks off after {len(raw):,} of {size:,} bytes")
@@ -313,8 +293,8 @@ def _is_progress(progress: dict[str, Any]) -> bool:
     """Whether the figures that `Checkpoint.step` and `describe` use are what they should be."""
     step, best = progress.get("step", 0), progress.get("best_step", 0)
     seconds = progress.get("seconds", 0.0)
-    counts = all(type(n) is int and n >= 0 for n in (step, best))
-    return counts and type(seconds) in (int, float) and 0 <= seconds < math.inf
+    counts = all(type(n) is int and 0 <= n <= MOST for n in (step, best))
+    return counts and type(seconds) in (int, float) and 0 <= seconds <= MOST
 
 
 def _string(value: object) -> str:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from charrnn.checkpoint import Checkpoint
+from charrnn.describe import shown
 from charrnn.errors import CharrnnError, CorpusError, VocabError
 from charrnn.evaluate import Evaluator, Score, ScoredPiece, scored
 from charrnn.params import Floats
@@ -114,8 +115,8 @@ def _check_alike(this: Checkpoint, other: Checkpoint) -> None:
     ):
         if of_this != of_other:
             raise CharrnnError(
-                f"the models cannot be compared: {setting} is {of_this} in this one and {of_other} "
-                "in the other, so they do not read the same characters of a text"
+                f"the models cannot be compared: {setting} is {shown(of_this)} in this one and "
+                f"{shown(of_other)} in the other, so they do not read the same characters of a text"
             )
 
 

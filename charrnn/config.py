@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime
 import difflib
+import json
+import math
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -16,6 +19,8 @@ from charrnn.settings import DEFAULTS, KINDS, MOST, SECTIONS, Config
 from charrnn.streams import standard_input
 
 MAX_CONFIG_BYTES = 1_000_000
+MOST_MISTAKES = 50  # written out; the others are counted
+SHOWN_ITEMS = 20  # of a list
 
 
 class Assignment(NamedTuple):
@@ -64,7 +69,9 @@ def from_dict(settings: object, source: str) -> Config:
 def _from_dict(settings: object, source: str, mistakes: list[str]) -> list[Assignment]:
     assignments = []
     for section, keys in settings.items() if isinstance(settings, Mapping) else ():
-        if isinstance(keys, Mapping):
+        if section not in SECTIONS:
+            mistakes.append(f"{source}: {_unknown(section, mistakes)}")
+        elif isinstance(keys, Mapping):
             assignments += [
                 Assignment(f"{section}.{key}", value, source, "") for key, value in keys.items()
             ]
@@ -85,7 +92,7 @@ def build(assignments: Iterable[Assignment], mistakes: list[str], source: str) -
     refused: set[str] = set()
     for key, value, where, base in assignments:
         if key not in KINDS:
-            mistakes.append(f"{where}: {_unknown(key)}")
+            mistakes.append(f"{where}: {_unknown(key, mistakes)}")
             continue
         section, _, name = key.partition(".")
         try:
@@ -95,8 +102,11 @@ def build(assignments: Iterable[Assignment], mistakes: list[str], source: str) -
             mistakes.append(f"{where}: {key} must be {KINDS[key].expected}, not {_show(value)}")
     mistakes += _conflicts(values, refused, source)
     if mistakes:
-        count = "one mistake" if len(mistakes) == 1 else f"{len(mistakes)} mistakes"
-        raise ConfigError("\n".join([f"{source}: {count} in the config", *mistakes]))
+        count = "one mistake" if len(mistakes) == 1 else f"{len(mistakes):,} mistakes"
+        listed = mistakes[:MOST_MISTAKES]
+        if len(mistakes) > len(listed):
+            listed.append(f"and {len(mistakes) - len(listed):,} more")
+        raise ConfigError("\n".join([f"{source}: {count} in the config", *listed]))
     return Config(**{section: cls(**values[section]) for section, cls in SECTIONS.items()})
 
 
@@ -191,10 +201,10 @@ def _from_yaml(path: str, mistakes: list[str]) -> Iterator[Assignment]:
         return
     for section, node, where in _entries(loader, root, name, "", mistakes):
         if section not in SECTIONS:
-            mistakes.append(f"{where}: {_unknown(section)}")
+            mistakes.append(f"{where}: {_unknown(section, mistakes)}")
         elif not _is_null(node):
             for key, value, line in _entries(loader, node, name, f"{section}.", mistakes):
-                yield Assignment(key, _plain(loader, value), line, base)
+                yield Assignment(key, _plain(loader, value) if key in KINDS else None, line, base)
 
 
 def _is_null(node: yaml.Node) -> bool:
@@ -218,7 +228,9 @@ def _entries(
             key_node.value if isinstance(key_node, yaml.ScalarNode) else "a nested structure"
         )
         if key in seen:
-            mistakes.append(f"{where}: {key} stands here twice")
+            mistakes.append(f"{where}: {_short(key)} stands here twice")
+            if len(mistakes) > MOST_MISTAKES:
+                continue  # each may stand for a long list, by way of an alias
         seen.add(key)
         yield key, value, where
 
@@ -260,24 +272,36 @@ def _from_overrides(overrides: Sequence[str], mistakes: list[str]) -> Iterator[A
         yield Assignment(key.strip(), parsed, where, os.getcwd())
 
 
-def _unknown(key: str) -> str:
+def _unknown(key: str, mistakes: Sequence[str]) -> str:
     """A sentence on a key that does not exist, with the nearest that does."""
-    short = key if len(key) <= 60 else key[:60] + "..."
+    if len(mistakes) >= MOST_MISTAKES:
+        return ""  # to look for the nearest takes long, and this one is only counted
     name = key.rpartition(".")[2]  # perhaps right, but in the wrong section or in none
     close = [known for known in KINDS if known.partition(".")[2] == name]
-    close = close or difflib.get_close_matches(key, [*KINDS, *SECTIONS], n=1)
+    close = close or difflib.get_close_matches(_short(key), [*KINDS, *SECTIONS], n=1)
     hint = f"did you mean {close[0]}?" if close else f"the sections are {', '.join(SECTIONS)}"
-    return f"there is no setting {short!r}: {hint}"
+    return f"there is no setting {_short(key)!r}: {hint}"
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 60 else text[:60] + "..."
 
 
 def _show(value: object) -> str:
-    """A value as it may appear in a message: never long."""
-    if isinstance(value, _Structure):
+    """A value as YAML would have it and as it may appear in a message: never long."""
+    nested = (_Structure, Mapping, list, tuple)
+    items = value if isinstance(value, (list, tuple)) else ()
+    if isinstance(value, nested[:2]) or any(isinstance(item, nested) for item in items):
         return "a nested structure"
+    if isinstance(value, (list, tuple)):
+        more = ", ..." if len(value) > SHOWN_ITEMS else ""
+        return _short(f"[{', '.join(map(_show, value[:SHOWN_ITEMS]))}{more}]")
+    if value is None or isinstance(value, bool):
+        return json.dumps(value)
     if isinstance(value, int) and abs(value) > MOST:
         return "a number of over 64 bits"
-    try:
-        shown = repr(value)
-    except ValueError:  # Python does not write out numbers of thousands of digits
-        return "a list with huge numbers"
-    return shown if len(shown) <= 60 else shown[:60] + "..."
+    if isinstance(value, float) and not math.isfinite(value):
+        return ".nan" if math.isnan(value) else ".inf" if value > 0 else "-.inf"
+    if isinstance(value, datetime.date):
+        return value.isoformat()
+    return "binary" if isinstance(value, bytes) else _short(repr(value))

@@ -1,4 +1,10 @@
-"""What goes to the terminal: results to stdout at once, everything else to stderr."""
+"""What goes to the terminal: results to stdout at once, everything else to stderr.
+
+A text may hold what a terminal obeys: a sequence that clears the screen, renames the window or
+types on the user's behalf, or one that turns the reading direction so that a line seems to say
+something else. On a terminal such characters are shown as escapes; a file and a pipe get them as
+they are.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +19,13 @@ from charrnn.errors import CharrnnError
 
 Write = Callable[[str], None]
 
+# C0 but tab and newline, DEL and C1, which a terminal obeys; and the marks that override the
+# direction of what follows (https://trojansource.codes). Joiners and combining marks are letters'
+# business and stay.
+OBEYED = {*range(0x20), *range(0x7F, 0xA0)} - {ord("\t"), ord("\n")}
+TURNING = {*range(0x202A, 0x202F), *range(0x2066, 0x206A)}
+ESCAPES = {code: chr(code).encode("unicode_escape").decode("ascii") for code in OBEYED | TURNING}
+
 
 class Number(click.FloatRange):
     """A number in a range. `nan` compares with nothing, so Click's own type lets it through."""
@@ -25,23 +38,46 @@ class Number(click.FloatRange):
         return number
 
 
+def harmless(text: str, stream: Any) -> str:
+    r"""The text as this stream may have it: on a terminal, without what the terminal would obey.
+
+    >>> import io
+    >>> class Terminal(io.StringIO):
+    ...     isatty = lambda self: True
+    >>> harmless("\x1b[2Jann\u200da", Terminal()) == "\\x1b[2Jann\u200da"
+    True
+    >>> harmless("\x1b[2J", io.StringIO()) == "\x1b[2J"
+    True
+    """
+    return text.translate(ESCAPES) if stream is not None and stream.isatty() else text
+
+
 def note(message: str, quiet: bool = False) -> None:
     """A line on stderr."""
     if not quiet:
-        click.echo(message, err=True)
+        click.echo(harmless(message, sys.stderr), err=True, color=True)
 
 
-def writer() -> Write:
+def tell(text: str) -> None:
+    """A table or a line that is the command's result, on stdout."""
+    click.echo(harmless(text, sys.stdout), color=True)
+
+
+def writer(raw: bool = False) -> Write:
     """Writes to stdout at once; characters that its encoding lacks are written as escapes.
 
-    Raises CharrnnError when stdout is closed.
+    So are those that a terminal would obey, unless `raw`. Raises CharrnnError when stdout is
+    closed.
     """
     stream = sys.stdout
     if stream is None:
         raise CharrnnError("standard output is closed, so there is nowhere to write to")
     encoding = getattr(stream, "encoding", None) or "utf-8"
+    obeyed = stream.isatty() and not raw
 
     def write(text: str) -> None:
+        if obeyed:
+            text = text.translate(ESCAPES)
         try:
             text.encode(encoding)
         except (UnicodeEncodeError, LookupError):

@@ -58,7 +58,7 @@ def page(facts: dict[str, Any]) -> str:
     lines += ["", "config"]
     for section, settings in config.items():
         for key, value in settings.items():
-            lines.append(f"  {section + '.' + key:<28}{_setting(value)}")
+            lines.append(f"  {section + '.' + key:<28}{shown(value)}")
     return "\n".join(lines)
 
 
@@ -75,7 +75,8 @@ def _short(text: str) -> str:
     return text if len(text) <= 100 else text[:100] + "..."
 
 
-def _setting(value: Any) -> str:
+def shown(value: Any) -> str:
+    """A setting as it would stand in a config."""
     if isinstance(value, (list, tuple)):
         return ", ".join(map(str, value))
     return value if isinstance(value, str) else json.dumps(value)

@@ -1,4 +1,8 @@
-"""Fetches a corpus that is not there yet, and lets nothing but the right bytes take its place."""
+"""Fetches a corpus that is not there yet, and lets nothing but the right bytes take its place.
+
+Only http and https are spoken, also after a redirect, and from https there is no way back to http.
+What arrives is written under another name until all of it is there and its checksum is right.
+"""
 
 from __future__ import annotations
 
@@ -6,44 +10,41 @@ import contextlib
 import hashlib
 import http.client
 import os
-import tempfile
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
+from typing import IO, Any, BinaryIO
+from urllib.parse import urlsplit
 
 from tqdm import tqdm
 
 from charrnn import __version__
+from charrnn.atomic import replacement
+from charrnn.console import note
 from charrnn.errors import CorpusError
+from charrnn.settings import CorpusConfig
 
 CHUNK_BYTES = 1 << 16
 TIMEOUT_S = 30
+MAX_BYTES = 4 << 30  # far above any text that people train on by characters
 
 
 def fetch(url: str, path: str, sha256: str | None, quiet: bool = False) -> None:
     """Download `url` to `path` by way of a temporary file beside it.
 
-    Raises CorpusError when it cannot be had or is not what `sha256` promises; `path` is then
-    untouched.
+    Raises CorpusError when it cannot be had or is not what `sha256` promises; `path` and its
+    folder are then as they were. Without `sha256` it is told what that would be.
     """
     target = Path(path)
-    part = None
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, part = tempfile.mkstemp(
-            prefix=f".{target.name}.", suffix=".part", dir=target.parent
-        )
-        with os.fdopen(descriptor, "wb") as stream:
+        with _folder(target.parent), replacement(target) as stream:
             digest = _copy(url, stream, quiet)
-            stream.flush()
-            os.fsync(stream.fileno())
-        if sha256 is not None and digest != sha256:
-            raise CorpusError(
-                f"{url} has sha256 {digest}, but corpus.sha256 asks for {sha256}: "
-                "it is not the text the config means, and was not kept"
-            )
-        os.chmod(part, 0o644)
-        os.replace(part, target)
+            if sha256 is not None and digest != sha256:
+                raise CorpusError(
+                    f"{url} has sha256 {digest}, but corpus.sha256 asks for {sha256}: "
+                    "it is not the text the config means, and was not kept"
+                )
     except (OSError, http.client.HTTPException, ValueError, OverflowError) as error:
         if isinstance(error, urllib.error.HTTPError):
             error.close()  # it holds the connection open
@@ -52,28 +53,108 @@ def fetch(url: str, path: str, sha256: str | None, quiet: bool = False) -> None:
             f"{path} is missing and could not be fetched ({reason}). "
             f"Fetch it from {url} and put it at {path}"
         ) from None
-    finally:
-        if part is not None:
-            with contextlib.suppress(OSError):
-                os.unlink(part)
+    if sha256 is None:
+        note(
+            f"{path} was fetched and not checked, because the config has no corpus.sha256. "
+            f"If it is the text you mean, put this there: sha256: {digest}",
+            quiet,
+        )
 
 
-def _copy(url: str, stream: object, quiet: bool) -> str:
+def check_place(settings: CorpusConfig, source: str) -> None:
+    """Raise CorpusError for a missing text whose place `source`, a checkpoint, has chosen.
+
+    Anybody can make a checkpoint, and what it says must not put files anywhere.
+    """
+    missing = [path for path in settings.path if path != "-" and not os.path.exists(path)]
+    if settings.url is not None and missing:
+        raise CorpusError(
+            f"{missing[0]} is missing, and is not fetched to a place that only {source} names: "
+            f"name the text with --corpus FILE, or fetch it from {settings.url}"
+        )
+
+
+@contextlib.contextmanager
+def _folder(folder: Path) -> Iterator[None]:
+    """Make a folder and those above it; the new ones are gone again if the block fails."""
+    made: list[Path] = []
+    try:
+        for place in [*reversed(folder.parents), folder]:
+            if not place.is_dir():
+                place.mkdir(exist_ok=True)
+                made.append(place)
+        yield
+    except BaseException:
+        for place in reversed(made):
+            with contextlib.suppress(OSError):  # somebody else has put something there
+                place.rmdir()
+        raise
+
+
+class _Redirects(urllib.request.HTTPRedirectHandler):
+    """Follows a server to another address, unless that is one to be wary of."""
+
+    def redirect_request(
+        self,
+        req: urllib.request.Request,
+        fp: IO[bytes],
+        code: int,
+        msg: str,
+        headers: http.client.HTTPMessage,
+        newurl: str,
+    ) -> urllib.request.Request | None:
+        """The request that follows. Raises URLError."""
+        scheme = urlsplit(newurl).scheme.lower()
+        if scheme not in ("http", "https") or (req.type == "https" and scheme == "http"):
+            fp.close()
+            raise urllib.error.URLError(f"it sends on to {newurl}, which is not followed")
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
+def _opener() -> urllib.request.OpenerDirector:
+    """What opens http and https alone: no file, no ftp, no data."""
+    opener = urllib.request.OpenerDirector()
+    for handler in (
+        urllib.request.ProxyHandler(),
+        urllib.request.UnknownHandler(),
+        urllib.request.HTTPHandler(),
+        urllib.request.HTTPSHandler(),
+        urllib.request.HTTPDefaultErrorHandler(),
+        _Redirects(),
+        urllib.request.HTTPErrorProcessor(),
+    ):
+        opener.add_handler(handler)
+    return opener
+
+
+def _copy(url: str, stream: BinaryIO, quiet: bool) -> str:
     """Write what `url` gives to the stream; its sha256."""
     digest = hashlib.sha256()
     request = urllib.request.Request(url, headers={"User-Agent": f"charrnn/{__version__}"})
-    with urllib.request.urlopen(request, timeout=TIMEOUT_S) as response:
-        promised = response.headers.get("Content-Length")
-        total = int(promised) if promised and promised.isdigit() else None
+    with _opener().open(request, timeout=TIMEOUT_S) as response:
+        total = _promised(response)
+        _check_size(total or 0)
         with tqdm(
             desc=f"fetching {url}", total=total, unit="B", unit_scale=True, disable=quiet or None
         ) as bar:
             received = 0
             while chunk := response.read(CHUNK_BYTES):
-                stream.write(chunk)  # type: ignore[attr-defined]
-                digest.update(chunk)
                 received += len(chunk)
+                _check_size(received)
+                stream.write(chunk)
+                digest.update(chunk)
                 bar.update(len(chunk))
     if total is not None and received < total:
         raise OSError(f"only {received:,} of {total:,} bytes came")
     return digest.hexdigest()
+
+
+def _promised(response: Any) -> int | None:
+    """The size the server names, if it does."""
+    length = response.headers.get("Content-Length")
+    return int(length) if length and length.isascii() and length.isdecimal() else None
+
+
+def _check_size(size: int) -> None:
+    if size > MAX_BYTES:
+        raise OSError(f"it has over {MAX_BYTES:,} bytes")

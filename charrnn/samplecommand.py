@@ -107,6 +107,11 @@ class Temperature(click.ParamType["tuple[float, ...]"]):
 @click.option(
     "--seed", type=click.IntRange(0), help="Repeats a text.  [default: random, and named]"
 )
+@click.option(
+    "--raw",
+    is_flag=True,
+    help="Write control characters to a terminal as they are, not as escapes such as \\x1b.",
+)
 @click.option("-q", "--quiet", is_flag=True, help="Print nothing on stderr but errors.")
 def sample(checkpoint_path: str, **options: Any) -> None:
     """Write new text with the model in CKPT (- is stdin), character by character.
@@ -133,7 +138,7 @@ def sample(checkpoint_path: str, **options: Any) -> None:
     if seed is None:
         seed = randomness.fresh_seed()
         note(f"seed {seed}", options["quiet"])
-    write, several = writer(), len(options["temperatures"]) > 1
+    write, several = writer(options["raw"]), len(options["temperatures"]) > 1
     for temperature in options["temperatures"]:
         if several and not options["as_json"]:
             write(f"--- temperature {temperature:g}\n")
@@ -160,9 +165,9 @@ def _check_together(checkpoint_path: str, options: dict[str, Any]) -> None:
 
 def _prime(path: str) -> str:
     """The text of --prime-file. A newline that an editor left at its end is kept."""
-    from charrnn import corpus
+    from charrnn.reader import open_text
 
-    reader = corpus.open_text(path)
+    reader = open_text(path)
     with reader.stream:
         return "".join(reader)
 

@@ -8,22 +8,25 @@ import json
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-import click
 import numpy as np
 
 from charrnn.adapt import AdaptiveEvaluator, windows
 from charrnn.checkpoint import Checkpoint
 from charrnn.compare import BLOCK, Comparison, compare
-from charrnn.console import note
+from charrnn.console import note, tell
 from charrnn.evaluate import Score, ScoredPiece
 from charrnn.subject import Subject
 
 
 def print_total(subject: Subject, as_json: bool) -> None:
     """The score of the whole text."""
-    score = subject.total(subject.scored(subject.text()))
+    print_score(subject, subject.total(subject.scored(subject.text())), as_json)
+
+
+def print_score(subject: Subject, score: Score, as_json: bool) -> None:
+    """A score, wherever it came from."""
     figures = {"text": subject.name, **_figures(score)}
-    click.echo(json.dumps(figures) if as_json else _table(subject.name, [score]))
+    tell(json.dumps(figures) if as_json else _table(subject.name, [score]))
 
 
 def _figures(score: Score) -> dict[str, Any]:
@@ -70,9 +73,9 @@ def print_adapted(subject: Subject, rate: float, as_json: bool) -> None:
     if as_json:
         facts = {"text": subject.name, "rate": rate}
         facts |= {"static": _figures(static), "adapted": _figures(adapted)}
-        click.echo(json.dumps(facts))
+        tell(json.dumps(facts))
     else:
-        click.echo(_table(subject.name, [static, adapted], ("static", "adapted")))
+        tell(_table(subject.name, [static, adapted], ("static", "adapted")))
 
 
 def _static_of(
@@ -94,7 +97,7 @@ def print_comparison(subject: Subject, other: Checkpoint, as_json: bool) -> None
         )
     found = compare(subject.loaded, other, subject.text(), subject.name, subject.skip_unknown)
     if not as_json:
-        click.echo(_comparison_table(subject, found))
+        tell(_comparison_table(subject, found))
         return
     facts = {
         "text": subject.name,
@@ -104,7 +107,7 @@ def print_comparison(subject: Subject, other: Checkpoint, as_json: bool) -> None
         "interval_95": found.interval_bits,
         "blocks": found.blocks,
     }
-    click.echo(json.dumps(facts))
+    tell(json.dumps(facts))
 
 
 def _split(loaded: Checkpoint) -> tuple[Any, ...]:

@@ -25,16 +25,15 @@ def legend() -> str:
     return f"bits of surprise: {shown}\n"
 
 
-def shaded(text: str, bits: Floats) -> str:
+def shaded(text: str, bits: Floats, raw: bool = False) -> str:
     """The text, each character on the background of its bits (N,); on none where those are NaN.
 
-    Control characters are shown as escapes; a newline as one, and then as itself.
+    Control characters are shown as escapes, unless `raw`; a newline as one, and then as itself.
     """
+    show = str if raw else visible
     places = zip(text, (colour_of(value) for value in bits.tolist()), strict=True)
     runs = itertools.groupby(places, key=lambda place: place[1])
-    return "".join(
-        _paint("".join(visible(char) for char, _ in run), colour) for colour, run in runs
-    )
+    return "".join(_paint("".join(show(char) for char, _ in run), colour) for colour, run in runs)
 
 
 def colour_of(bits: float) -> int | None:

@@ -7,13 +7,14 @@ import os
 import struct
 import tracemalloc
 import zipfile
+import zlib
 
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from charrnn import checkpoint
+from charrnn import archive, checkpoint, threads
 from charrnn.checkpoint import HISTORY, Checkpoint
 from charrnn.errors import CheckpointError
 from charrnn.model import Model
@@ -22,11 +23,11 @@ from charrnn.settings import Config, CorpusConfig, ModelConfig, OptimizerConfig
 from charrnn.vocab import Vocab
 
 
-def small(cell="rnn", ema=None, layers=1):
+def small(cell="rnn", ema=None, layers=1, hidden=3):
     """A checkpoint of random numbers."""
     config = Config(
         corpus=CorpusConfig(path=("/corpus.txt",)),
-        model=ModelConfig(cell=cell, hidden=3, layers=layers),
+        model=ModelConfig(cell=cell, hidden=hidden, layers=layers),
         optimizer=OptimizerConfig(name="adam", ema=ema),
     )
     rng, vocab = np.random.default_rng(0), Vocab("\nabcé")
@@ -90,6 +91,16 @@ def test_what_is_saved_is_loaded_bit_for_bit(tmp_path, cell, layers, ema):
         assert one.tobytes() == other.tobytes()
 
 
+def test_any_vocabulary_is_loaded_as_it_was_saved(tmp_path):
+    """Lone surrogates among them, which some encodings have, and those that make a pair."""
+    saved, path = small(), str(tmp_path / "model.npz")
+    for chars in ('\0\n\x1b"\\', "\n\u2028\U0001f600\U0010fffe\U0010ffff", "\nab\udbff\udc00"):
+        saved.vocab = Vocab("".join(sorted(chars)))
+        checkpoint.save(saved, path)
+        assert checkpoint.load(path).vocab.chars == saved.vocab.chars
+        assert threads.settings_in(path)["model"] == saved.config.as_dict()["model"]
+
+
 def test_numpy_alone_opens_it(path):
     """Without pickle, and each parameter under its own name."""
     arrays = members(path)
@@ -111,13 +122,28 @@ def test_a_part_of_a_checkpoint_is_refused(path):
         refused(path, "only a part of one|cannot be read")
 
 
-WHY = small().params["Why"]
+WHY, NAN = small().params["Why"], np.float32(np.nan)
+OLD = {**{f"optimizer.{slot}": array for slot, array in small().slots.items()}}
+OLD["state"] = small().state
+BEYOND = np.array([*b'{"?":1}'], "<u4")  # the name of its member is no character
+BEYOND[2] = 0x110000
 WRONG = [
     ("with another shape", {"Why": WHY[:-1]}, r"array Why is float32 \(2, 5\) instead of"),
     ("of another type", {"Why": WHY.astype(np.float64)}, "array Why is float64"),
     ("in Fortran order", {"Why": np.asfortranarray(WHY)}, "array Why"),
     ("that is missing", {"Why": None}, "it has no array Why"),
-    ("with NaN", {"Why": WHY * np.float32(np.nan)}, "numbers that are not finite"),
+    ("with NaN", {"Why": WHY * np.float32(np.nan)}, "Why holds numbers that are not finite"),
+    ("with infinity", {"Why": WHY * np.float32(np.inf)}, "Why holds numbers that are not finite"),
+    ("of integers", {"Why": WHY.astype(np.int32)}, "array Why is int32"),
+    ("of strings", {"Why": WHY.astype("U4")}, "array Why is <U4"),
+    ("in the other byte order", {"Why": WHY.astype(">f4")}, "array Why is >f4"),
+    ("of the optimiser with NaN", {"optimizer.squares": OLD["optimizer.squares"] * NAN}, "finite"),
+    ("of the optimiser that is too long", {"optimizer.mean": np.zeros(99, "f4")}, "optimizer.mean"),
+    ("of state with NaN", {"state": OLD["state"] * NAN}, "array state holds numbers that are not"),
+    ("of state of other units", {"state": np.zeros((1, 1, 2, 4), "f4")}, r"instead of .*any, 3\)"),
+    ("of state without rows", {"state": np.zeros((1, 1, 3), "f4")}, "array state is float32"),
+    ("of history that is no numbers", {"history": np.full((2, 5), "x")}, "array history is <U1"),
+    ("of history in float32", {"history": np.zeros((2, 5), "f4")}, "array history is float32"),
     ("of the optimiser that is missing", {"optimizer.mean": None}, "no array optimizer.mean"),
     ("of objects", {"Why": np.array([{"a": 1}] * 15).reshape(3, 5)}, "array Why is object"),
     ("of history that is too narrow", {"history": np.zeros((2, 4))}, "array history"),
@@ -125,6 +151,8 @@ WRONG = [
     ("of meta that is bytes", {"meta": np.array(b"{}")}, "array meta"),
     ("of meta that is not JSON", {"meta": np.array("{")}, "its meta is not JSON$"),
     ("of meta that is no text", {"meta": np.array(-1, "<i4").view("<U1")}, "its meta is not JSON$"),
+    ("of meta beyond Unicode", {"meta": BEYOND.view("<U7").reshape(())}, "meta is not JSON$"),
+    ("of meta that is empty", {"meta": np.array("")}, "its meta is not JSON$|cannot be read"),
     ("of meta nested too deeply", {"meta": np.array("[" * 100_000)}, "its meta is not JSON$"),
     ("of meta that is a list", {"meta": np.array("[]")}, "not a JSON object"),
 ]
@@ -139,7 +167,12 @@ def test_an_array_is_refused(path, changed, match):
 
 LIES = [
     ("format", 2, "has format version 2, and this is charrnn"),
-    ("format", None, "has format version None"),
+    ("format", None, "has format version null"),
+    ("format", ["1"] * 10**5, "has format version of no number, and this is"),
+    ("corpus_sha256", "\x1b[2J", "which text it was trained on"),
+    ("corpus_sha256", None, "which text it was trained on"),
+    ("progress", {"step": 10**400}, "where training stands"),
+    ("vocab", "".join(map(chr, range(1 << 16, 1 << 17))), "array layer0.Wxh"),
     ("config", {"model": {"hidden": 4}, "corpus": {"path": "/a"}}, "array layer0.Wxh"),
     ("config", {"model": {"hidden": 65536, "layers": 64}, "corpus": {"path": "/a"}}, "array"),
     ("config", {"model": {"hidden": -4}}, "model.hidden must be"),
@@ -155,11 +188,15 @@ LIES = [
     ("progress", {"step": -1}, "where training stands"),
     ("progress", {"step": float("inf")}, "where training stands"),
     ("progress", {"step": 7, "seconds": "long"}, "where training stands"),
+    ("progress", {"step": 7, "seconds": 10**400}, "where training stands"),
+    ("progress", {"step": 7, "seconds": float("nan")}, "where training stands"),
     ("progress", {"step": 7, "best_step": "here"}, "where training stands"),
 ]
 
 
-@pytest.mark.parametrize(("key", "value", "match"), LIES)
+@pytest.mark.parametrize(
+    ("key", "value", "match"), LIES, ids=[f"{lie[0]}-{n}" for n, lie in enumerate(LIES)]
+)
 def test_meta_that_lies_is_refused(path, key, value, match):
     """Whatever it says about the arrays must be true of them."""
     rewrite(path, meta=np.array(json.dumps({**meta_of(path), key: value})))
@@ -214,6 +251,96 @@ def claim(raw, name, size):
     return raw[:entry] + head + name.encode() + field + raw[after:end] + tail
 
 
+def test_a_model_that_is_not_there_takes_no_memory(path):
+    """However large the config says that it is: terabytes of weights, or a state of a million."""
+    for model in ({"hidden": 65536, "layers": 64, "cell": "lstm"}, {"hidden": 65536}):
+        config = {"model": {"dtype": "float64", **model}, "corpus": {"path": "/a"}}
+        rewrite(path, meta=np.array(json.dumps({**meta_of(path), "config": config})))
+        tracemalloc.start()
+        try:
+            refused(path, "array layer0.Wxh is float32")
+            assert tracemalloc.get_traced_memory()[1] < 10_000_000
+        finally:
+            tracemalloc.stop()
+
+
+def test_nothing_packed_is_unpacked(path):
+    """Which could become a thousand times larger; nor is it when threads are chosen."""
+    np.savez_compressed(path, **members(path))
+    refused(path, "array meta is compressed")
+    assert threads.settings_in(str(path)) == {}
+
+
+def test_two_members_of_one_name_are_refused(path):
+    """One program would take the first of them, and another the last."""
+    with zipfile.ZipFile(path, "a") as zipped, pytest.warns(UserWarning, match="Duplicate"):
+        zipped.writestr("Why.npy", zipped.read("Why.npy"))
+    refused(path, "two of its members have the same name")
+    assert threads.settings_in(str(path)) == {}
+
+
+def test_a_directory_of_countless_members_is_not_read(path):
+    """Each entry would become a Python object."""
+    with zipfile.ZipFile(path, "a") as zipped:
+        for number in range(archive.MAX_DIRECTORY_BYTES // 9_000):
+            zipped.writestr(f"{number:09950}", b"")
+    tracemalloc.start()
+    try:
+        refused(path, "its directory is too large")
+        assert threads.settings_in(str(path)) == {}
+        assert tracemalloc.get_traced_memory()[1] < archive.MAX_DIRECTORY_BYTES
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_meta_that_is_too_long_is_not_read(path, monkeypatch):
+    """Though it is all there; it would become lists and dictionaries of many times its size."""
+    monkeypatch.setattr(archive, "MAX_META_BYTES", 100)
+    refused(path, "array meta has [0-9,]+ bytes, and never needs over 100")
+    assert threads.settings_in(str(path)) == {}
+
+
+def test_members_that_share_their_bytes_are_refused(path):
+    """All together may not be larger than the file."""
+    saved = small(layers=2, hidden=99)
+    checkpoint.save(saved, str(path))
+    with zipfile.ZipFile(path) as zipped:
+        kept = {name: zipped.read(name) for name in zipped.namelist()}
+    one, other = "layer0.Whh.npy", "layer1.Whh.npy"
+    inner = kept.pop(other)
+    outer = kept.pop(one)
+    head = len(outer) - 4 * 99 * 99
+    inside = local_header(other, inner) + inner  # begins where the numbers of `outer` do
+    outer = outer[:head] + inside[: len(outer) - head]
+    body, places = b"", []
+    for name, raw in {**kept, one: outer}.items():
+        places.append((name, raw, len(body)))
+        body += local_header(name, raw) + raw
+    places.append((other, inner, len(body) - 4 * 99 * 99))
+    directory = b"".join(directory_entry(*place) for place in places)
+    body += inside[len(outer) - head :]
+    end = struct.pack("<4s4H2LH", b"PK\5\6", 0, 0, *2 * [len(places)], len(directory), len(body), 0)
+    path.write_bytes(body + directory + end)
+    refused(path, "claims [0-9,]+ bytes, which it does not have|Overlapped")
+
+
+def local_header(name, raw):
+    """What stands before a member's bytes."""
+    sizes = zlib.crc32(raw), len(raw), len(raw)
+    return (
+        struct.pack("<4s5H3L2H", b"PK\3\4", 20, 0, 0, 0, 33, *sizes, len(name), 0) + name.encode()
+    )
+
+
+def directory_entry(name, raw, place):
+    """What stands in the directory about a member whose header is at this place."""
+    sizes = zlib.crc32(raw), len(raw), len(raw)
+    head = struct.pack(
+        "<4s6H3L5H2L", b"PK\1\2", 20, 20, 0, 0, 0, 33, *sizes, len(name), *[0] * 5, place
+    )
+    return head + name.encode()
+
+
 HEADERS = ["", "(", "{", "'''", "  1\n 2", "{'descr': '<f8'}", "[" * 3000, "{'shape': 10L}", "\0"]
 
 
@@ -260,7 +387,9 @@ def no_space(*_, **__):
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
-@pytest.mark.parametrize(("module", "name"), [(os, "fsync"), (np, "savez"), (os, "replace")])
+@pytest.mark.parametrize(
+    ("module", "name"), [(os, "fsync"), (np.lib.format, "write_array"), (os, "replace")]
+)
 def test_a_write_that_fails_leaves_the_old_checkpoint(path, monkeypatch, module, name):
     """Whole, and with no other file beside it."""
     before = path.read_bytes()

@@ -169,6 +169,66 @@ def test_a_bomb_of_aliases_does_not_go_off(mistakes):
     assert mistakes("&a {corpus: *a}")[1].startswith("run.yaml:1: there is no setting 'corpus.")
 
 
+@pytest.mark.parametrize("key", ["x{}", "path"], ids=["unknown", "twice"])
+def test_a_list_that_many_aliases_name_is_not_made_for_each(mistakes, monkeypatch, key):
+    """A thousand keys that each stand for a thousand words: unknown ones, or one key again."""
+    made, real = 0, configs._plain
+
+    def counted(*args):
+        nonlocal made
+        made += 1
+        return real(*args)
+
+    monkeypatch.setattr(configs, "_plain", counted)
+    content = f"corpus:\n  path: &a [{'x, ' * 1000}]\n"
+    content += "".join(f"  {key.format(n)}: *a\n" for n in range(1000))
+    assert mistakes(content)[0] == "run.yaml: 1,000 mistakes in the config"
+    assert made < 100_000
+
+
+@pytest.mark.parametrize("unknown", [51, 3_000])
+def test_of_very_many_mistakes_the_first_are_written_out(mistakes, unknown):
+    """The others are counted."""
+    first, *others, last = mistakes(MINIMAL + "".join(f"k{n}: 1\n" for n in range(unknown)))
+    assert first == f"run.yaml: {unknown:,} mistakes in the config"
+    assert len(others) == configs.MOST_MISTAKES
+    assert others[-1].startswith(f"run.yaml:{configs.MOST_MISTAKES + 2}: there is no setting 'k49'")
+    assert last == f"and {unknown - configs.MOST_MISTAKES:,} more"
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        ("null", "null"),
+        ("true", "true"),
+        ("no", "false"),
+        ("-.inf", "-.inf"),
+        ("[null, true, .nan, a]", "[null, true, .nan, 'a']"),
+        ("2020-01-01 10:00:00", "2020-01-01T10:00:00"),
+        ("!!binary aGVsbG8=", "binary"),
+        ("[[a]]", "a nested structure"),
+        ("{a: b}", "a nested structure"),
+        (f"[{'1, ' * 999}1]", f"[{'1, ' * 19}1,..."),
+    ],
+)
+def test_a_value_is_shown_as_yaml_has_it(mistakes, value, shown):
+    """Not as Python does, and never at length."""
+    for report in (
+        mistakes(f"{MINIMAL}model: {{cell: {value}}}\n"),
+        mistakes(MINIMAL, f"model.cell={value}"),
+    ):
+        assert report[1].endswith(f"model.cell must be rnn or gru or lstm, not {shown}")
+
+
+def test_a_stored_config_of_strange_sections_is_told_what_there_is():
+    """As one from a checkpoint might be; a name of any length is cut."""
+    for settings in ({"modle": {"hidden": 1}}, {"modle": 5}, {"modle" + "x" * 10**6: None}):
+        with pytest.raises(ConfigError) as caught:
+            configs.from_dict({"corpus": {"path": "a"}, **settings}, "a.npz")
+        assert "a.npz: there is no setting 'modle" in str(caught.value)
+        assert len(str(caught.value)) < 300
+
+
 def test_an_alias_may_stand_for_a_value(load):
     """Aliases are part of YAML, after all."""
     assert load(MINIMAL + "model: {layers: &n 2, hidden: *n}").model.hidden == 2

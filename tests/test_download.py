@@ -1,15 +1,18 @@
 """Fetching a corpus: the right bytes take their place, or nothing does. Only 127.0.0.1 is asked."""
 
+import contextlib
 import hashlib
+import http.client
 import http.server
 import os
 import socket
 import threading
+import urllib.request
 
 import pytest
 
 from charrnn import download
-from charrnn.errors import CorpusError
+from charrnn.errors import ConfigError, CorpusError
 
 TEXT = "".join(f"line {n}\n" for n in range(20_000)).encode()  # more than two chunks
 SHA256 = hashlib.sha256(TEXT).hexdigest()
@@ -31,6 +34,18 @@ class Answers(http.server.BaseHTTPRequestHandler):
             self.answer(302, {"Location": "/text"}, b"")
         elif self.path == "/to-file":
             self.answer(302, {"Location": "file:///etc/hostname"}, b"")
+        elif self.path == "/to-ftp":
+            self.answer(302, {"Location": "ftp://127.0.0.1/text"}, b"")
+        elif self.path == "/to-data":
+            self.answer(302, {"Location": "data:,text"}, b"")
+        elif self.path == "/in-a-ring":
+            self.answer(302, {"Location": "/in-a-ring"}, b"")
+        elif self.path == "/downgrade":
+            self.answer(302, {"Location": f"{self.server.url}/text"}, b"")
+        elif self.path == "/huge":
+            self.answer(200, {"Content-Length": str(1 << 50)}, b"")
+        elif self.path == "/no-number":
+            self.answer(200, {"Content-Length": "\u00b2"}, TEXT)
         elif self.path == "/no-http":
             self.wfile.write(b"what?\r\n")
         else:
@@ -76,7 +91,7 @@ def _no_proxy(monkeypatch):
         monkeypatch.delenv(name)
 
 
-@pytest.mark.parametrize("path", ["/text", "/moved", "/no-length"])
+@pytest.mark.parametrize("path", ["/text", "/moved", "/no-length", "/no-number"])
 @pytest.mark.parametrize("sha256", [SHA256, None])
 def test_the_text_is_put_in_its_place(server, tmp_path, path, sha256):
     """Byte by byte, in a folder made for it, with nothing beside it."""
@@ -102,6 +117,10 @@ def test_a_wrong_checksum_leaves_nothing_behind(server, tmp_path):
         ("/nowhere", "Not Found"),
         ("/short", f"only {len(TEXT):,} of {len(TEXT) + 5:,} bytes came"),
         ("/to-file", "not allowed"),
+        ("/to-ftp", "sends on to ftp://127.0.0.1/text, which is not followed"),
+        ("/to-data", "not allowed"),
+        ("/in-a-ring", "infinite loop"),
+        ("/huge", f"it has over {4 << 30:,} bytes"),
         ("/no-http", "what?"),
     ],
 )
@@ -114,6 +133,116 @@ def test_what_cannot_be_had_leaves_nothing_behind(server, tmp_path, path, reason
     assert reason in message
     assert message.endswith(f"Fetch it from {server.url}{path} and put it at {target}")
     assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("url", ["file:///etc/hostname", "ftp://127.0.0.1/text", "data:,text"])
+def test_nothing_but_http_is_spoken(tmp_path, load, url):
+    """Neither by the config, nor by the function that fetches."""
+    with pytest.raises(ConfigError, match=r"corpus\.url must be an http or https URL"):
+        load(f"corpus: {{path: a.txt, url: '{url}'}}")
+    with pytest.raises(CorpusError, match="unknown url type"):
+        download.fetch(url, str(tmp_path / "text.txt"), None, quiet=True)
+    assert not (tmp_path / "text.txt").exists()
+
+
+def test_there_is_no_way_back_from_https_to_http(server, tmp_path, monkeypatch):
+    """Where anybody on the way could put in another text; from https to https there is one."""
+
+    class Unencrypted(urllib.request.HTTPSHandler):
+        """Speaks https without encrypting, to a server that has no certificate."""
+
+        def https_open(self, request):
+            return self.do_open(http.client.HTTPConnection, request)
+
+    monkeypatch.setattr(urllib.request, "HTTPSHandler", Unencrypted)
+    target, secure = tmp_path / "text.txt", server.url.replace("http:", "https:")
+    with pytest.raises(CorpusError, match=rf"sends on to {server.url}/text, which is not followed"):
+        download.fetch(f"{secure}/downgrade", str(target), None, quiet=True)
+    assert not target.exists()
+    download.fetch(f"{secure}/moved", str(target), None, quiet=True)
+    assert target.read_bytes() == TEXT
+
+
+@pytest.mark.parametrize("path", ["/no-length", "/text"])
+def test_a_text_over_the_limit_is_given_up(server, tmp_path, monkeypatch, path):
+    """Also one whose size the server does not tell: it is counted as it arrives."""
+    monkeypatch.setattr(download, "MAX_BYTES", len(TEXT) - 1)
+    with pytest.raises(CorpusError, match=f"it has over {len(TEXT) - 1:,} bytes"):
+        download.fetch(server.url + path, str(tmp_path / "text.txt"), SHA256, quiet=True)
+    assert os.listdir(tmp_path) == []
+    monkeypatch.setattr(download, "MAX_BYTES", len(TEXT))
+    download.fetch(server.url + path, str(tmp_path / "text.txt"), SHA256, quiet=True)
+    assert os.listdir(tmp_path) == ["text.txt"]
+
+
+def test_a_text_that_nothing_vouches_for_is_told(server, tmp_path, capsys):
+    """With the line that would; not when it was checked, and not with -q."""
+    for sha256, quiet, said in [(None, False, True), (None, True, False), (SHA256, False, False)]:
+        download.fetch(f"{server.url}/text", str(tmp_path / "text.txt"), sha256, quiet)
+        err = capsys.readouterr().err
+        assert ("was fetched and not checked" in err) == said
+        assert (f"sha256: {SHA256}\n" in err) == said
+
+
+@pytest.mark.parametrize("mask", [0o022, 0o077])
+def test_a_fetched_text_has_the_rights_of_any_new_file(server, tmp_path, mask):
+    """As the umask says."""
+    before = os.umask(mask)
+    try:
+        download.fetch(f"{server.url}/text", str(tmp_path / "text.txt"), SHA256, quiet=True)
+    finally:
+        os.umask(before)
+    assert (tmp_path / "text.txt").stat().st_mode & 0o777 == 0o666 & ~mask
+
+
+def test_folders_made_for_nothing_are_removed(server, tmp_path):
+    """Those that were there, or that somebody else has put something into, stay."""
+    (tmp_path / "there").mkdir()
+    target = tmp_path / "there" / "new" / "newer" / "text.txt"
+    for path, sha256 in [("/nowhere", None), ("/short", None), ("/text", "0" * 64)]:
+        with pytest.raises(CorpusError):
+            download.fetch(server.url + path, str(target), sha256, quiet=True)
+        assert os.listdir(tmp_path / "there") == []
+    with contextlib.suppress(KeyboardInterrupt), download._folder(target.parent):
+        (tmp_path / "there" / "new" / "other").write_text("", encoding="utf-8")
+        raise KeyboardInterrupt
+    assert os.listdir(tmp_path / "there" / "new") == ["other"]
+
+
+def test_what_a_killed_download_left_is_no_text(server, tmp_path):
+    """It is neither taken for the text nor in the way of another download."""
+    stale = tmp_path / ".text.txt.abcdefgh.part"
+    stale.write_bytes(TEXT[:1000])
+    download.fetch(f"{server.url}/text", str(tmp_path / "text.txt"), SHA256, quiet=True)
+    assert (tmp_path / "text.txt").read_bytes() == TEXT
+    assert stale.read_bytes() == TEXT[:1000]
+
+
+def test_a_text_appears_when_it_is_whole(server, tmp_path, monkeypatch):
+    """While it arrives there is nothing of its name."""
+    seen = []
+    target, check = tmp_path / "text.txt", download._check_size
+    monkeypatch.setattr(download, "_check_size", lambda n: (seen.append(target.exists()), check(n)))
+    download.fetch(f"{server.url}/text", str(target), SHA256, quiet=True)
+    assert len(seen) > 2
+    assert not any(seen)
+    assert target.read_bytes() == TEXT
+
+
+def test_a_checkpoint_does_not_choose_where_a_text_is_put(server, charrnn, config, tmp_path):
+    """Anybody can make one: it names a place and a URL, and nothing is written there."""
+    url = f"{server.url}/text"
+    model = charrnn("train", config(), "--set", f"corpus.url={url}", "-q").stdout.strip()
+    (tmp_path / "corpus.txt").unlink()
+    for words in (["--resume"], ["--resume", "--set", "train.steps=30"], []):
+        result = charrnn("train", model, "-q", *words)
+        assert result.exit_code == 1
+        assert "not fetched to a place that only" in result.stderr
+        assert f"--corpus FILE, or fetch it from {url}" in result.stderr
+    assert server.asked == []
+    assert not (tmp_path / "corpus.txt").exists()
+    charrnn("train", model, "-q", "--corpus", tmp_path / "mine.txt", "--out", tmp_path / "b.npz")
+    assert (tmp_path / "mine.txt").read_bytes() == TEXT
 
 
 def test_a_failure_leaves_an_older_file_alone(server, tmp_path):

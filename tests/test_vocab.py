@@ -78,6 +78,27 @@ def test_ids_follow_the_order_of_the_code_points():
     assert Vocab.of(["hello"]).encode("ehlo").tolist() == [0, 1, 2, 3]
 
 
+def test_all_scripts_of_east_asia_are_a_vocabulary():
+    """Together: whatever their encodings can write, which is more than any text has."""
+    chars = set(map(chr, range(0xAC00, 0xD7A4)))  # Hangul
+    for encoding in ("gb2312", "big5", "shift_jis", "euc_kr"):
+        for first in range(0x80, 0x100):
+            for second in range(0x30, 0x100):
+                chars.update(bytes([first, second]).decode(encoding, "ignore"))
+    assert 25_000 < len(Vocab.of(["".join(chars)])) < vocabs.MOST_CHARS
+
+
+def test_more_characters_than_any_text_has_are_refused():
+    """They come of a wrong encoding, and the message says how to name the right one."""
+    most = list(map(chr, range(vocabs.MOST_CHARS + 1)))
+    assert len(Vocab.of(most[1:])) == vocabs.MOST_CHARS
+    for pieces in (most, ["".join(most)], ["x", "".join(most)]):
+        with pytest.raises(
+            VocabError, match=r"30,001 distinct .* corpus\.encoding=utf-8, or utf-16"
+        ):
+            Vocab.of(pieces)
+
+
 @pytest.mark.parametrize("chars", ["", "ba", "aa", "abb"])
 def test_a_vocabulary_is_sorted_and_distinct(chars):
     """As one from a damaged checkpoint might not be."""

@@ -1,0 +1,336 @@
+"""Files from anybody: whatever is in them, the program works or says in one message why not."""
+
+import contextlib
+import copy
+import io
+import itertools
+import json
+import random
+import tracemalloc
+import zipfile
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from charrnn import checkpoint, describe
+from charrnn import config as configs
+from charrnn import corpus as corpora
+from charrnn.checkpoint import Checkpoint
+from charrnn.config import Config
+from charrnn.corpus import Corpus
+from charrnn.errors import CharrnnError
+from charrnn.reader import TextReader
+from charrnn.resume import read_again
+from charrnn.settings import KINDS, CorpusConfig
+from charrnn.textmodel import TextModel
+from charrnn.trainer import Trainer
+from charrnn.vocab import Vocab
+
+SCRIPTS = {
+    "right to left": "שלום עולם\nمرحبا بالعالم\u200f\n",
+    "joined emoji": "👩‍👩‍👧‍👦🏳️‍🌈\n👍🏽é\n",
+    "combining marks": "e\u0301a\u0308\u0323\nz\u0351\u036b\u0343\n",
+    "composed and not": "\u00e9e\u0301\u212b\u00c5\n",
+    "Chinese, Japanese, Korean": "天地玄黃\nいろは\n가나다\n",
+    "beyond 16 bits": "𐎀𐎁\U0010ffff\n𠮷\n",
+    "control characters": "a\0b\x07\x1b[2J\n\x7f\x85c\u2028d\n",
+    "marks in the middle": "a\ufeffb\n\ufffec\n",
+    "bare carriage returns": "a\rb\nc\r\r\nd\n",
+    "blanks": " \t\u00a0\u3000\n \n",
+}
+
+ALL_OF_IT = ["-q", "--set", "corpus.validation=0"]
+PAIRS = itertools.chain.from_iterable(itertools.product(range(256), range(0xD8)))
+
+
+def quick(examples):
+    """Settings of a property test; the inputs are the same in every run."""
+    return settings(
+        max_examples=examples,
+        deadline=None,
+        derandomize=True,
+        database=None,
+        suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+    )
+
+
+@pytest.mark.parametrize("mode", ["lines", "stream"])
+@pytest.mark.parametrize("script", list(SCRIPTS))
+def test_any_script_goes_through_train_sample_and_eval(charrnn, config, tmp_path, mode, script):
+    """What is written has the characters of the text, and what is shown of it is unchanged."""
+    text = SCRIPTS[script] * 12
+    kept = text.replace("\r\n", "\n")
+    path = config(text, mode, train={"steps": 2})
+    model = charrnn("train", path, *ALL_OF_IT).stdout.strip()
+    assert set(checkpoint.load(model).vocab.chars) == set(kept)
+    sampled = charrnn("sample", model, "--n", 60, "--seed", 1, "-q")
+    assert (sampled.exit_code, sampled.stderr) == (0, "")
+    assert set(sampled.stdout) <= set(kept)
+    scored = charrnn("eval", model, tmp_path / "corpus.txt", "--json")
+    records = len([line for line in kept.split("\n") if line])
+    chars = len(kept.replace("\n", "")) + records if mode == "lines" else len(kept) - 1
+    assert json.loads(scored.stdout)["chars"] == chars
+    shown = charrnn("eval", model, tmp_path / "corpus.txt", "--above", 0, "-q").stdout_bytes
+    assert shown.decode() == kept
+
+
+@pytest.mark.parametrize("mode", ["lines", "stream"])
+@pytest.mark.parametrize(
+    ("raw", "encoding", "message"),
+    [
+        (b"ab\n" * 9 + b"\xed\xa0\x80\n", "utf-8", "is not utf-8 text: byte 27 "),
+        (b"ab\n" * 9 + b"\xed\xa0\x80\xed\xb0\x80\n", "utf-8", "is not utf-8 text: byte 27 "),
+        (b"ab\n" * 9 + b"\xc0\x80\n", "utf-8", "is not utf-8 text: byte 27 "),
+        (b"ab\n" * 9 + b"\xf5\x80\x80\x80\n", "utf-8", "is not utf-8 text: byte 27 "),
+        (b"ab\n" * 9 + b"\xe4\xb8", "utf-8", "is not utf-8 text: byte 27 "),
+        (b"\xff\xfea\0\n\0\0\xdcb\0", "utf-16", "is not utf-16 text: byte 6 "),
+        (b"\xff\xfea\0\n\0\0\xd8b\0", "utf-16", "is not utf-16 text: byte 6 "),
+        (b"a\0\n\0b", "utf-16-le", "is not utf-16-le text: byte 4 "),
+        (b"a\0\n\0" * 9, "utf-16", "is not utf-16 text: UTF-16 stream does not start with BOM"),
+        (b"a\0\0\0\0\0\x11\0", "utf-32-le", "is not utf-32-le text: byte 4 "),
+    ],
+)
+def test_bytes_that_are_no_characters_are_refused(charrnn, config, mode, raw, encoding, message):
+    """With the offset of the first; half a surrogate pair among them."""
+    result = charrnn("train", config(raw, mode), "-q", "--set", f"corpus.encoding={encoding}")
+    assert result.exit_code == 1
+    assert message in result.stderr
+    assert "corpus.encoding=" in result.stderr or "BOM" in result.stderr
+
+
+def test_a_text_read_in_a_wrong_encoding_is_told_so(charrnn, config, tmp_path):
+    """UTF-8 read as UTF-16 is Chinese of some planet; nothing is trained or written."""
+    points = "".join(map(chr, range(0xE000, 0x32000)))
+    for raw, encoding in [(points.encode(), "utf-8"), (bytes(PAIRS), "utf-16-le")]:
+        for mode in ("stream", "lines"):
+            path = config(raw, mode)
+            result = charrnn("train", path, "-q", "--set", f"corpus.encoding={encoding}")
+            assert result.exit_code == 1
+            assert "almost surely read in a wrong encoding" in result.stderr
+            assert "corpus.encoding=utf-8" in result.stderr
+    assert not (tmp_path / "small.npz").exists()
+
+
+@pytest.mark.parametrize("mode", ["lines", "stream"])
+def test_a_line_without_end_takes_memory_in_proportion(charrnn, config, tmp_path, mode):
+    """Some bytes for each of its characters, and no more steps at once than a window has."""
+    text, part = "abcdefg" * 430_000, tmp_path / "part.txt"
+    path = config(text, mode, train={"steps": 2})
+    part.write_text(text[:200_000], encoding="utf-8")
+    for words in (["train", path, *ALL_OF_IT], ["eval", tmp_path / "small.npz", part]):
+        tracemalloc.start()
+        try:
+            result = charrnn(*words)
+            assert result.exit_code == 0, result.stderr
+            assert tracemalloc.get_traced_memory()[1] < 24 * len(text)
+        finally:
+            tracemalloc.stop()
+
+
+ENCODINGS = ["utf-8", "utf-16", "utf-16-le", "utf-32", "utf-7", "latin-1", "cp1252", "gb18030"]
+ENCODINGS += ["shift_jis", "iso2022_jp", "euc_kr", "hz", "ascii", "idna"]
+PIECES = ["ab", "\n", "\r", "\0", "\x1b", "\x1a", "\xc3", "\xa9", "\xed\xa0\x80", "\xef\xbb\xbf"]
+PIECES += ["\xff\xfe", "\xfe\xff\0\0", "\xf4\x8f\xbf\xbf", "+2AA-", "~{", "\x1b$B", "\xd8"]
+BYTES = st.lists(st.sampled_from(PIECES) | st.text("abc\n\xe4\xb8", max_size=9), max_size=30).map(
+    lambda pieces: "".join(pieces).encode("latin-1")
+)
+
+
+@quick(500)
+@given(
+    raw=BYTES | st.binary(max_size=60),
+    encoding=st.sampled_from(ENCODINGS),
+    mode=st.sampled_from(["lines", "stream"]),
+    lowercase=st.booleans(),
+    validation=st.sampled_from([0.0, 0.1, 0.5, 0.99]),
+)
+def test_any_bytes_are_a_corpus_or_a_mistake(tmp_path, raw, encoding, mode, lowercase, validation):
+    """In any encoding; what is read has every character in one of its parts."""
+    path = tmp_path / "text.bin"
+    path.write_bytes(raw)
+    config = CorpusConfig((str(path),), None, None, encoding, mode, lowercase, validation)
+    with contextlib.suppress(CharrnnError):
+        found = corpora.read(config, seed=1)
+        assert isinstance(found, Corpus)
+        text = "".join(TextReader(io.BytesIO(raw), "text", encoding, lowercase))
+        if mode == "stream":
+            ids = [*found.training.tolist(), *found.validation.tolist()]
+            assert found.vocab.decode(ids) == text
+        else:
+            lines = [line for line in text.split("\n") if line]
+            assert found.vocab.decode(found.records.ids.tolist()).split("\n")[1:-1] == lines
+            assert sorted([*found.training, *found.validation]) == list(range(len(lines)))
+
+
+@quick(400)
+@given(raw=BYTES, encoding=st.sampled_from(ENCODINGS), cuts=st.lists(st.integers(1, 9)))
+def test_a_text_is_the_same_however_it_arrives(raw, encoding, cuts):
+    """In one piece or in many, or not a text either way."""
+
+    class Pipe(io.BytesIO):
+        """Hands out a few bytes at a time."""
+
+        def read1(self, size=-1):
+            return self.read(sizes.pop() if sizes else size)
+
+    found = []
+    for some in ([], cuts):
+        sizes = [*some]
+        try:
+            found.append("".join(TextReader(Pipe(raw), "text", encoding)))
+        except CharrnnError:
+            found.append(None)
+    assert found[0] == found[1]
+
+
+@quick(600)
+@given(st.text(st.characters(codec=None, exclude_categories=()), max_size=20))
+def test_any_string_is_a_vocabulary_or_a_mistake(chars):
+    """It is one if it is sorted and each character stands in it once."""
+    sound = bool(chars) and list(chars) == sorted(set(chars))
+    try:
+        assert Vocab(chars).chars == chars
+        assert sound
+    except CharrnnError:
+        assert not sound
+
+
+YAML = """corpus:
+  path: [a.txt, 'b c.txt']
+  validation: 0.1
+model: {cell: gru, hidden: 12}
+train: &train
+  steps: 1e3
+  seed: null
+optimizer:
+  name: adam # and so on
+  clip: !!float 5
+"""
+NOISE = st.sampled_from([b"", b"\0", b"\xff", b"\t", b"*train", b"<<: *train", b"!!python/name:os"])
+
+
+@quick(400)
+@given(
+    cut=st.tuples(st.integers(0, len(YAML)), st.integers(0, 40)),
+    noise=NOISE | st.sampled_from(sorted(KINDS)).map(str.encode) | st.binary(max_size=4),
+)
+def test_any_bytes_are_a_config_or_a_mistake(tmp_path, cut, noise):
+    """A piece of a sound config cut out, and something else in its place."""
+    path = tmp_path / "config.yaml"
+    raw = YAML.encode()
+    path.write_bytes(raw[: cut[0]] + noise + raw[sum(cut) :])
+    with contextlib.suppress(CharrnnError):
+        assert isinstance(configs.load(str(path)), Config)
+
+
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory):
+    """The path of a checkpoint as it should be."""
+    folder = tmp_path_factory.mktemp("sound")
+    (folder / "text.txt").write_text("anna\nbob\nclara\n" * 9, encoding="utf-8")
+    config = configs.from_dict(
+        {
+            "corpus": {"path": str(folder / "text.txt"), "mode": "lines", "validation": 0.4},
+            "model": {"hidden": 3, "layers": 2, "cell": "gru"},
+            "train": {"seed": 1, "steps": 1},
+            "optimizer": {"name": "adam", "ema": 0.9},
+        },
+        "here",
+    )
+    run = Trainer(config, corpora.read(config.corpus, 1))
+    run.update()
+    run.validate(lambda: None)
+    run.save(str(folder / "model.npz"))
+    return folder / "model.npz"
+
+
+def members_of(path):
+    """Its members, as bytes."""
+    with zipfile.ZipFile(path) as archive:
+        return {name: archive.read(name) for name in archive.namelist()}
+
+
+def use(path):
+    """All that is done with a checkpoint: it is loaded, described, sampled, scored and resumed."""
+    with contextlib.suppress(CharrnnError), np.errstate(all="ignore"):
+        loaded = checkpoint.load(str(path))
+        assert isinstance(loaded, Checkpoint)
+        facts = describe.facts(loaded, str(path))
+        describe.page(facts)
+        json.dumps(facts)
+        model = TextModel(loaded)
+        for text in model.texts(2, chars=3, seed=1):
+            assert len(text.text) <= 3
+        model.score("anna\nbob\n", skip_unknown=True)
+        if loaded.config.corpus.path and loaded.config.train.seed is not None:
+            resumed = Trainer(loaded.config, read_again(loaded))
+            resumed.restore(loaded)
+            resumed.update()
+
+
+def pack(path, members):
+    """Write these members as a checkpoint, with checksums that are right."""
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, raw in members.items():
+            archive.writestr(name, raw)
+
+
+@quick(200)
+@given(
+    which=st.integers(0, 99),
+    changes=st.lists(
+        st.tuples(st.integers(0, 400), st.integers(0, 6), st.binary(max_size=6)), max_size=3
+    ),
+)
+def test_any_bytes_in_a_member_are_noticed_or_harmless(tmp_path, sound, which, changes):
+    """Of the header or of the numbers, with a checksum that is right."""
+    path, members = tmp_path / "model.npz", members_of(sound)
+    name = sorted(members)[which % len(members)]
+    raw = members[name]
+    for place, length, new in changes:
+        raw = raw[:place] + new + raw[place + length :]
+    pack(path, {**members, name: raw})
+    use(path)
+
+
+def test_a_checkpoint_does_not_make_the_program_read_devices(charrnn, tmp_path, sound):
+    """Its corpus may be named as one that never ends; here it is one that ends at once."""
+    path, members = tmp_path / "model.npz", members_of(sound)
+    meta = json.loads(str(np.load(io.BytesIO(members["meta.npy"]))))
+    meta["config"]["corpus"]["path"] = ["/dev/null"]
+    pack(path, {**members, "meta.npy": as_npy(json.dumps(meta))})
+    for words in (["eval", path], ["sample", path, "--novel", "--lines", 1]):
+        result = charrnn(*words)
+        assert result.exit_code == 1
+        assert "/dev/null, which the checkpoint names as its corpus, is no file" in result.stderr
+
+
+def as_npy(text):
+    """A string as the bytes of an npy member."""
+    out = io.BytesIO()
+    np.save(out, np.array(text))
+    return out.getvalue()
+
+
+ODD = [None, True, -1, 0, 1, 2, 5, 10**9, 2**62, 10**400, 0.5, 1e308, -1e-308, "", "x", "\x1b", "-"]
+ODD += [[], [0], {}, {"a": 1}, float("nan"), float("inf"), "zzz", "utf-16", "lstm"]
+
+
+@quick(250)
+@given(seed=st.integers(0, 2**32))
+def test_any_json_in_a_checkpoint_is_noticed_or_harmless(tmp_path, sound, seed):
+    """Up to three values of its meta are replaced, at any depth."""
+    path, members, rng = tmp_path / "model.npz", members_of(sound), random.Random(seed)
+    meta = json.loads(str(np.load(io.BytesIO(members["meta.npy"]))))
+    for _ in range(rng.randint(1, 3)):
+        place = meta
+        while place:
+            key = rng.choice(sorted(place) if isinstance(place, dict) else range(len(place)))
+            if not isinstance(place[key], (dict, list)) or rng.random() < 0.2:
+                place[key] = copy.deepcopy(rng.choice(ODD))
+                break
+            place = place[key]
+    pack(path, {**members, "meta.npy": as_npy(json.dumps(meta))})
+    use(path)
