@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 ADAPT_RATE = 0.03  # that of `adapt`, which --help must not wait for
 
 # Options that each print something else, and the pairs of them that go together.
-VIEWS = ("per", "above", "below", "color", "adapt", "compare")
+VIEWS = ("per", "above", "below", "color", "adapt", "compare", "html")
 TOGETHER = {("per", "above"), ("per", "below"), ("above", "below")}
 
 
@@ -82,6 +82,12 @@ class Rate(Number):
     "95 % interval.",
 )
 @click.option(
+    "--html",
+    metavar="PAGE",
+    help="Write also a web page (- is stdout, instead of the table): the text shaded by surprisal, "
+    "what was expected in place of each character, and the cells that tell most about the text.",
+)
+@click.option(
     "--unknown",
     type=click.Choice(["error", "skip"]),
     default="error",
@@ -89,6 +95,11 @@ class Rate(Number):
     help="What to do about characters the model does not know; skip counts them.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON: one object, or one a row.")
+@click.option(
+    "--raw",
+    is_flag=True,
+    help="Write control characters to a terminal as they are, not as escapes such as \\x1b.",
+)
 @click.option("-q", "--quiet", is_flag=True, help="Print nothing on stderr but errors.")
 def evaluate(checkpoint_path: str, text_path: str | None, **options: Any) -> None:
     """Score TEXT with the model in CKPT: nats and bits per character, and perplexity.
@@ -123,7 +134,9 @@ def evaluate(checkpoint_path: str, text_path: str | None, **options: Any) -> Non
     elif options["per"] or options["above"] is not None or options["below"] is not None:
         _print_lines(subject, options)
     elif options["color"]:
-        _print_shaded(subject)
+        _print_shaded(subject, options["raw"])
+    elif options["html"] is not None:
+        _write_page(subject, options)
     else:
         scoretables.print_total(subject, options["as_json"])
 
@@ -145,6 +158,10 @@ def _check_together(checkpoint_path: str, text_path: str | None, options: dict[s
             else f"--json with {shown[given[0]]} needs --per line: without it lines are printed "
             "as they are"
         )
+    if options["html"] == "-" and options["as_json"]:
+        raise click.UsageError("--json and --html - cannot both be on stdout: name a file")
+    if options["html"] is not None and _same_file(options["html"], checkpoint_path, text_path):
+        raise click.UsageError(f"--html {options['html']} would replace what is read")
     if options["percentile"]:
         if not thresholds:
             raise click.UsageError("--percentile needs --above or --below")
@@ -160,13 +177,30 @@ def _check_together(checkpoint_path: str, text_path: str | None, options: dict[s
         raise click.UsageError(f"{both} come from standard input")
 
 
+def _same_file(path: str, *others: str | None) -> bool:
+    there = [other for other in others if other is not None and os.path.exists(other)]
+    return os.path.exists(path) and any(os.path.samefile(path, other) for other in there)
+
+
+def _write_page(subject: Subject, options: dict[str, Any]) -> None:
+    """The page into its file and the score to stdout, or the page alone to stdout."""
+    from charrnn import page, scoretables
+
+    if options["html"] == "-":
+        # The page says that it is UTF-8, whatever the terminal's encoding.
+        click.echo(page.of(subject).encode(), nl=False)
+        return
+    score = page.write(subject, options["html"])
+    scoretables.print_score(subject, score, options["as_json"])
+
+
 def _print_lines(subject: Subject, options: dict[str, Any]) -> None:
     """Rows, or the lines themselves, of the lines within the thresholds. Exit code 1 if none."""
     from charrnn import rows
 
     least, most = (_threshold(subject, options, side) for side in ("above", "below"))
     filtering = least is not None or most is not None
-    text, write, matched = subject.text(), writer(), False
+    text, write, matched = subject.text(), writer(options["raw"]), False
     originals = text if isinstance(text, rows.Folded) else None
     for lines in rows.lines(subject.scored(text), originals):
         kept = [
@@ -235,16 +269,17 @@ def _char_row(char: Char, as_json: bool) -> str:
     return "\t".join(map(str, (shown, *figures, likeliest))) + "\n"
 
 
-def _print_shaded(subject: Subject) -> None:
+def _print_shaded(subject: Subject, raw: bool) -> None:
     """The text in colour, or plain where colour is not wanted."""
     from charrnn import shade
     from charrnn.rows import LN2
 
-    write = writer()
+    write = writer(raw)
     if not shade.wanted(sys.stdout.isatty(), os.environ):
         for piece in subject.pieces():
             write(piece)
         return
+    write = writer(raw=True)  # the colours; what the text has of such is escaped by `shaded`
     write(shade.legend())
     for scored in subject.scored(subject.text()):
-        write(shade.shaded(scored.text, scored.nats / LN2))
+        write(shade.shaded(scored.text, scored.nats / LN2, raw))

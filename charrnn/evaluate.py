@@ -21,6 +21,7 @@ from charrnn.errors import CorpusError
 from charrnn.model import Batch, Model, Workspace, Workspaces
 from charrnn.params import Floats, Ints, Params
 from charrnn.vocab import Vocab
+from charrnn.workers import Team
 
 WINDOW = 256  # steps scored at a time; the figures do not depend on it
 ROWS = 64  # lines, or pieces of a stream, scored side by side
@@ -89,10 +90,12 @@ class Evaluator:
 
     window = WINDOW
 
-    def __init__(self, model: Model, params: Params) -> None:
+    def __init__(self, model: Model, params: Params, team: Team | None = None) -> None:
+        """The rows of a window are shared by `team`; a stream has but one."""
         self.model = model
         self.params = params
-        self._works = Workspaces(model)
+        self.team = team or Team()
+        self._works = [Workspaces(model) for _ in range(self.team.size)]
 
     def stream(self, pieces: Iterable[Ints]) -> Score:
         """Score consecutive pieces of one text with carried state, in constant memory."""
@@ -202,9 +205,21 @@ class Evaluator:
         self, batch: Batch, state: Floats, figures: Figures = SURPRISAL
     ) -> tuple[Floats, Floats]:
         """The figures (K, T*B) of one window, and the state after it."""
-        work = self._works.get(*batch.ids.shape)
-        _, state = self.model.forward(self.params, batch, state, work)
-        return figures.of(work), state
+        T, B = batch.ids.shape
+        parts = self.team.cut(B)
+        found, new_state = np.empty((figures.rows, T, B)), np.empty_like(state)
+
+        def run(k: int) -> None:
+            rows = parts[k]
+            share = batch if len(parts) == 1 else batch.rows(rows)
+            work = self._works[k].get(*share.ids.shape)
+            _, new_state[:, :, rows] = self.model.forward(
+                self.params, share, state[:, :, rows], work
+            )
+            found[:, :, rows] = figures.of(work).reshape(figures.rows, T, -1)
+
+        self.team.each(run, len(parts))
+        return found.reshape(figures.rows, T * B), new_state
 
     def validation(self, corpus: Corpus, check: Check = _nothing) -> Score | None:
         """Score the validation part as training does, or None when there is none."""

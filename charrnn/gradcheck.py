@@ -134,8 +134,7 @@ def check_config(config: Config, entries: int, seed: int) -> Result:
         batch = stream.next()
     T, B = batch.ids.shape
     work = Workspace(model, T, B)
-    if model.dropout:
-        work.draw_dropout(rng, model.dropout)
+    model.draw_dropout(work, rng)
     state = rng.uniform(-1, 1, model.state_shape(B))
     masked = "no mask" if batch.mask is None else f"{batch.mask.size - batch.chars} masked"
     what = (

@@ -43,6 +43,11 @@ class Batch(NamedTuple):
         """How many targets count."""
         return self.targets.size if self.mask is None else int(self.mask.sum())
 
+    def rows(self, which: slice) -> Batch:
+        """Some of its rows."""
+        mask = None if self.mask is None else self.mask[:, which]
+        return Batch(self.ids[:, which], self.targets[:, which], mask, self.fresh)
+
 
 class Workspace:
     """Every activation of one window of (T, B), allocated once and reused.
@@ -69,32 +74,58 @@ class Workspace:
         self.flat_one_hot = self.one_hot.reshape(-1)
         self.starts = np.arange(T * B) * V  # (T*B,): where each position's logits begin
         self.picks = np.empty(T * B, dtype=np.intp)  # where its target's logit is
-        self.masks: list[Floats] = []  # (T*B, H) a layer: dropout, or none as in scoring
+        # Dropout, or none as in scoring:
+        self.masks: list[Floats] = []  # (T, B, H) a layer, or (1, B, H) for the whole window
+        self.kept: list[Floats] = []  # (H, G*H) a layer: the recurrent weights that are left
         self.reads: list[Floats] = [
             layer.outputs for layer in self.layers
-        ]  # what is read of every layer
+        ]  # (T*B, H): what is read of every layer
+        self.dropped: list[Floats] = []  # (H, G*H) a layer: the recurrent weights it works with
         self._new = new
 
-    def draw_dropout(self, rng: np.random.Generator, dropout: float) -> None:
+    def draw_dropout(
+        self,
+        rng: np.random.Generator,
+        dropout: float,
+        variational: bool = False,
+        recurrent: float = 0.0,
+    ) -> None:
         """Drop this share of every layer's output from now on, and scale up what is left.
 
-        The masks hold for every forward and backward until they are drawn again. Scaling in
-        training ("inverted" dropout, Srivastava et al. 2014) leaves nothing to do afterwards.
+        `variational` drops the same units at every step of the window (Gal and Ghahramani 2016);
+        `recurrent` is the share of the recurrent weights that are dropped for the window (Merity
+        et al. 2018). The masks hold for every forward and backward until they are drawn again.
+        Scaling in training ("inverted" dropout, Srivastava et al. 2014) leaves nothing to do
+        afterwards.
         """
-        if not self.masks:
-            shape = self.layers[0].outputs.shape
+        T, B, H = self.layers[0].dhs.shape
+        if dropout and not self.masks:
+            shape = (1 if variational else T, B, H)
             self.masks = [self._new(shape) for _ in self.layers]
-            self.reads = [self._new(shape) for _ in self.layers]
-        for mask in self.masks:
-            rng.random(out=mask, dtype=mask.dtype.type)
-            np.greater_equal(mask, dropout, mask)
-            np.multiply(mask, 1 / (1 - dropout), mask)
+            self.reads = [self._new((T * B, H)) for _ in self.layers]
+        if recurrent and not self.kept:
+            shapes = [(H, layer.gates * H) for layer in self.layers]
+            self.kept = [self._new(shape) for shape in shapes]
+            self.dropped = [self._new(shape) for shape in shapes]
+        for masks, share in ((self.masks, dropout), (self.kept, recurrent)):
+            for mask in masks:
+                rng.random(out=mask, dtype=mask.dtype.type)
+                np.greater_equal(mask, share, mask)
+                np.multiply(mask, 1 / (1 - share), mask)
 
     def read(self, layer: int) -> Floats:
         """The output (T*B, H) of a layer as what is above reads it."""
         if self.masks:
-            np.multiply(self.layers[layer].outputs, self.masks[layer], self.reads[layer])
+            mask, read = self.masks[layer], self.reads[layer]
+            hs = self.layers[layer].hs[1:]  # (T, B, H)
+            np.multiply(hs, mask, read.reshape(hs.shape))
         return self.reads[layer]
+
+    def recurrent(self, layer: int, Whh: Floats) -> Floats:
+        """The recurrent weights (H, G*H) of a layer, as it works with them in this window."""
+        if not self.kept:
+            return Whh
+        return np.multiply(Whh, self.kept[layer], self.dropped[layer])
 
 
 class Model:
@@ -108,6 +139,8 @@ class Model:
         layers: int = 1,
         dtype: npt.DTypeLike = "float32",
         dropout: float = 0.0,
+        variational: bool = False,
+        recurrent_dropout: float = 0.0,
     ) -> None:
         self.vocab_size = vocab_size
         self.cell = CELLS[cell]
@@ -115,6 +148,9 @@ class Model:
         self.layers = layers
         self.dtype = np.dtype(dtype)
         self.dropout = dropout
+        self.variational = variational
+        self.recurrent_dropout = recurrent_dropout
+        self.drops = dropout > 0 or recurrent_dropout > 0  # anything in training
         self.names = [  # of each layer's parameters
             (f"layer{layer}.Wxh", f"layer{layer}.Whh", f"layer{layer}.bh")
             for layer in range(layers)
@@ -124,7 +160,14 @@ class Model:
     def of(cls, config: ModelConfig, vocab_size: int) -> Model:
         """The network of a config, for a vocabulary of this size."""
         return cls(
-            vocab_size, config.cell, config.hidden, config.layers, config.dtype, config.dropout
+            vocab_size,
+            config.cell,
+            config.hidden,
+            config.layers,
+            config.dtype,
+            config.dropout,
+            config.variational,
+            config.recurrent_dropout,
         )
 
     def shapes(self) -> Shapes:
@@ -146,6 +189,10 @@ class Model:
     def zero_state(self, B: int) -> Floats:
         """The state (L, S, B, H) at the start of a text."""
         return np.zeros(self.state_shape(B), dtype=self.dtype)
+
+    def draw_dropout(self, work: Workspace, rng: np.random.Generator) -> None:
+        """Draw what this model drops in training."""
+        work.draw_dropout(rng, self.dropout, self.variational, self.recurrent_dropout)
 
     def forward(
         self, params: Params, batch: Batch, state: Floats, work: Workspace
@@ -187,7 +234,7 @@ class Model:
                 rows.take(ids.reshape(-1), axis=0, out=layer.inputs, mode="clip")
             for s, carried in enumerate(layer.carried):
                 carried[0] = state[index, s]
-            layer.forward(params[Whh])
+            layer.forward(work.recurrent(index, params[Whh]))
             for s, carried in enumerate(layer.carried):
                 new_state[index, s] = carried[-1]
         work.read(self.layers - 1).dot(params["Why"], work.logits)
@@ -221,11 +268,13 @@ class Model:
         for index in range(self.layers - 1, -1, -1):
             layer, (Wxh, Whh, bh) = work.layers[index], self.names[index]
             if work.masks:
-                np.multiply(layer.doutputs, work.masks[index], layer.doutputs)
+                np.multiply(layer.dhs, work.masks[index], layer.dhs)
             layer.dstate.fill(0)  # nothing comes back from beyond the window
-            layer.backward(params[Whh])
+            layer.backward(work.dropped[index] if work.kept else params[Whh])
             da = layer.inputs
             layer.befores.T.dot(layer.products, grads[Whh])
+            if work.kept:
+                np.multiply(grads[Whh], work.kept[index], grads[Whh])
             work.ones.dot(da, grads[bh])
             if index == 0:
                 self._gather(batch.ids, da, grads[Wxh], work)

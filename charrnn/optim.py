@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import ClassVar
 
 import numpy as np
@@ -20,21 +20,44 @@ from charrnn.settings import OptimizerConfig
 BLOCK = 1 << 15  # numbers updated at a time, so that the vectors of a pass stay in the cache
 
 
-def clip_by_value(gradient: Floats, limit: float) -> None:
-    """Cut every number of the gradient to [-limit, limit], in place."""
-    if max(gradient.max(), -gradient.min()) > limit:  # seldom, and cheaper to ask than to cut
+def clip_by_value(gradient: Floats, limit: float) -> float:
+    """Cut every number of the gradient to [-limit, limit], in place.
+
+    Returns the largest of them before, without its sign; NaN when any of them is.
+    """
+    largest = _largest(gradient)
+    if largest > limit:  # seldom, and cheaper to ask than to cut
         np.clip(gradient, -limit, limit, out=gradient)
+    return largest
 
 
 def clip_by_norm(gradient: Floats, limit: float) -> float:
     """Shrink the gradient to a Euclidean norm of `limit` if it is longer (Pascanu et al. 2013).
 
-    Returns the norm before.
+    Returns the norm before. When that is not finite, nothing is changed.
     """
-    norm = math.sqrt(float(np.dot(gradient, gradient)))
-    if norm > limit:
+    norm = _norm(gradient)
+    if limit < norm < math.inf:
         np.multiply(gradient, gradient.dtype.type(limit / norm), gradient)
     return norm
+
+
+def _largest(vector: Floats) -> float:
+    """The largest number of a vector, without its sign; NaN when any of them is."""
+    return max(float(vector.max()), -float(vector.min()))
+
+
+def _norm(vector: Floats) -> float:
+    """The Euclidean norm. The squares of float32 overflow from 2e19 on, those of float64 later."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        squares = float(np.dot(vector, vector))
+    if math.isfinite(squares):
+        return math.sqrt(squares)
+    largest = _largest(vector)
+    if not math.isfinite(largest):
+        return largest
+    shares = vector / vector.dtype.type(largest)  # at most 1 each
+    return largest * math.sqrt(float(np.dot(shares, shares)))
 
 
 def blocks(*vectors: Floats) -> Iterator[tuple[Floats, ...]]:
@@ -61,6 +84,13 @@ class Optimizer(ABC):
         """Update `flat` (P,) in place with this learning rate; `gradient` (P,) is used up."""
         for p, g, *slots in blocks(flat, gradient, *self.memory.values()):
             self._update(p, g, slots, self._scratch[: len(p)], rate, t)
+
+    def restore(self, memory: Mapping[str, Floats]) -> None:
+        """Take what `memory` once held. Raises ValueError for sums of squares that cannot be."""
+        for slot, vector in memory.items():
+            if slot == "squares" and vector.min() < vector.dtype.type(self.starts_at):
+                raise ValueError("no sum of squares is so small")
+            self.memory[slot][:] = vector
 
     @abstractmethod
     def _update(

@@ -50,3 +50,11 @@ class Params(dict[str, Floats]):
         twin = self.zeros_like()
         twin.flat[:] = self.flat
         return twin
+
+    def can_overflow(self) -> bool:
+        """Whether a sum of products of these with numbers up to 1 could be infinite or NaN.
+
+        Activations are at most 1, so weights that cannot overflow give logits for any text.
+        """
+        largest = max(self.flat.max(), -self.flat.min())  # NaN when any of them is
+        return not largest < np.finfo(self.flat.dtype).max / (8 * self.flat.size)

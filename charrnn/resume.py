@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
+
+import numpy as np
 
 from charrnn import corpus as corpora
 from charrnn.checkpoint import Checkpoint
 from charrnn.corpus import Corpus
+from charrnn.describe import shown
 from charrnn.errors import CheckpointError, CorpusError
 from charrnn.settings import Config
+from charrnn.transfer import named
+
+BLOCK = 1 << 20  # ids looked at at a time
 
 CHANGEABLE = {
     "corpus.path",
     "corpus.url",
+    "corpus.sha256",
     "train.steps",
     "train.epochs",
     "train.patience",
+    "train.threads",
     "optimizer.learning_rate",
     "output.checkpoint",
     "output.validate_every",
@@ -27,14 +36,17 @@ CHANGEABLE = {
 def check_same_run(saved: Checkpoint, config: Config, corpus: Corpus) -> list[str]:
     """The differences that are allowed, one sentence each.
 
-    Raises CheckpointError that names every difference which would make it another run.
+    The corpus is read with the checkpoint's vocabulary and whatever else the text has. Raises
+    CheckpointError that names every difference which would make it another run.
     """
     old, new = _flat(saved.config), _flat(config)
-    changed = [key for key in new if old[key] != new[key]]
-    said = [f"{key}: {old[key]} -> {new[key]}" for key in changed if key in CHANGEABLE]
-    refused = [f"{key}: {old[key]} -> {new[key]}" for key in changed if key not in CHANGEABLE]
-    if saved.corpus_sha256 != corpus.sha256:
-        refused.append(f"corpus: sha256 {saved.corpus_sha256[:12]} -> {corpus.sha256[:12]}")
+    said: list[str] = []
+    refused: list[str] = []
+    for key in new:
+        if old[key] != new[key]:
+            changes = said if key in CHANGEABLE else refused
+            changes.append(f"{key}: {shown(old[key])} -> {shown(new[key])}")
+    refused += _other_text(saved, corpus)
     if refused:
         raise CheckpointError(
             "the checkpoint belongs to another run, so it cannot be continued:\n"
@@ -44,11 +56,37 @@ def check_same_run(saved: Checkpoint, config: Config, corpus: Corpus) -> list[st
     return said
 
 
+def _other_text(saved: Checkpoint, corpus: Corpus) -> list[str]:
+    """How the corpus and its characters differ from those of the checkpoint, a line each."""
+    lines = []
+    new = [char for char in corpus.vocab.chars if char not in saved.vocab]
+    missing = []
+    if saved.corpus_sha256 != corpus.sha256:
+        lines.append(f"corpus: sha256 {saved.corpus_sha256[:12]} -> {corpus.sha256[:12]}")
+        present = _present(corpus)
+        missing = [char for char in saved.vocab.chars if char not in present]
+    words = [f"{word} {named(chars)}" for word, chars in (("new", new), ("gone", missing)) if chars]
+    return [*lines, f"vocabulary: {'; '.join(words)}"] if words else lines
+
+
+def _present(corpus: Corpus) -> str:
+    """The characters that the text has, of all that its vocabulary has."""
+    parts = [corpus.training, corpus.validation] if corpus.records is None else [corpus.records.ids]
+    found = np.zeros(len(corpus.vocab), dtype=bool)
+    for part in parts:
+        for start in range(0, len(part), BLOCK):
+            found[part[start : start + BLOCK]] = True
+    return corpus.vocab.decode(np.flatnonzero(found).tolist())
+
+
 def read_again(loaded: Checkpoint) -> Corpus:
     """The corpus a model was trained on, found again and split as it was. Raises CorpusError."""
     settings, seed = loaded.config.corpus, loaded.config.train.seed
     if "-" in settings.path:
         raise CorpusError("the model was trained on standard input, and that text is gone")
+    for path in settings.path:
+        if os.path.exists(path) and not os.path.isfile(path):  # such as a device without end
+            raise CorpusError(f"{path}, which the checkpoint names as its corpus, is no file")
     return corpora.read(settings, seed or 0, loaded.vocab, loaded.corpus_sha256)
 
 

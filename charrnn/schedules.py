@@ -14,6 +14,8 @@ import math
 
 from charrnn.settings import OptimizerConfig
 
+MOST_CHANGES = 1e9  # of `step`: no factor below 1 leaves anything of the rate after so many
+
 
 class Schedule:
     """The learning rate of each step, and for `plateau` what it has seen of the validations."""
@@ -34,8 +36,8 @@ class Schedule:
             cosine = (1 + math.cos(math.pi * min(t, 1.0))) / 2
             share = config.final_rate + (1 - config.final_rate) * cosine
         elif config.schedule == "step":
-            epochs = step / self.steps_per_epoch
-            share = config.decay_factor ** math.floor(epochs / config.decay_epochs)
+            changes = step / self.steps_per_epoch / config.decay_epochs
+            share = config.decay_factor ** math.floor(min(changes, MOST_CHANGES))
         elif config.schedule == "plateau":
             share = self.factor
         if step < config.warmup:
@@ -57,7 +59,11 @@ class Schedule:
         return {"factor": self.factor, "best": best, "waited": self.waited}
 
     def restore(self, state: dict[str, float | None]) -> None:
-        """Take what `state` once gave."""
-        best = state["best"]
+        """Take what `state` once gave. Raises KeyError, TypeError or ValueError for nonsense."""
+        best, factor, waited = state["best"], state["factor"], state["waited"]
+        if factor is None or waited is None:
+            raise TypeError("only the best may be missing")
+        if not 0 <= factor <= 1 or not waited >= 0 or not (best is None or 0 <= best < math.inf):
+            raise ValueError("no plateau has seen this")
         self.best = math.inf if best is None else float(best)
-        self.factor, self.waited = float(state["factor"] or 0), int(state["waited"] or 0)
+        self.factor, self.waited = float(factor), int(waited)

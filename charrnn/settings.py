@@ -136,6 +136,14 @@ def optional(kind: Kind) -> Kind:
     )
 
 
+def automatic(kind: Kind) -> Kind:
+    """The same, or auto."""
+    return Kind(
+        f"{kind.expected}, or auto",
+        lambda value, base: value if value == "auto" else kind.read(value, base),
+    )
+
+
 def _is_sha256(value: str) -> bool:
     return len(value) == 64 and set(value) <= set("0123456789abcdef")
 
@@ -194,6 +202,12 @@ class ModelConfig:
     dropout: float = setting(
         0.0, FRACTION, "share of activations dropped between layers and before the output"
     )
+    variational: bool = setting(
+        False, flag(), "dropout drops the same units at every step of a window"
+    )
+    recurrent_dropout: float = setting(
+        0.0, FRACTION, "share of the recurrent weights dropped for a window"
+    )
     init: str | None = setting(
         None,
         optional(choice("karpathy", "uniform", "orthogonal")),
@@ -230,6 +244,9 @@ class TrainConfig:
 
     patience: int | None = setting(
         None, optional(whole(1)), "stop after so many validations without a better one"
+    )
+    threads: int | str = setting(
+        "auto", automatic(whole(1, 1024)), "that share the work; auto decides by its size"
     )
 
     def window(self, mode: str) -> int:

@@ -17,45 +17,86 @@ from __future__ import annotations
 import json
 import os
 import sys
-import zipfile
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
+
+from charrnn import archive
 
 LARGE = 1 << 20  # multiplications in a step's recurrent product from which all cores are used
+SHARED = 1 << 17  # and from which, with rows enough, threads share the rows instead
+ROWS = 64  # that are scored side by side
 GATES = {"rnn": 1, "gru": 3, "lstm": 4}
 VARIABLES = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-MAX_META_BYTES = 64 << 20
 
 
-def limit(config: Mapping[str, Any] | None = None) -> None:
-    """Choose for a run with these settings, or for sampling and scoring.
+class Plan(NamedTuple):
+    """How the cores are used."""
+
+    workers: int  # threads that share the rows of a window
+    blas: int  # threads of each matrix product
+
+
+def cores() -> int:
+    """Those this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def plan(config: Mapping[str, Any], rows: int | None = None) -> Plan:
+    """For training with these settings, or for scoring so many rows side by side.
+
+    Where the environment gives the products several threads, there is one worker.
+    """
+    try:
+        model, asked = config["model"], config["train"].get("threads", "auto")
+        rows = int(config["train"]["batch_size"]) if rows is None else rows
+        product = rows * int(model["hidden"]) ** 2 * GATES[model["cell"]]
+        count = cores() if asked == "auto" else int(asked)
+    except (AttributeError, KeyError, TypeError, ValueError):
+        return Plan(1, 1)  # not a config, as will be told when it is read
+    named = _named()
+    if asked != "auto" and rows >= count:
+        return Plan(count, named or 1)
+    if asked == "auto" and rows >= 2 * count and product >= SHARED and named in (None, 1):
+        return Plan(count, 1)
+    return Plan(1, named or (count if product >= LARGE else 1))
+
+
+def workers(config: Mapping[str, Any], rows: int | None = None) -> int:
+    """Of the plan, once NumPy is there; one, if nobody told its products to take one thread."""
+    return 1 if _named() is None else plan(config, rows).workers
+
+
+def _named() -> int | None:
+    """The threads of a product that the environment names, if it names any."""
+    for variable in (*VARIABLES, "OMP_NUM_THREADS"):
+        if os.environ.get(variable, "").isdigit():
+            return int(os.environ[variable])
+    return None
+
+
+def limit(config: Mapping[str, Any] | None = None, rows: int | None = None) -> None:
+    """Give the products their threads; without a config, one each.
 
     What the environment says already counts more, and once NumPy is there it is too late.
     """
-    chosen = {*VARIABLES, "OMP_NUM_THREADS"} & set(os.environ)
-    if "numpy" in sys.modules or chosen or (config is not None and _is_large(config)):
+    if "numpy" in sys.modules or _named() is not None:
         return
-    os.environ.update(dict.fromkeys(VARIABLES, "1"))
-
-
-def _is_large(config: Mapping[str, Any]) -> bool:
-    try:
-        model, rows = config["model"], int(config["train"]["batch_size"])
-        return rows * int(model["hidden"]) ** 2 * GATES[model["cell"]] >= LARGE
-    except (KeyError, TypeError, ValueError):
-        return False  # not a config, as will be told when it is read
+    count = 1 if config is None else plan(config, rows).blas
+    os.environ.update(dict.fromkeys(VARIABLES, str(count)))
 
 
 def settings_in(path: str) -> Mapping[str, Any]:
     """The config inside a checkpoint, read without NumPy; empty when there is none."""
     try:
-        with zipfile.ZipFile(path) as archive:
-            member = archive.getinfo("meta.npy")
-            if member.file_size > MAX_META_BYTES:
+        with open(path, "rb") as stream, archive.opened(stream) as members:
+            member = members.getinfo("meta.npy")
+            if archive.is_packed(member) or member.file_size > archive.MAX_META_BYTES:
                 return {}
-            raw = archive.read(member)
+            raw = members.read(member)
         header = 10 + int.from_bytes(raw[8:10], "little")
-        found = json.loads(raw[header:].decode("utf-32-le"))["config"]
+        found = json.loads(raw[header:].decode("utf-32-le", "surrogatepass"))["config"]
         return found if isinstance(found, dict) else {}
     except Exception:  # whatever is wrong with it, `checkpoint.load` tells
         return {}

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from charrnn import threads
-from charrnn.console import note
-from charrnn.errors import ConfigError
+from charrnn.console import note, tell
+from charrnn.errors import CheckpointError, ConfigError
+from charrnn.threads import limit, settings_in
 
 if TYPE_CHECKING:
     from charrnn.settings import Config
+    from charrnn.trainer import Trainer
 
 
 @click.command()
@@ -31,6 +32,17 @@ if TYPE_CHECKING:
 @click.option("--out", metavar="FILE", help="Checkpoint to write, instead of output.checkpoint.")
 @click.option("--seed", type=click.IntRange(0), help="Seed of the run, instead of train.seed.")
 @click.option("--resume", is_flag=True, help="Go on, bit for bit, where the checkpoint stopped.")
+@click.option(
+    "--init-from",
+    metavar="CKPT",
+    help="Begin a new run with the weights of this checkpoint (- is stdin). The text may have "
+    "other characters.",
+)
+@click.option(
+    "--threads",
+    type=click.IntRange(1, 1024),
+    help="Threads that share the work, instead of train.threads.  [default: by the size of it]",
+)
 @click.option("-q", "--quiet", is_flag=True, help="Print nothing on stderr but errors.")
 def train(
     config_path: str,
@@ -39,6 +51,8 @@ def train(
     out: str | None,
     seed: int | None,
     resume: bool,
+    init_from: str | None,
+    threads: int | None,
     quiet: bool,
 ) -> None:
     """Train a model as CONFIG says, and print the path of its checkpoint.
@@ -50,17 +64,33 @@ def train(
     charrnn train configs/dinos.yaml
     charrnn train configs/dinos.yaml --set model.hidden=200 --out runs/big.npz
     charrnn train runs/dinos.npz --resume
+    charrnn train mine.yaml --init-from runs/dinos.npz --set optimizer.learning_rate=0.02
     """
-    options = {"corpus.path": corpus, "output.checkpoint": out, "train.seed": seed}
+    if resume and init_from is not None:
+        raise click.UsageError(
+            "--resume goes on with a run and --init-from begins a new one: leave one of them out"
+        )
+    if config_path == init_from == "-":
+        raise click.UsageError(
+            "the config and the checkpoint of --init-from cannot both come from standard input"
+        )
+    options = {
+        "corpus.path": corpus,
+        "output.checkpoint": out,
+        "train.seed": seed,
+        "train.threads": threads,
+    }
     extra = [assignment(key, value) for key, value in options.items() if value is not None]
     config = _train_config(config_path, overrides, extra)
     if config_path == "-" and "-" in config.corpus.path:
         raise ConfigError("the config and the corpus cannot both come from standard input")
     path = config.output.checkpoint
     assert path is not None
+    if init_from is not None:
+        _check_source(init_from, config, path)
     config = _seeded(config, path, resume, quiet)
-    _train(config, path, resume, quiet)
-    click.echo(path)
+    _train(config, path, resume, init_from, quiet)
+    tell(path)
 
 
 def assignment(key: str, value: Any) -> Any:
@@ -75,15 +105,41 @@ def _train_config(path: str, overrides: tuple[str, ...], extra: Any) -> Config:
 
     if not path.endswith(".npz") and not zipfile.is_zipfile(path):
         config = configs.load(path, overrides, extra)
-        threads.limit(config.as_dict())
+        limit(config.as_dict())
         return config
-    threads.limit(threads.settings_in(path))
-    from charrnn import checkpoint
+    settings = settings_in(path)  # NumPy is not there yet, and what it is told depends on them
+    pairs = [given.partition("=") for given in overrides]
+    named = {key.strip(): value for key, _, value in pairs}
+    named.update({setting.key: setting.value for setting in extra})
+    if "train.threads" in named and isinstance(settings.get("train"), dict):
+        settings["train"]["threads"] = named["train.threads"]
+    limit(settings)
+    from charrnn import checkpoint, download
 
     saved = configs.replace(
         checkpoint.load(path).config, "output", checkpoint=os.path.abspath(path)
     )
-    return configs.override(saved, overrides, extra, path)
+    config = configs.override(saved, overrides, extra, path)
+    if "corpus.path" not in named:
+        download.check_place(config.corpus, path)
+    return config
+
+
+def _check_source(init_from: str, config: Config, path: str) -> None:
+    """ConfigError when the checkpoint of --init-from is also something else of the run."""
+    from charrnn.runfiles import best_path
+
+    if init_from == "-":
+        if "-" in config.corpus.path:
+            raise ConfigError(
+                "the corpus and the checkpoint of --init-from cannot both come from standard input"
+            )
+        return
+    written = [path, best_path(path)] if config.output.keep == "best" else [path]
+    if os.path.realpath(init_from) in map(os.path.realpath, written):
+        raise ConfigError(
+            f"the run would write over {init_from}, whose weights it begins with: --out FILE"
+        )
 
 
 def _seeded(config: Config, path: str, resume: bool, quiet: bool) -> Config:
@@ -94,45 +150,80 @@ def _seeded(config: Config, path: str, resume: bool, quiet: bool) -> Config:
     if config.train.seed is not None:
         return config
     if resume:
-        return configs.replace(config, "train", seed=checkpoint.load(path).config.train.seed)
+        found = checkpoint.load(path).config.train.seed
+        if found is None:
+            raise CheckpointError(
+                f"{path} does not tell the seed of its run: it can be sampled and scored, "
+                "but not continued"
+            )
+        return configs.replace(config, "train", seed=found)
     seed = randomness.fresh_seed()
     note(f"seed {seed}", quiet)
     return configs.replace(config, "train", seed=seed)
 
 
-def _train(config: Config, path: str, resume: bool, quiet: bool) -> None:
+def _train(config: Config, path: str, resume: bool, init_from: str | None, quiet: bool) -> None:
+    """The run, with its files to itself."""
     import numpy as np
 
-    from charrnn import checkpoint, corpus, download
+    from charrnn import checkpoint, lock
+    from charrnn.atomic import clear_parts
     from charrnn.metrics import metrics_path
     from charrnn.progress import Progress
+    from charrnn.runfiles import best_path
+    from charrnn.train import run
+
+    written = (path, best_path(path), str(metrics_path(path)))
+    for file in written:
+        if os.path.realpath(file) in map(os.path.realpath, config.corpus.path):
+            raise ConfigError(f"{file} is the corpus, and training would write there: --out FILE")
+        if file != path and os.path.isdir(file):
+            raise CheckpointError(f"{file} is a folder, and training writes that file: --out FILE")
+    checkpoint.check_writable(path)
+    with lock.held(path, lambda message: note(message, quiet)) as alone:
+        for file in written if alone else ():
+            clear_parts(file)
+        trainer = _trainer(config, path, resume, init_from, quiet)
+        # Overflow shows in the loss, which is watched; NumPy's own warnings would tell less.
+        with np.errstate(over="ignore", invalid="ignore"), Progress(quiet) as progress:
+            run(trainer, path, progress)
+
+
+def _trainer(
+    config: Config, path: str, resume: bool, init_from: str | None, quiet: bool
+) -> Trainer:
+    """A trainer before its first step, or where the checkpoint stopped."""
+    from charrnn import checkpoint, corpus, download
     from charrnn.resume import check_same_run
-    from charrnn.train import best_path, run
     from charrnn.trainer import Trainer
+    from charrnn.transfer import check_fits, news
 
     assert config.train.seed is not None
-    for written in (path, best_path(path), str(metrics_path(path))):
-        if os.path.realpath(written) in map(os.path.realpath, config.corpus.path):
-            raise ConfigError(
-                f"{written} is the corpus, and training would write there: --out FILE"
-            )
-    checkpoint.check_writable(path)
     saved = checkpoint.load(path) if resume else None
+    source = None if init_from is None else checkpoint.load(init_from)
+    if source is not None:
+        check_fits(source, config.model)
     (first, *others), url = config.corpus.path, config.corpus.url
     if url is not None and not others and first != "-" and not os.path.exists(first):
         download.fetch(url, first, config.corpus.sha256, quiet)
-    vocab = None if saved is None else saved.vocab
-    text = corpus.read(config.corpus, config.train.seed, vocab)
+    earlier = saved or source
+    vocab = None if earlier is None else earlier.vocab
+    text = corpus.read(
+        config.corpus, config.train.seed, vocab, extend=vocab is not None, quiet=quiet
+    )
     for notice in text.notices:
         note(notice, quiet)
     if saved is not None:
         for difference in check_same_run(saved, config, text):
             note(f"changed since the checkpoint: {difference}", quiet)
     trainer = Trainer(config, text)
+    if source is not None:
+        trainer.start_from(source)
+        note(f"beginning with the weights of {init_from} at step {source.step:,}", quiet)
+        for new in news(source, text.vocab):
+            note(new, quiet)
     if saved is not None:
         trainer.restore(saved)
     elif os.path.exists(path):
         note(f"{path} is there already and is replaced at the first save", quiet)
-    # Overflow shows in the loss, which is watched; NumPy's own warnings would tell less.
-    with np.errstate(over="ignore", invalid="ignore"), Progress(quiet) as progress:
-        run(trainer, path, progress)
+    return trainer

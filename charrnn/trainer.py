@@ -13,12 +13,10 @@ import dataclasses
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
-from charrnn import batches, checkpoint
+from charrnn import batches, checkpoint, threads
 from charrnn.checkpoint import HISTORY, Checkpoint
 from charrnn.corpus import Corpus
 from charrnn.errors import CheckpointError, DivergedError
@@ -27,40 +25,17 @@ from charrnn.initialise import initialise
 from charrnn.metrics import Report
 from charrnn.model import Batch, Model, Workspaces
 from charrnn.optim import OPTIMIZERS, Average, clip_by_norm, clip_by_value
+from charrnn.params import Floats
 from charrnn.randomness import Purpose, generator
 from charrnn.sample import Limits, Sampler, Taste
 from charrnn.schedules import Schedule
-from charrnn.settings import DEFAULT_STEPS, Config
+from charrnn.settings import DEFAULT_STEPS, MOST, Config
+from charrnn.standing import Progress
+from charrnn.transfer import carry_over
+from charrnn.workers import Team, Workers
 
 SAMPLE_CHARS = 200  # length of the samples shown while training
-TOO_HIGH = 3.0  # times the first loss, after the first epoch: the run is going nowhere
-
-
-@dataclass
-class Progress:
-    """The numbers of a run that change as it goes on."""
-
-    step: int = 0
-    seconds: float = 0.0
-    smooth_loss: float = 0.0  # nats a row of a window; set by the first one
-    smooth_chars: float = 0.0  # characters a row of a window, smoothed alike
-    first_nats: float = 0.0  # per character, of the first window
-    quick_nats: float = 0.0  # per character, 0.95 old and 0.05 new: to notice divergence
-    recent_nats: float = 0.0  # sums since the last report
-    recent_chars: int = 0
-    recent_seconds: float = 0.0
-    recent_norms: float = 0.0
-    reported_at: int = 0  # steps
-    validated_at: int = -1  # steps, so that nothing is done twice after a resume
-    sampled_at: int = -1
-    best_nats: float | None = None  # of all validations
-    best_step: int = 0
-    waited: int = 0  # validations since the best
-
-    @property
-    def smooth_nats(self) -> float:
-        """The smoothed loss per character."""
-        return self.smooth_loss / self.smooth_chars if self.smooth_chars else math.nan
+TOO_HIGH = 3.0  # times the first loss, or that of guessing: after an epoch, a run going nowhere
 
 
 class Trainer:
@@ -84,12 +59,13 @@ class Trainer:
         # The weights that are validated, sampled and saved: the average, where there is one.
         self.shown = self.params if settings.ema is None else self.params.copy()
         self.average = None if settings.ema is None else Average(settings.ema, self.shown.flat)
-        self.rng = generator(seed, Purpose.DROPOUT)
-        self.works = Workspaces(self.model)
-        self.evaluator = Evaluator(self.model, self.shown)
+        team = Team(threads.workers(config.as_dict()))
+        self.workers = Workers(self.model, self.params, team, seed)
+        self.evaluator = Evaluator(self.model, self.shown, team)
         self.state = self.model.zero_state(config.train.batch_size)
         self.progress = Progress()
         self.history: list[list[float]] = []
+        self.guessing_nats = self.expected_nats = math.log(len(corpus.vocab))  # per character
         per_epoch = self.batches.per_epoch()
         self.steps = self._total_steps(per_epoch)
         self.schedule = Schedule(settings, self.steps, per_epoch)
@@ -97,7 +73,7 @@ class Trainer:
     def _total_steps(self, per_epoch: int) -> int:
         train = self.config.train
         if train.epochs is not None:
-            return max(1, round(train.epochs * per_epoch))
+            return max(1, round(min(train.epochs * per_epoch, MOST)))
         return train.steps or DEFAULT_STEPS
 
     @property
@@ -133,30 +109,39 @@ class Trainer:
         Raises DivergedError when it is not a finite number; the weights are then as they were.
         """
         config, now = self.config, self.progress
+        if now.step % self.batches.forget_every == 0:
+            self.corpus.forget()
         batch = self.batches.next()
-        T, B = batch.ids.shape
+        B = batch.ids.shape[1]
         if batch.fresh:
             self.state = self.model.zero_state(B)
-        work = self.works.get(T, B)
-        if self.model.dropout:
-            work.draw_dropout(self.rng, self.model.dropout)
-        loss, self.state = self.model.forward(self.params, batch, self.state, work)
+        loss, self.state = self.workers.forward(batch, self.state, now.step)
         chars = batch.chars
         self._note(loss, chars, B)
         scale = 1.0 if config.train.reduction == "sum" else B / chars
-        self.model.backward(self.params, batch, work, self.grads, scale)
-        gradient = self.grads.flat
-        if config.optimizer.clip is not None:
-            if config.optimizer.clip_by == "value":
-                clip_by_value(gradient, config.optimizer.clip)
-            else:
-                now.recent_norms += clip_by_norm(gradient, config.optimizer.clip)
+        self.workers.backward(self.grads, scale)
+        self._clip(self.grads.flat)
         rate = self.schedule.rate(now.step)
         now.step += 1
-        self.optimizer.step(self.params.flat, gradient, rate, now.step)
+        self.optimizer.step(self.params.flat, self.grads.flat, rate, now.step)
         if self.average is not None:
             self.average.update(self.params.flat, now.step)
         return loss
+
+    def _clip(self, gradient: Floats) -> None:
+        """Clip as the config says. Raises DivergedError for what cannot be clipped."""
+        settings, now = self.config.optimizer, self.progress
+        if settings.clip is None:
+            return
+        if settings.clip_by == "value":
+            largest = clip_by_value(gradient, settings.clip)  # infinity is cut to the limit
+            if math.isnan(largest):
+                raise self.diverged(f"the gradient is not a number at step {now.step + 1:,}")
+            return
+        norm = clip_by_norm(gradient, settings.clip)
+        if not math.isfinite(norm):
+            raise self.diverged(f"the gradient's norm is {norm} at step {now.step + 1:,}")
+        now.recent_norms += norm
 
     def _note(self, loss: float, chars: int, B: int) -> None:
         """Let the figures follow one window's loss. Raises DivergedError."""
@@ -164,7 +149,7 @@ class Trainer:
         nats = loss / length
         if now.step == 0:
             now.smooth_chars = length
-            now.smooth_loss = math.log(len(self.corpus.vocab)) * length
+            now.smooth_loss = self.expected_nats * length
             now.first_nats = now.quick_nats = nats
         now.smooth_loss = now.smooth_loss * 0.999 + loss * 0.001
         now.smooth_chars = now.smooth_chars * 0.999 + length * 0.001
@@ -173,7 +158,9 @@ class Trainer:
         now.recent_chars += chars
         if not math.isfinite(loss):
             raise self.diverged(f"the loss is {loss} at step {now.step + 1:,}")
-        if self.batches.epoch and now.quick_nats > TOO_HIGH * now.first_nats:
+        # Weights of an earlier run may begin low, and differ more than threefold between windows.
+        start = max(now.first_nats, self.guessing_nats)
+        if self.batches.epoch and now.quick_nats > TOO_HIGH * start:
             raise self.diverged(
                 f"at step {now.step + 1:,} the loss is {now.quick_nats:.3g} nats per character, "
                 f"and it began at {now.first_nats:.3g}"
@@ -193,7 +180,12 @@ class Trainer:
     def validate(self, check: Callable[[], None]) -> Report:
         """Score the validation part, and put the result into the history."""
         now, begun = self.progress, time.perf_counter()
-        validation = self.evaluator.validation(self.corpus, check)
+
+        def pause() -> None:
+            self.corpus.forget()
+            check()
+
+        validation = self.evaluator.validation(self.corpus, pause)
         now.seconds += time.perf_counter() - begun
         nats = validation.nats if validation else math.nan
         if validation is not None and not math.isfinite(nats):
@@ -227,18 +219,33 @@ class Trainer:
         now.reported_at = now.validated_at = now.step
         return report
 
-    def sample(self) -> str:
+    def sample(self, check: Callable[[], None]) -> str:
         """A text from the model as it is now; the run's own random numbers are not touched."""
+        self.check_finite()
         mode = self.config.corpus.mode
         sampler = Sampler(self.model, self.shown, self.corpus.vocab, mode)
-        text = sampler.stream(self.seed, Taste(), Limits(chars=SAMPLE_CHARS), number=self.step)
+        text = []
+        limits = Limits(chars=SAMPLE_CHARS)
+        for char in sampler.stream(self.seed, Taste(), limits, number=self.step):
+            check()
+            text.append(char)
         return "".join(text)
 
     def save(self, path: str) -> None:
         """Write a checkpoint. Raises CheckpointError, and DivergedError rather than save NaN."""
-        if not np.isfinite(self.params.flat).all():
-            raise self.diverged(f"a weight is not finite at step {self.step:,}")
+        self.check_finite()
         checkpoint.save(self.snapshot(), path)
+
+    def check_finite(self) -> None:
+        """Raise DivergedError when anything that would be saved is NaN, or too large to use."""
+        at = f"at step {self.step:,}"
+        for what, weights in (("weight", self.params), ("average of a weight", self.shown)):
+            if weights.can_overflow():
+                raise self.diverged(f"the largest {what} is {abs(weights.flat).max():.3g} {at}")
+        arrays = {f"optimiser's {slot}": vector for slot, vector in self.optimizer.memory.items()}
+        for what, array in {**arrays, "carried state": self.state}.items():
+            if not np.isfinite(array).all():
+                raise self.diverged(f"a number of the {what} is not finite {at}")
 
     def snapshot(self) -> Checkpoint:
         """Everything that the next step depends on. The arrays are the run's own, not copies."""
@@ -255,21 +262,29 @@ class Trainer:
                 **dataclasses.asdict(self.progress),
                 "position": self.batches.position(),
                 "schedule": self.schedule.state(),
-                "generator": self.rng.bit_generator.state,
             },
         )
+
+    def start_from(self, source: Checkpoint) -> None:
+        """Begin with the weights of another run, as far as its characters go.
+
+        Raises CheckpointError when its weights do not fit into this network.
+        """
+        carry_over(source, self.config.model, self.corpus.vocab, self.params)
+        self.shown.flat[:] = self.params.flat
+        with np.errstate(over="ignore", invalid="ignore"):  # the first update tells
+            self.expected_nats = self.initial_nats()
 
     def restore(self, saved: Checkpoint) -> None:
         """Go to where a checkpoint of the same config and corpus stands. Raises CheckpointError."""
         try:
-            for field in dataclasses.fields(Progress):
-                setattr(self.progress, field.name, _number(saved.progress[field.name], field))
+            self.progress.restore(saved.progress)
             self.batches.seek({key: int(n) for key, n in saved.progress["position"].items()})
             self.schedule.restore(saved.progress["schedule"])
-            self.rng.bit_generator.state = saved.progress["generator"]
             batch = self._peek()
             if not batch.fresh and batch.ids.shape[1] != saved.state.shape[2]:
                 raise ValueError("the state has other rows than the batch that continues it")
+            self.optimizer.restore(saved.slots)
         except (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError):
             raise CheckpointError(
                 "the checkpoint does not tell where its training stands: it can be sampled and "
@@ -278,13 +293,5 @@ class Trainer:
         self.shown.flat[:] = saved.params.flat
         if saved.training is not None:
             self.params.flat[:] = saved.training
-        for slot, vector in saved.slots.items():
-            self.optimizer.memory[slot][:] = vector
         self.state = saved.state.copy()
         self.history = saved.history.tolist()
-
-
-def _number(value: Any, field: dataclasses.Field[Any]) -> float | None:
-    if value is None and field.default is None:
-        return None
-    return int(value) if isinstance(field.default, int) else float(value)

@@ -21,14 +21,16 @@ every_cell = pytest.mark.parametrize("cell", CELLS)
 @every_cell
 @every_network
 @pytest.mark.parametrize("masked", [False, True])
-@pytest.mark.parametrize("dropout", [0.0, 0.4])
+@pytest.mark.parametrize(
+    "dropout", [{}, {"dropout": 0.4}, {"dropout": 0.4, "variational": True, "recurrent": 0.3}]
+)
 def test_backward_agrees_with_finite_differences(cell, layers, masked, dropout):
     """Every parameter and the initial state, in float64, with and without mask and dropout."""
     model, params = networks.network(cell, layers)
     batch = networks.batch(masked=masked)
     work = Workspace(model, networks.T, networks.B)
     if dropout:
-        work.draw_dropout(np.random.default_rng(3), dropout)
+        work.draw_dropout(np.random.default_rng(3), **dropout)
     rows = gradcheck.check(model, params, batch, networks.state_of(model), work)
     assert [row.name for row in rows] == [*params, gradcheck.STATE]
     assert all(row.passed for row in rows), rows
@@ -201,10 +203,38 @@ def test_dropout_drops_its_share_and_keeps_the_mean(layers):
         assert (mask == 0).mean() == pytest.approx(0.3, abs=0.01)
     model.run(params, networks.batch(40, 10).ids, model.zero_state(10), work)
     for layer, mask, read in zip(work.layers, work.masks, work.reads, strict=True):
-        np.testing.assert_array_equal(read, layer.outputs * mask)
+        np.testing.assert_array_equal(read, layer.outputs * mask.reshape(read.shape))
     before = work.masks[0].copy()
     work.draw_dropout(np.random.default_rng(1), 0.3)
     assert (work.masks[0] != before).any()
+
+
+def test_variational_dropout_drops_the_same_units_at_every_step():
+    """In each row others, so that a batch still averages over many networks."""
+    model, params = networks.network("gru", hidden=50)
+    work = Workspace(model, 40, 10)
+    work.draw_dropout(np.random.default_rng(0), 0.3, variational=True)
+    model.run(params, networks.batch(40, 10).ids, model.zero_state(10), work)
+    work.read(0)
+    dropped = (work.reads[0] == 0).reshape(40, 10, 50)
+    assert (dropped == dropped[0]).all()
+    assert dropped[0].mean() == pytest.approx(0.3, abs=0.05)
+    assert len({row.tobytes() for row in dropped[0]}) == 10
+
+
+def test_dropped_recurrent_weights_are_those_of_another_network():
+    """The window runs with Whh times the mask, whose share is scaled up."""
+    model, params = networks.network("lstm", hidden=30)
+    batch, state = networks.batch(), model.zero_state(networks.B)
+    work = Workspace(model, networks.T, networks.B)
+    work.draw_dropout(np.random.default_rng(0), 0.0, recurrent=0.25)
+    loss, _ = model.forward(params, batch, state, work)
+    (kept,) = work.kept
+    assert set(np.unique(kept)) == {0.0, 1 / 0.75}
+    assert (kept == 0).mean() == pytest.approx(0.25, abs=0.03)
+    other = params.copy()
+    other["layer0.Whh"][...] *= kept
+    assert networks.gradients(model, other, batch, state)[0] == loss
 
 
 def test_huge_logits_stay_finite():

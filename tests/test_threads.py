@@ -9,27 +9,56 @@ from charrnn import threads
 
 @pytest.fixture
 def environment(monkeypatch):
-    """An environment that names no number of threads, in a process without NumPy."""
+    """One that names no number of threads, in a process without NumPy, on two cores."""
     found = {}
     monkeypatch.setattr(threads, "os", SimpleNamespace(environ=found))
+    monkeypatch.setattr(threads, "cores", lambda: 2)
     monkeypatch.setattr(threads, "sys", SimpleNamespace(modules={}))
     return found
 
 
+def settings(cell, hidden, rows, **train):
+    return {"model": {"cell": cell, "hidden": hidden}, "train": {"batch_size": rows, **train}}
+
+
 @pytest.mark.parametrize(
-    ("cell", "hidden", "rows", "limited"),
+    ("sizes", "workers", "blas"),
     [
-        ("rnn", 100, 1, True),
-        ("gru", 128, 16, True),
-        ("rnn", 100, 104, True),
-        ("rnn", 100, 105, False),
-        ("lstm", 128, 50, False),
+        (("rnn", 100, 1), 1, 1),  # one row cannot be shared
+        (("rnn", 100, 13), 1, 1),  # and little work is not worth it
+        (("rnn", 100, 14), 2, 1),
+        (("lstm", 128, 50), 2, 1),
+        (("gru", 512, 3), 1, 2),  # few rows of a large network: its products are divided
     ],
 )
-def test_small_products_get_one_thread(environment, cell, hidden, rows, limited):
-    """A million multiplications a step is where two begin to help."""
-    threads.limit({"model": {"cell": cell, "hidden": hidden}, "train": {"batch_size": rows}})
-    assert environment == (dict.fromkeys(threads.VARIABLES, "1") if limited else {})
+def test_the_size_decides_how_cores_are_used(environment, sizes, workers, blas):
+    """Rows are shared where there are enough; else large products get both cores."""
+    assert threads.plan(settings(*sizes)) == (workers, blas)
+    threads.limit(settings(*sizes))
+    assert environment == dict.fromkeys(threads.VARIABLES, str(blas))
+    assert threads.workers(settings(*sizes)) == workers  # as before NumPy was there
+
+
+@pytest.mark.parametrize(
+    ("asked", "rows", "expected"), [(1, 64, (1, 1)), (3, 64, (3, 1)), (3, 2, (1, 3))]
+)
+def test_the_number_of_threads_may_be_asked_for(environment, asked, rows, expected):
+    """They share the rows, or where there are too few of them, each product."""
+    assert threads.plan(settings("gru", 512, rows, threads=asked)) == expected
+
+
+def test_products_of_several_threads_have_one_worker(environment):
+    """Whether the environment says so, or nobody told NumPy in time."""
+    environment["OMP_NUM_THREADS"] = "2"
+    assert threads.plan(settings("lstm", 512, 64)) == (1, 2)
+    del environment["OMP_NUM_THREADS"]
+    assert threads.workers(settings("lstm", 512, 64)) == 1
+
+
+@pytest.mark.parametrize("config", [{}, {"model": 3, "train": None}, {"model": {}, "train": {}}])
+def test_what_is_no_config_gets_one_thread(environment, config):
+    """What is wrong with it is told when it is read."""
+    assert threads.plan(config) == (1, 1)
 
 
 def test_sampling_and_scoring_get_one_thread(environment):

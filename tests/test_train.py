@@ -1,4 +1,4 @@
-"""Whole runs: equal to the textbook loop, and equal to themselves after any interruption."""
+"""Whole runs: equal to the textbook loop, to themselves, and to what a config says."""
 
 import json
 import math
@@ -7,60 +7,13 @@ import networks
 import numpy as np
 import pytest
 import textbook
+from runs import TEXT, Silent
 
-from charrnn import checkpoint, config, corpus, train
+from charrnn import checkpoint, train
 from charrnn.cells import CELLS
-from charrnn.errors import CheckpointError, DivergedError, Interrupted
+from charrnn.errors import CheckpointError, DivergedError
 from charrnn.evaluate import Evaluator, Score
-from charrnn.resume import check_same_run
-from charrnn.train import StopAsked, best_path
-from charrnn.trainer import Trainer
-
-TEXT = "".join(f"{n} times {n} makes {n * n}; " for n in range(300))
-
-
-class Silent:
-    """Watches a run without a word, and can stop it at a step."""
-
-    def __init__(self, stop_at=None):
-        self.stop_at = stop_at
-        self.reports = []
-        self.trainer = None
-
-    def started(self, *figures):
-        self.initial = figures
-
-    def ticked(self, *figures): ...
-    def sampled(self, *figures): ...
-    def ended(self, message): ...
-
-    def validated(self, report):
-        self.reports.append(report)
-
-    def check(self):
-        if self.trainer is not None and self.trainer.step == self.stop_at:
-            raise StopAsked
-
-
-@pytest.fixture
-def trainer(tmp_path):
-    """Makes a trainer of a small run; settings are given as `section.key=value`."""
-    (tmp_path / "text.txt").write_text(TEXT, encoding="utf-8")
-    (tmp_path / "lines.txt").write_text(TEXT.replace("; ", "\n"), encoding="utf-8")
-
-    def make(*overrides, mode="stream"):
-        path = tmp_path / "config.yaml"
-        path.write_text(
-            f"corpus: {{path: {'text' if mode == 'stream' else 'lines'}.txt, mode: {mode}}}\n"
-            "model: {hidden: 12}\n"
-            "train: {seed: 3, steps: 60}\n"
-            "output: {checkpoint: run.npz, validate_every: 20}\n",
-            encoding="utf-8",
-        )
-        settings = config.load(str(path), overrides)
-        return Trainer(settings, corpus.read(settings.corpus, settings.train.seed))
-
-    return make
+from charrnn.runfiles import best_path
 
 
 @pytest.mark.parametrize(("steps", "rate", "hidden"), [(100, 0.01, 100), (1000, 0.01, 20)])
@@ -92,72 +45,6 @@ def test_the_textbook_run_wraps_and_clips_too(trainer):
         expected, loss = loop.step(), fused.update()
     assert fused.batches.epoch == 1
     assert loss == pytest.approx(expected, abs=1e-8)
-
-
-ADAM = ("optimizer.name=adam", "optimizer.learning_rate=0.01", "optimizer.schedule=cosine")
-RUNS = [
-    ("stream", ()),
-    ("stream", ("train.batch_size=4", "train.seq_length=7", "optimizer.schedule=step")),
-    ("stream", ("train.batch_size=4", "train.state=zero", "optimizer.name=rmsprop")),
-    ("lines", ("train.batch_size=5",)),
-    ("lines", ("train.batch_size=5", "train.seq_length=4", "train.reduction=mean")),
-    ("lines", ("model.cell=gru", "model.layers=2", "model.dropout=0.3", *ADAM)),
-    ("stream", ("model.cell=lstm", "model.layers=2", "model.dropout=0.3", "optimizer.ema=0.9")),
-    ("stream", ("optimizer.name=sgd", "optimizer.momentum=0.9", "optimizer.schedule=plateau",
-                "optimizer.plateau_patience=1", "optimizer.learning_rate=0.01")),
-    ("stream", ("train.patience=1", "output.keep=best", "optimizer.learning_rate=1e-9")),
-]  # fmt: skip
-
-
-@pytest.mark.parametrize(("mode", "settings"), RUNS)
-@pytest.mark.parametrize("stop_at", [1, 20, 33])
-def test_interrupted_and_resumed_equals_never_interrupted(
-    trainer, tmp_path, monkeypatch, mode, settings, stop_at
-):
-    """Bit for bit: weights, optimiser, state, history but for the clock."""
-    whole, path = trainer(*settings, mode=mode), str(tmp_path / "run.npz")
-    train.run(whole, path, Silent())
-    expected = checkpoint.load(path)
-
-    first, watch = trainer(*settings, mode=mode), Silent(stop_at)
-    watch.trainer = first
-    monkeypatch.setattr(train, "TICK", -1)  # look after every step whether to stop
-    with pytest.raises(Interrupted, match="--resume"):
-        train.run(first, path, watch)
-    second = trainer(*settings, mode=mode)
-    saved = checkpoint.load(path)
-    assert saved.step == stop_at
-    assert check_same_run(saved, second.config, second.corpus) == []
-    second.restore(saved)
-    train.run(second, path, Silent())
-    found = checkpoint.load(path)
-    assert found.params.flat.tobytes() == expected.params.flat.tobytes()
-    for slot, vector in expected.slots.items():
-        assert found.slots[slot].tobytes() == vector.tobytes()
-    if expected.training is not None:
-        assert found.training.tobytes() == expected.training.tobytes()
-    assert found.state.tobytes() == expected.state.tobytes()
-    np.testing.assert_array_equal(found.history[:, [0, 2, 4]], expected.history[:, [0, 2, 4]])
-    timeless = {"seconds", "recent_seconds"}
-    assert {k: v for k, v in found.progress.items() if k not in timeless} == {
-        k: v for k, v in expected.progress.items() if k not in timeless
-    }
-
-
-def test_another_run_is_not_continued(trainer):
-    """A change of architecture or corpus is refused by name; of rate and length it is said."""
-    saved = trainer().snapshot()
-    longer = trainer("train.steps=90", "optimizer.learning_rate=0.05")
-    assert check_same_run(saved, longer.config, longer.corpus) == [
-        "train.steps: 60 -> 90",
-        "optimizer.learning_rate: 0.1 -> 0.05",
-    ]
-    other = trainer("model.hidden=13")
-    with pytest.raises(CheckpointError, match=r"model\.hidden: 12 -> 13"):
-        check_same_run(saved, other.config, other.corpus)
-    lines = trainer(mode="lines")
-    with pytest.raises(CheckpointError, match="corpus: sha256"):
-        check_same_run(saved, lines.config, lines.corpus)
 
 
 def test_the_same_seed_gives_the_same_run(trainer):
@@ -232,7 +119,7 @@ def test_a_loss_that_is_not_finite_ends_the_run(trainer, tmp_path):
     with np.errstate(all="ignore"), pytest.raises(DivergedError, match=r"learning_rate=0\.01") as e:
         train.run(run, str(path), Silent())
     assert e.value.exit_code == 3
-    with pytest.raises(DivergedError, match="not finite"):
+    with pytest.raises(DivergedError, match="the largest weight is inf"):
         run.save(str(path))
     assert path.read_bytes() == before
     checkpoint.load(str(path))
@@ -335,37 +222,6 @@ def test_first_weights_are_what_their_name_says(trainer, cell, init):
     if cell == "lstm":
         expected[40:80] = 1
     assert (bh == expected).all()
-
-
-@pytest.mark.parametrize(
-    ("mode", "wrong"),
-    [
-        ("stream", {"at": -3}),
-        ("stream", {"at": 10**9}),
-        ("stream", {"epoch": -1}),
-        ("lines", {"index": 10**9}),
-        ("lines", {"index": -1}),
-        ("lines", {"at": -1}),
-    ],
-)
-def test_a_position_outside_the_text_is_refused(trainer, mode, wrong):
-    """A checkpoint from a stranger can be wrong in any number."""
-    run = trainer(mode=mode)
-    run.update()
-    saved = run.snapshot()
-    saved.progress["position"] |= wrong
-    with pytest.raises(CheckpointError, match="does not tell where its training stands"):
-        trainer(mode=mode).restore(saved)
-
-
-def test_a_state_of_other_rows_is_refused(trainer):
-    """It would be repeated silently over the rows of the batch."""
-    run = trainer("train.batch_size=4")
-    run.update()
-    saved = run.snapshot()
-    saved.state = saved.state[:, :, :1]
-    with pytest.raises(CheckpointError, match="does not tell where its training stands"):
-        trainer("train.batch_size=4").restore(saved)
 
 
 def test_metrics_that_are_no_text_do_not_stop_a_resume(trainer, tmp_path):

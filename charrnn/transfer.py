@@ -1,0 +1,77 @@
+"""A new run may begin with the weights of an old one, also on a text with other characters.
+
+The new vocabulary is the old one and whatever else the text has, sorted, so a character may have
+another number than before. It keeps its own row of the first layer's Wxh, its column of Why and its
+entry of by; a character that is new gets those of a fresh network. All other weights have nothing
+to do with characters.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from charrnn.checkpoint import Checkpoint
+from charrnn.errors import CheckpointError
+from charrnn.params import Params
+from charrnn.settings import ModelConfig
+from charrnn.vocab import Vocab
+
+MUST_FIT = ("cell", "hidden", "layers")  # dtype, dropout and init may differ
+SHOWN = 20  # characters named in a message
+
+
+def check_fits(source: Checkpoint, config: ModelConfig) -> None:
+    """Raise CheckpointError that names every difference between the two networks."""
+    old = source.config.model
+    different = [
+        f"model.{key}: {getattr(old, key)} -> {getattr(config, key)}"
+        for key in MUST_FIT
+        if getattr(old, key) != getattr(config, key)
+    ]
+    if different:
+        back = " ".join(f"--set model.{key}={getattr(old, key)}" for key in MUST_FIT)
+        raise CheckpointError(
+            "the weights belong to another network, so a run cannot begin with them:\n"
+            + "\n".join(different)
+            + f"\nTake the network they are from: {back}"
+        )
+
+
+def carry_over(source: Checkpoint, config: ModelConfig, vocab: Vocab, params: Params) -> None:
+    """Put the weights of `source` into the fresh `params` of a network of `config`.
+
+    Every character of `source` is in `vocab`. Raises CheckpointError for weights that do not fit.
+    """
+    check_fits(source, config)
+    known = vocab.encode(source.vocab.chars)  # (V,): the new number of every old character
+    by = params["by"]
+    with np.errstate(over="ignore"):  # seen just below
+        # As unlikely as the least likely of the old: what these foretell stays nearly the same.
+        by[...] = source.params["by"].min()
+        for name, old in source.params.items():
+            if name == "layer0.Wxh":  # (V, G*H)
+                params[name][known] = old
+            elif name in ("Why", "by"):  # (H, V) and (V,)
+                params[name][..., known] = old
+            else:
+                params[name][...] = old
+    if not np.isfinite(params.flat).all():
+        raise CheckpointError(
+            f"a weight is too large for {params.flat.dtype}: --set model.dtype=float64"
+        )
+
+
+def news(source: Checkpoint, vocab: Vocab) -> list[str]:
+    """A sentence on the characters that `vocab` has beyond those of `source`, if there are any."""
+    new = [char for char in vocab.chars if char not in source.vocab]
+    if not new:
+        return []
+    count = "one character" if len(new) == 1 else f"{len(new):,} characters"
+    return [f"fresh weights for {count} that the model does not know: {named(new)}"]
+
+
+def named(chars: list[str]) -> str:
+    """Characters in a printable form: the first of them, and how many more."""
+    shown = ", ".join(f"{char!a} (U+{ord(char):04X})" for char in chars[:SHOWN])
+    more = len(chars) - SHOWN
+    return f"{shown}, and {more:,} more" if more > 0 else shown

@@ -1,0 +1,104 @@
+"""Threads of one process that share the rows of every window.
+
+Each runs forward and backward on its own rows, with its own memory and its own gradient:
+
+    loss     = sum over the threads of (its rows / all rows) x its loss
+    gradient = g[0] + g[1] + ..., always in this order
+
+NumPy lets go of the interpreter's lock inside its loops and products, so they run side by side.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+import numpy as np
+
+from charrnn.model import Batch, Model, Workspace, Workspaces
+from charrnn.params import Floats, Params
+from charrnn.randomness import Purpose, generator
+
+Result = TypeVar("Result")
+
+
+class Team:
+    """Some threads, the caller's being the first of them, that do the same for different rows."""
+
+    def __init__(self, size: int = 1) -> None:
+        self.size = size
+        self._pool = ThreadPoolExecutor(size - 1) if size > 1 else None
+
+    def cut(self, B: int) -> list[slice]:
+        """The rows of each thread: B of them in equal parts, and no part empty."""
+        count = min(self.size, B)
+        return [slice(B * k // count, B * (k + 1) // count) for k in range(count)]
+
+    def each(self, task: Callable[[int], Result], count: int) -> list[Result]:
+        """What `task(0)` to `task(count - 1)` return, run side by side; an error is raised here."""
+        if self._pool is None or count == 1:
+            return [task(k) for k in range(count)]
+        settings = np.geterr()  # what overflows are to do holds for one thread
+
+        def alike(k: int) -> Result:
+            with np.errstate(**settings):
+                return task(k)
+
+        others = [self._pool.submit(alike, k) for k in range(1, count)]
+        try:
+            first = task(0)
+        finally:
+            errors = [other.exception() for other in others]  # all are at their end
+        for error in errors:
+            if error is not None:
+                raise error
+        return [first, *(other.result() for other in others)]
+
+
+class Workers:
+    """Forward and backward of a model, the rows of each window shared by a team."""
+
+    def __init__(self, model: Model, params: Params, team: Team, seed: int) -> None:
+        self.model = model
+        self.params = params
+        self.team = team
+        self.seed = seed  # of dropout
+        self._works = [Workspaces(model) for _ in range(team.size)]
+        self._grads = [params.zeros_like() for _ in range(team.size - 1)]
+        self._shares: list[tuple[Batch, Workspace]] = []  # what `forward` left to `backward`
+
+    def forward(self, batch: Batch, state: Floats, step: int) -> tuple[float, Floats]:
+        """As `Model.forward`. Dropout is that of this step."""
+        B = batch.ids.shape[1]
+        parts = self.team.cut(B)
+        shares = [batch] if len(parts) == 1 else [batch.rows(rows) for rows in parts]
+        self._shares = [
+            (share, works.get(*share.ids.shape))
+            for share, works in zip(shares, self._works, strict=False)
+        ]
+        new_state = np.empty_like(state)
+
+        def run(k: int) -> float:
+            (share, work), rows = self._shares[k], parts[k]
+            if self.model.drops:
+                self.model.draw_dropout(work, generator(self.seed, Purpose.DROPOUT, step, k))
+            loss, new_state[:, :, rows] = self.model.forward(
+                self.params, share, state[:, :, rows], work
+            )
+            return float(loss * (rows.stop - rows.start) / B)
+
+        return sum(self.team.each(run, len(parts))), new_state
+
+    def backward(self, grads: Params, scale: float = 1.0) -> None:
+        """Fill `grads` with the gradient of `scale` times the loss that `forward` returned."""
+        B = sum(work.B for _, work in self._shares)
+        filled = [grads, *self._grads]
+
+        def run(k: int) -> None:
+            share, work = self._shares[k]
+            self.model.backward(self.params, share, work, filled[k], scale * work.B / B)
+
+        self.team.each(run, len(self._shares))
+        for other in filled[1 : len(self._shares)]:
+            np.add(grads.flat, other.flat, grads.flat)

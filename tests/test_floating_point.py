@@ -1,0 +1,286 @@
+"""At the ends of the number range: finite numbers, or a clean end, and never NaN in a file."""
+
+import itertools
+import json
+import math
+
+import networks
+import numpy as np
+import pytest
+from runs import Silent
+
+from charrnn import checkpoint, optim, train
+from charrnn.cells import CELLS
+from charrnn.errors import CheckpointError, DivergedError
+from charrnn.evaluate import Evaluator
+from charrnn.model import Batch, Model, Workspace
+from charrnn.params import Params
+from charrnn.schedules import Schedule
+from charrnn.settings import OptimizerConfig
+
+HUGE = {"float32": 1e30, "float64": 1e290}
+LARGEST = float(np.finfo(np.float32).max)
+
+
+def quiet():
+    """Floating point as `charrnn train` has it: divisions by zero still raise."""
+    return np.errstate(over="ignore", invalid="ignore")
+
+
+def is_clean(path):
+    """Whether every number in a checkpoint is finite, but for validations there were none of."""
+    with np.load(path, allow_pickle=False) as archive:
+        arrays = {name: array for name, array in archive.items() if name != "meta"}
+        meta = str(archive["meta"])
+    arrays["history"] = arrays["history"][:, :4]
+    json.loads(meta, parse_constant=pytest.fail)
+    return all(np.isfinite(array).all() for array in arrays.values())
+
+
+@pytest.mark.parametrize("dtype", HUGE)
+@pytest.mark.parametrize("layers", [1, 2])
+@pytest.mark.parametrize("cell", CELLS)
+def test_saturated_states_give_finite_numbers(cell, layers, dtype):
+    """Weights of 1e4 drive every gate to its end; a loss and gradients still come out."""
+    model = Model(7, cell, 5, layers, dtype)
+    params = Params(model.shapes(), dtype)
+    params.flat[:] = np.random.default_rng(0).normal(0, 1e4, params.flat.size)
+    batch, state = networks.batch(), model.zero_state(networks.B)
+    loss, grads, dstate, state = networks.gradients(model, params, batch, state)
+    assert math.isfinite(loss)
+    for array in (grads.flat, dstate, state):
+        assert np.isfinite(array).all()
+    assert 0.7 < np.abs(state[:, 0]).max() <= 1
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_weights_that_cannot_overflow_do_not(cell):
+    """The largest that are let through give finite logits; NumPy would raise here if not."""
+    for dtype, layers in itertools.product(HUGE, (1, 2)):
+        model = Model(7, cell, 5, layers, dtype)
+        params = Params(model.shapes(), dtype)
+        signs = np.random.default_rng(0).choice([-1.0, 1.0], params.flat.size)
+        most = np.finfo(dtype).max / (8 * params.flat.size)
+        params.flat[:] = signs * most * 0.999
+        assert not params.can_overflow()
+        for same_sign in (False, True):
+            if same_sign:
+                params.flat[:] = most * 0.999
+            work, state = Workspace(model, 6, 3), model.zero_state(3)
+            loss, state = model.forward(params, networks.batch(), state, work)
+            assert math.isfinite(loss)
+            assert np.isfinite(state).all()
+        for wrong in (most * 1.001, -most * 1.001, math.inf, -math.inf, math.nan):
+            params.flat[3] = wrong
+            assert params.can_overflow(), wrong
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_probability_that_underflows_has_a_finite_surprisal(dtype):
+    """It is taken from the shifted logits: 1,000 nats here, where the probability is 0."""
+    model = Model(3, "rnn", 2, 1, dtype)
+    params = Params(model.shapes(), dtype)
+    params["by"][:] = [0, 1000, 1000]
+    ids, targets = np.array([[1]]), np.array([[0]])
+    work = Workspace(model, 1, 1)
+    loss, _ = model.forward(params, Batch(ids, targets), model.zero_state(1), work)
+    assert work.logits[0, 0] == 0
+    assert loss == pytest.approx(1000 + math.log(2), rel=1e-6)
+    grads = params.zeros_like()
+    model.backward(params, Batch(ids, targets), work, grads)
+    assert grads["by"].tolist() == [-1, 0.5, 0.5]
+    nats, _ = Evaluator(model, params).follow(np.array([1, 0, 0]), model.zero_state(1))
+    np.testing.assert_allclose(nats, [[1000 + math.log(2)] * 2], rtol=1e-6)
+
+
+@pytest.mark.parametrize("rate", ["1e6", "1e300"])
+@pytest.mark.parametrize("name", optim.OPTIMIZERS)
+@pytest.mark.parametrize("cell", CELLS)
+def test_any_learning_rate_ends_with_finite_numbers_or_exit_code_3(
+    charrnn, config, tmp_path, cell, name, rate
+):
+    """An earlier checkpoint at the place is then still there."""
+    path = config(
+        model={"hidden": 6, "cell": cell, "dropout": 0.1},
+        optimizer={"name": name, "learning_rate": rate, "clip": None, "ema": 0.5},
+        output={"validate_every": 3, "sample_every": 1},
+    )
+    good = config(name="good")
+    out = tmp_path / "small.npz"
+    assert charrnn("train", good, "--set", "train.steps=1", "--out", out, "-q").exit_code == 0
+    before = out.read_bytes()
+    result = charrnn("train", path, "-q")
+    assert result.exit_code in ((3,) if rate == "1e300" else (0, 3)), result.stderr
+    assert isinstance(result.exception, SystemExit | None)
+    assert is_clean(out)
+    if result.exit_code == 3:
+        assert result.stderr.startswith("Error: training diverged: ")
+        assert result.stderr.count("\n") == 1
+        assert out.read_bytes() == before or checkpoint.load(str(out)).step % 3 == 0
+    else:
+        assert charrnn("sample", out, "--n", 9, "--seed", 1).exit_code == 0
+        assert charrnn("eval", out).exit_code == 0
+
+
+@pytest.mark.parametrize("where", ["params", "shown", "memory", "state"])
+@pytest.mark.parametrize("what", [math.nan, math.inf])
+def test_nothing_that_is_not_finite_is_saved(trainer, tmp_path, where, what):
+    """In the weights, their average, the optimiser's vectors or the state; the old file stays."""
+    run, path = trainer("optimizer.ema=0.9"), tmp_path / "run.npz"
+    run.update()
+    run.save(str(path))
+    before = path.read_bytes()
+    array = {
+        "params": run.params.flat,
+        "shown": run.shown.flat,
+        "memory": run.optimizer.memory["squares"],
+        "state": run.state,
+    }[where]
+    array.flat[-1] = what
+    with pytest.raises(DivergedError, match=r"training diverged: .* at step 1") as caught:
+        run.save(str(path))
+    assert caught.value.exit_code == 3
+    assert path.read_bytes() == before
+
+
+def test_a_sample_of_weights_that_ran_away_ends_the_run(trainer, tmp_path):
+    """Also where no validation stands before it."""
+    run = trainer("output.sample_every=1")
+    run.params.flat[:] = LARGEST
+    with quiet(), pytest.raises(DivergedError, match=r"the largest weight is 3\.4e\+38 at step 0"):
+        run.sample(lambda: None)
+    with quiet(), pytest.raises(DivergedError):
+        train.run(run, str(tmp_path / "run.npz"), Silent())
+    assert not (tmp_path / "run.npz").exists()
+
+
+def test_a_checkpoint_of_weights_too_large_to_compute_with_is_refused(charrnn, trained):
+    """Every command that reads one says so, instead of sampling from NaN."""
+    saved = checkpoint.load(trained)
+    saved.params.flat[:] = LARGEST
+    checkpoint.save(saved, trained)
+    for words in (["sample"], ["eval"], ["info"], ["train", "--resume"]):
+        result = charrnn(words[0], trained, *words[1:])
+        assert (result.exit_code, result.stdout) == (1, "")
+        assert "its weights are too large to compute with" in result.stderr
+
+
+@pytest.mark.parametrize("dtype", HUGE)
+@pytest.mark.parametrize("sign", [1, -1])
+def test_the_norm_of_a_gradient_whose_squares_overflow(dtype, sign):
+    """Is right, and the clipped gradient has the limit's length."""
+    huge = HUGE[dtype]
+    gradient = sign * np.array([3 * huge, 4 * huge, 0], dtype=dtype)
+    assert optim.clip_by_norm(gradient, 5.0) == pytest.approx(5 * huge, rel=1e-6)
+    np.testing.assert_allclose(gradient, [sign * 3, sign * 4, 0], rtol=1e-6)
+
+
+@pytest.mark.parametrize("wrong", [math.nan, math.inf, -math.inf])
+def test_a_gradient_that_is_not_finite_has_no_norm(wrong):
+    """And is left as it was, for the run to end."""
+    gradient = np.array([1, wrong, 2], dtype=np.float32)
+    assert not math.isfinite(optim.clip_by_norm(gradient, 1.0))
+    assert gradient[[0, 2]].tolist() == [1, 2]
+
+
+def test_clipping_by_value_cuts_infinity_and_tells_nan():
+    """Infinity has a sign to go by; NaN has nothing."""
+    gradient = np.array([math.inf, 1, -math.inf], dtype=np.float32)
+    assert optim.clip_by_value(gradient, 5.0) == math.inf
+    assert gradient.tolist() == [5, 1, -5]
+    for place in range(3):
+        gradient = np.ones(3, dtype=np.float32)
+        gradient[place] = math.nan
+        assert math.isnan(optim.clip_by_value(gradient, 5.0))
+
+
+@pytest.mark.parametrize(
+    ("clip_by", "wrong", "said"),
+    [
+        ("norm", math.inf, "the gradient's norm is inf at step 2"),
+        ("norm", math.nan, "the gradient's norm is nan at step 2"),
+        ("value", math.nan, "the gradient is not a number at step 2"),
+    ],
+)
+def test_a_gradient_that_cannot_be_clipped_ends_the_run(trainer, monkeypatch, clip_by, wrong, said):
+    """Before it touches a weight or a figure of the run."""
+    run = trainer(f"optimizer.clip_by={clip_by}")
+    run.update()
+    before = run.params.flat.tobytes()
+    honest = Model.backward
+
+    def broken(self, params, batch, work, grads, scale=1.0):
+        dstate = honest(self, params, batch, work, grads, scale)
+        grads.flat[5] = wrong
+        return dstate
+
+    monkeypatch.setattr(Model, "backward", broken)
+    with pytest.raises(DivergedError, match=said):
+        run.update()
+    assert run.params.flat.tobytes() == before
+    assert math.isfinite(run.progress.recent_norms)
+
+
+@pytest.mark.parametrize("name", ["adagrad", "rmsprop", "adam"])
+def test_squares_that_underflow_make_small_steps(name):
+    """A gradient of 1e-30 has a square of 0 in single precision, and nothing is divided by it."""
+    flat = np.zeros(4, dtype=np.float32)
+    optimizer = optim.OPTIMIZERS[name](OptimizerConfig(name=name), 4, "float32")
+    for t in range(1, 50):
+        optimizer.step(flat, np.array([1e-30, -1e-30, 0, 1e-45], dtype=np.float32), 0.1, t)
+    assert np.isfinite(flat).all()
+    assert np.abs(flat).max() < 1e-20
+    assert (np.sign(flat[:3]) == [-1, 1, 0]).all()
+
+
+@pytest.mark.parametrize("name", ["adagrad", "rmsprop", "adam"])
+def test_squares_that_overflow_are_not_saved(trainer, tmp_path, name):
+    """Without clipping, a gradient of 1e25 stops its weight for ever: the run has failed."""
+    run = trainer(f"optimizer.name={name}", "optimizer.clip=null")
+    gradient = run.grads.flat
+    gradient[:] = 1e25
+    with quiet():
+        run.optimizer.step(run.params.flat, gradient, 0.1, 1)
+    assert np.isfinite(run.params.flat).all()
+    with pytest.raises(DivergedError, match="a number of the optimiser's squares is not finite"):
+        run.save(str(tmp_path / "run.npz"))
+    assert not (tmp_path / "run.npz").exists()
+
+
+def test_lengths_and_schedules_beyond_any_run(trainer):
+    """Numbers that a config allows, but whose products a float or an integer does not hold."""
+    run = trainer("train.steps=null", "train.epochs=1e308")
+    assert run.steps == 2**63 - 1
+    for epochs in (1e-320, 1e-308, 1e-9):
+        config = OptimizerConfig(schedule="step", decay_epochs=epochs)
+        schedule = Schedule(config, 2**63 - 1, 1)
+        assert schedule.rate(0) == config.learning_rate
+        assert schedule.rate(2**62) == 0
+
+
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("name", optim.OPTIMIZERS)
+def test_a_text_of_one_character_is_foretold(charrnn, config, cell, name):
+    """With probability 1 and 0 nats: there is nothing to learn, and nothing breaks."""
+    path = config("a" * 60, "stream", model={"hidden": 4, "cell": cell}, optimizer={"name": name})
+    result = charrnn("train", path)
+    assert result.exit_code == 0, result.stderr
+    assert "guessing among 1 characters is ln 1 = 0.0000" in result.stderr
+    out = result.stdout.strip()
+    assert is_clean(out)
+    score = json.loads(charrnn("eval", out, "-", "--json", stdin="aaaa").stdout)
+    assert (score["nats_per_char"], score["perplexity"], score["chars"]) == (0, 1, 3)
+    assert charrnn("sample", out, "--n", 7, "-q").stdout == "a" * 7
+    assert charrnn("sample", out, "--n", 3, "--count", 2, "-q", "-0").stdout == "aaa\0aaa\0"
+    assert charrnn("eval", out).exit_code == 0
+    assert charrnn("train", path, "--resume", "--set", "train.steps=30").exit_code == 0
+
+
+def test_sums_that_are_not_finite_are_not_loaded(trained):
+    """A file that holds them was not written by this program."""
+    saved = checkpoint.load(trained)
+    for wrong in (math.inf, math.nan):
+        saved.slots["squares"] = np.full_like(saved.slots["squares"], wrong)
+        checkpoint.save(saved, trained)
+        with pytest.raises(CheckpointError, match=r"optimizer\.squares holds numbers that are not"):
+            checkpoint.load(trained)
