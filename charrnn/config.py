@@ -112,6 +112,7 @@ def build(assignments: Iterable[Assignment], mistakes: list[str], source: str) -
 
 # Settings that only one choice of another setting makes use of.
 ONLY_FOR = {
+    "corpus.copies": ("corpus.mode", ("lines",)),
     "train.state": ("corpus.mode", ("stream",)),
     "optimizer.momentum": ("optimizer.name", ("sgd",)),
     "optimizer.decay": ("optimizer.name", ("rmsprop",)),

@@ -132,11 +132,11 @@ def read(
             )
         encoded = text.encode(vocab, extend)
         cut = _cut_stream if config.mode == "stream" else _cut_lines
-        return cut(text, encoded, config.validation, seed)
+        return cut(text, encoded, config, seed)
 
 
-def _cut_stream(text: Text, encoded: Encoded, share: float, seed: int) -> Corpus:
-    ids = encoded.ids.numbers
+def _cut_stream(text: Text, encoded: Encoded, config: CorpusConfig, seed: int) -> Corpus:
+    ids, share = encoded.ids.numbers, config.validation
     cut = int(len(ids) * (1 - share))  # as peers cut: tinyshakespeare's end is 111,540
     if len(ids) - cut == 1:
         raise CorpusError(
@@ -154,19 +154,20 @@ def _cut_stream(text: Text, encoded: Encoded, share: float, seed: int) -> Corpus
     )
 
 
-def _cut_lines(text: Text, encoded: Encoded, share: float, seed: int) -> Corpus:
+def _cut_lines(text: Text, encoded: Encoded, config: CorpusConfig, seed: int) -> Corpus:
     assert encoded.starts is not None
     assert encoded.sums is not None
-    lines, notices = len(encoded.sums.numbers), text.notices()
+    sums, share, together = encoded.sums, config.validation, config.copies == "together"
+    lines, notices = len(sums.numbers), text.notices()
     if encoded.ids.mapping is None:
-        parts = split(encoded.sums, share, seed, None)
+        parts = split(sums, share, seed, None, together)
     else:
         with Part() as part:
-            parts = split(encoded.sums, share, seed, part.path)
+            parts = split(sums, share, seed, part.path, together)
     training, validation, different = parts
     if encoded.blank:
         notices.append(f"{text.names} has {encoded.blank:,} empty lines; they are left out")
-    if different < lines:
+    if different < lines:  # never where copies may part: their ranks differ
         notices.append(
             f"{text.names} has {lines - different:,} repeated lines; "
             "all copies of a line are kept on the same side of the split"

@@ -190,6 +190,11 @@ class CorpusConfig:
     validation: float = setting(
         0.1, FRACTION, "share held out: the last part of a stream, random lines of a list"
     )
+    copies: str = setting(
+        "together",
+        choice("together", "apart"),
+        "of a line: all held out or none, or each line by itself as some peers split",
+    )
 
 
 @dataclass(frozen=True)

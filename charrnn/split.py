@@ -1,8 +1,8 @@
-"""Which lines are held out: random ones, with all copies of a line on the same side.
+"""Which lines are held out: random ones, with all copies of a line on the same side or not.
 
 Each line has a rank, a hash of the seed and of the line, so copies have the same. Groups of equal
 lines are taken in the order of their ranks, as long as they fit; one that is too large is left to
-training.
+training. Where copies may part, the line's number is a part of its rank.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ class Split(NamedTuple):
     different: int  # lines, copies not counted
 
 
-def split(sums: Row, share: float, seed: int, place: Path | None) -> Split:
+def split(sums: Row, share: float, seed: int, place: Path | None, together: bool = True) -> Split:
     """Hold out `share` of the lines with these hashes; the parts are kept in `place`, if given."""
     lines = len(sums.numbers)
     key = generator(seed, Purpose.SPLIT).integers(0, 2**63, dtype=np.uint64)
     room = round(lines * share)
     different = 0
     taken: list[Ints] = [np.empty(0, dtype=np.uint64)]
-    for ranks in _in_order(sums, key):
+    for ranks in _in_order(sums, key, together):
         groups, sizes = np.unique(ranks, return_counts=True)
         different += len(groups)
         while room and len(groups):
@@ -48,7 +48,7 @@ def split(sums: Row, share: float, seed: int, place: Path | None) -> Split:
     held_out = np.sort(np.concatenate(taken))
     parts = [Writer(place and place / name, np.int64) for name in ("training", "validation")]
     start = 0
-    for ranks in _ranks(sums, key):
+    for ranks in _ranks(sums, key, together):
         inside = np.zeros(len(ranks), dtype=bool)
         if len(held_out):
             inside = held_out.take(np.searchsorted(held_out, ranks), mode="clip") == ranks
@@ -58,18 +58,23 @@ def split(sums: Row, share: float, seed: int, place: Path | None) -> Split:
     return Split(parts[0].row(), parts[1].row(), different)
 
 
-def _ranks(sums: Row, key: np.uint64) -> Iterator[Ints]:
+def _ranks(sums: Row, key: np.uint64, together: bool) -> Iterator[Ints]:
+    start = 0
     for block in sums.blocks():
-        yield mix(block ^ key)
+        of_line: Ints = block ^ key
+        if not together:
+            of_line = of_line + mix(np.arange(start, start + len(block), dtype=np.uint64))
+        start += len(block)
+        yield mix(of_line)
 
 
-def _in_order(sums: Row, key: np.uint64) -> Iterator[Ints]:
+def _in_order(sums: Row, key: np.uint64, together: bool) -> Iterator[Ints]:
     """All ranks, those of one range after those of another, a few million at a time."""
     parts = -(-len(sums.numbers) // AT_ONCE)
     for part in range(parts):
         low, high = (np.uint64(((1 << 64) - 1) * n // parts) for n in (part, part + 1))
         some = [
             ranks if parts == 1 else ranks[(ranks >= low) & ((ranks < high) | (part == parts - 1))]
-            for ranks in _ranks(sums, key)
+            for ranks in _ranks(sums, key, together)
         ]
         yield np.concatenate(some)

@@ -2,12 +2,13 @@
 
     python scripts/bench.py              # everything that can run here, as a Markdown table
     python scripts/bench.py textbook     # only the rows whose name holds this word
-    python scripts/bench.py --quick      # fewer and shorter rounds
+    python scripts/bench.py --quick      # fewer and shorter rounds: all of it in three minutes
     python scripts/bench.py --corpus-size 1e9    # instead: what a text of so many bytes costs
 
 A row is the median over the rounds of (time of the other side / time of charrnn), with the smallest
-and the largest of them: above 1, charrnn is faster. Both sides do forward, backward, clipping and
-the optimiser's step.
+and the largest of them: above 1, charrnn is faster. In training both sides do forward, backward,
+clipping and the optimiser's step. Each side is a process of its own (see `sides`), with as many
+threads as it takes when nobody tells it.
 """
 
 from __future__ import annotations
@@ -16,32 +17,23 @@ import argparse
 import os
 import platform
 import statistics
-import string
 import subprocess
 import sys
 import tempfile
 import time
-from collections import deque
-from collections.abc import Callable
 from pathlib import Path
 
 import large
 import numpy as np
+import sides
 import textbook
+from sides import Missing, Side
 
 import charrnn
-from charrnn import config, corpus
-from charrnn.sample import Limits, Sampler, Taste
-from charrnn.trainer import Trainer
 
-ROOT = Path(__file__).resolve().parent.parent
-PARAGRAPH = (
-    "A page of plain prose, with commas; a few numbers such as 17 or 1986, and a question?\n"
-    "It is here so that nothing has to be fetched, and is never quite the same twice: {}.\n"
-)
-TEXT = "".join(PARAGRAPH.format(n * n) for n in range(6000))
-# As many distinct characters as tinyshakespeare, on which these sizes are usually trained.
-TEXT += "".join(sorted(set(string.ascii_letters + "!&") - set(TEXT)))[: 65 - len(set(TEXT))]
+REST_S = 0.3  # so that one side's idle threads have stopped spinning when the other begins
+SECONDS, ROUNDS = 1.0, 9  # of one side in one round; and rounds
+QUICK_SECONDS, QUICK_ROUNDS = 0.25, 3
 
 
 class Bench:
@@ -49,7 +41,7 @@ class Bench:
 
     def __init__(self, rounds: int, seconds: float) -> None:
         self.rounds = rounds
-        self.seconds = seconds  # of one side in one round
+        self.seconds = seconds
         self.rows: list[tuple[str, str, str]] = []
 
     def row(self, name: str, figure: str, note: str = "") -> None:
@@ -57,72 +49,51 @@ class Bench:
         self.rows.append((name, figure, note))
         print(f"  {name}: {figure}  {note}", file=sys.stderr)
 
-    def ratio(
-        self,
-        name: str,
-        ours: Callable[[], object],
-        theirs: Callable[[], object],
-        chars: int = 0,
-    ) -> None:
-        """How many times faster `ours` is, per call, with the spread over the rounds."""
-        counts = [self._count(side) for side in (ours, theirs)]
-        ratios, speeds = [], []
+    def both(self, ours: Side, theirs: Side) -> list[tuple[float, float]]:
+        """Seconds of a call of either side, round by round."""
+        counts = [max(1, int(self.seconds / side.time(2))) for side in (ours, theirs)]
+        found = []
         for _ in range(self.rounds):
-            time.sleep(REST_S)
-            mine = _time(ours, counts[0])
-            time.sleep(REST_S)
-            ratios.append(_time(theirs, counts[1]) / mine)
-            speeds.append(chars / mine)
-        note = f"{statistics.median(speeds) / 1000:,.0f} k chars/s" if chars else ""
-        spread = f"{min(ratios):.2f} to {max(ratios):.2f}"
-        self.row(name, f"{statistics.median(ratios):.2f} ({spread})", note)
+            pair = []
+            for side, count in zip((ours, theirs), counts, strict=True):
+                time.sleep(REST_S)
+                pair.append(side.time(count))
+            found.append((pair[0], pair[1]))
+        return found
 
-    def _count(self, side: Callable[[], object]) -> int:
-        """Calls that take about `seconds`, after a warm-up."""
-        side()
-        once = _time(side, 3)
-        return max(1, int(self.seconds / once))
-
-
-def _time(side: Callable[[], object], count: int) -> float:
-    begun = time.perf_counter()
-    for _ in range(count):
-        side()
-    return (time.perf_counter() - begun) / count
+    def ratio(self, name: str, ours: Side, theirs: Side, chars: tuple[int, int]) -> None:
+        """How many times more characters a second `ours` does; `chars` are those of a call."""
+        pairs = self.both(ours, theirs)
+        ratios = [(chars[0] / mine) / (chars[1] / other) for mine, other in pairs]
+        speed = statistics.median(chars[0] / mine for mine, _ in pairs)
+        self.row(name, spread(ratios), f"{speed / 1000:,.0f} k chars/s")
 
 
-def trainer(*overrides: str, text: str = TEXT) -> Trainer:
-    """A run on `text` with these settings."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, "text.txt")
-        path.write_text(text, encoding="utf-8")
-        settings = config.from_dict({"corpus": {"path": str(path)}, "train": {"seed": 1}}, "bench")
-        settings = config.override(settings, overrides, [], "bench")
-        return Trainer(settings, corpus.read(settings.corpus, 1))
-
-
-def from_textbook(run: Trainer, weights: dict[str, np.ndarray]) -> None:
-    """Give a run the weights of the textbook loop, whose matrices are (out, in)."""
-    letters = {"layer0.Wxh": "Wxh", "layer0.Whh": "Whh", "layer0.bh": "bh"}
-    for name, array in run.params.items():
-        array[...] = weights[letters.get(name, name)].T.reshape(array.shape)
+def spread(ratios: list[float], unit: str = "", digits: int = 2) -> str:
+    """The median, the smallest and the largest."""
+    shown = [f"{x:.{digits}f}" for x in (statistics.median(ratios), min(ratios), max(ratios))]
+    return f"{shown[0]}{unit} ({shown[1]} to {shown[2]}{unit})"
 
 
 def bench_textbook(bench: Bench) -> None:
-    """Karpathy's setting against the textbook loop in float64."""
-    run = trainer()
-    weights = textbook.init(len(run.corpus.vocab), 100)
-    loop = textbook.Trainer(run.corpus.training, weights)
-    bench.ratio("rnn 100, T 25, B 1: textbook loop", run.update, loop.step, 25)
+    """Karpathy's setting against the textbook loop in float64, and against plain C in float32."""
+    with Side("charrnn") as ours:
+        with Side("textbook") as theirs:
+            bench.ratio("rnn 100, T 25, B 1: textbook loop", ours, theirs, (25, 25))
+        with Side("plain_c") as theirs:
+            ratios = [mine / other for mine, other in bench.both(ours, theirs)]
+            bench.row("rnn 100, T 25, B 1: its time in that of plain C loops", spread(ratios))
 
 
 def bench_loss(bench: Bench) -> None:
     """The same loss as the textbook loop's after 1,000 steps from the same weights."""
+    letters = {"layer0.Wxh": "Wxh", "layer0.Whh": "Whh", "layer0.bh": "bh"}
     for rate in (0.01, 0.1):
-        run = trainer("model.dtype=float64", f"optimizer.learning_rate={rate}")
+        run = sides.trainer("model.dtype=float64", f"optimizer.learning_rate={rate}")
         weights = textbook.init(len(run.corpus.vocab), 100)
         nudged = {name: array * (1 + 1e-15) for name, array in weights.items()}
-        from_textbook(run, weights)
+        for name, array in run.params.items():  # the loop's matrices are (out, in)
+            array[...] = weights[letters.get(name, name)].T.reshape(array.shape)
         loops = [
             textbook.Trainer(run.corpus.training, start, learning_rate=rate)
             for start in (weights, nudged)
@@ -146,157 +117,125 @@ PYTORCH = [  # cell, layers, hidden, T, B
 ]
 
 
+def settings(cell: str, layers: int, hidden: int, T: int, B: int) -> list[str]:
+    """As `--set` takes them."""
+    return [
+        f"model.cell={cell}",
+        f"model.layers={layers}",
+        f"model.hidden={hidden}",
+        f"train.seq_length={T}",
+        f"train.batch_size={B}",
+        "optimizer.learning_rate=0.001",
+    ]
+
+
 def bench_pytorch(bench: Bench) -> None:
-    """PyTorch's own modules with the same sizes and as many threads, fed with one-hot vectors."""
-    try:
-        import pytorch
-    except ImportError:
-        bench.row("PyTorch", "not measured", "torch is not installed: pip install torch")
-        return
+    """PyTorch's own modules with the same sizes, fed with one-hot vectors; time and memory."""
     for cell, layers, hidden, T, B in PYTORCH:
-        run = trainer(
-            f"model.cell={cell}",
-            f"model.layers={layers}",
-            f"model.hidden={hidden}",
-            f"train.seq_length={T}",
-            f"train.batch_size={B}",
-            "optimizer.learning_rate=0.001",
-        )
-        other = pytorch.Trainer(cell, len(run.corpus.vocab), hidden, layers, T, B, 0.001)
         name = f"{cell} {layers} x {hidden}, T {T}, B {B}: PyTorch"
-        bench.ratio(name, run.update, other.step, T * B)
+        with (
+            Side("charrnn", *settings(cell, layers, hidden, T, B)) as ours,
+            Side("pytorch", cell, 65, hidden, layers, T, B) as theirs,
+        ):
+            bench.ratio(name, ours, theirs, (T * B, T * B))
+            if (cell, hidden) == ("lstm", 512):
+                mine, other = large.peak_of_mb(ours.pid), large.peak_of_mb(theirs.pid)
+                bench.row(
+                    f"{name}'s peak memory", f"{other / mine:.2f}", f"{mine:.0f} and {other:.0f} MB"
+                )
+
+
+def bench_threads(bench: Bench) -> None:
+    """Two threads that share the rows against one, and against products of two threads."""
+    for sizes in PYTORCH[1:]:
+        words, (cell, layers, hidden, T, B) = settings(*sizes), sizes
+        name, chars = f"{cell} {layers} x {hidden}, T {T}, B {B}", (T * B, T * B)
+        single = {"OPENBLAS_NUM_THREADS": "1"}
+        with (
+            Side("charrnn", *words, "train.threads=2", environment=single) as ours,
+            Side("charrnn", *words, "train.threads=1", environment=single) as one,
+            Side("charrnn", *words, environment={"OPENBLAS_NUM_THREADS": "2"}) as products,
+        ):
+            bench.ratio(f"{name}, two threads: one", ours, one, chars)
+            bench.ratio(f"{name}, two threads: products of two threads", ours, products, chars)
 
 
 def bench_product(bench: Bench) -> None:
     """What share of the speed of one large matrix product a whole update reaches."""
-    one, other = np.ones((2, 2048, 2048), np.float32)
-    out = np.empty_like(one)
-    for cell in ("lstm", "gru"):
-        H, T, B = 512, 64, 64
-        run = trainer(
-            f"model.cell={cell}",
-            f"model.hidden={H}",
-            f"train.seq_length={T}",
-            f"train.batch_size={B}",
-            "optimizer.learning_rate=0.001",
-        )
-        V, GH = len(run.corpus.vocab), run.model.cell.gates * H
+    H, T, B, V = 512, 64, 64, 65
+    for cell, gates in (("lstm", 4), ("gru", 3)):
         # two numbers multiplied and added are two operations; forward, and twice that backward
-        operations = 3 * 2 * T * B * (H * GH + H * V)
-        shares, rates = [], []
-        run.update()
-        one.dot(other, out)
-        for _ in range(bench.rounds):
-            ours = operations / _time(run.update, 2)
-            rate = 2 * 2048**3 / _time(lambda: one.dot(other, out), 3)
-            shares.append(ours / rate)
-            rates.append(rate)
+        operations = 3 * 2 * T * B * (H * gates * H + H * V)
+        with Side("charrnn", *settings(cell, 1, H, T, B)) as ours, Side("product") as theirs:
+            pairs = bench.both(ours, theirs)
+        shares = [100 * (operations / mine) / (2 * 2048**3 / other) for mine, other in pairs]
+        rate = statistics.median(2 * 2048**3 / other for _, other in pairs)
         bench.row(
             f"{cell} 1 x {H}, T {T}, B {B}: share of one large float32 product's rate",
-            f"{100 * statistics.median(shares):.0f} % "
-            f"({100 * min(shares):.0f} to {100 * max(shares):.0f} %)",
-            f"the product reaches {statistics.median(rates) / 1e9:.0f} GFLOP/s",
+            spread(shares, " %", 0),
+            f"the product reaches {rate / 1e9:.0f} GFLOP/s",
         )
 
 
 def bench_lines(bench: Bench) -> None:
     """Names in padded batches of 32 against the same names one by one, in characters a second."""
-    names = (ROOT / "data" / "dinos.txt").read_text(encoding="utf-8")
     for cell in ("rnn", "lstm"):
-        runs = [
-            trainer("corpus.mode=lines", f"model.cell={cell}", f"train.batch_size={B}", text=names)
-            for B in (32, 1)
-        ]
-        counts = [run.batches.per_epoch() for run in runs]
-        ratios = []
-        for _ in range(max(3, bench.rounds // 2)):
-            batched, single = (
-                _time(run.update, count) * count for run, count in zip(runs, counts, strict=True)
-            )
-            ratios.append(single / batched)
-        chars = runs[0].corpus.records.lengths(runs[0].corpus.training).sum()
-        bench.row(
-            f"{cell} 100, names in batches of 32: one by one",
-            f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})",
-            f"{chars / batched / 1000:,.0f} k chars/s",
-        )
+        words = [f"model.cell={cell}"]
+        with (
+            Side("names", *words, "train.batch_size=32") as ours,
+            Side("names", *words, "train.batch_size=1") as theirs,
+        ):
+            chars = (ours.facts["chars"], theirs.facts["chars"])
+            bench.ratio(f"{cell} 100, names in batches of 32: one by one", ours, theirs, chars)
+    bench.row("names in batches of 32: padding", f"{100 * ours.facts['padding']:.1f} %")
 
 
 def bench_sampling(bench: Bench) -> None:
-    """One text against PyTorch's step loop; ten thousand records against one at a time."""
+    """One text against PyTorch's step loop; many records against one after another."""
+    chars = (sides.CHARS, sides.CHARS)
     for cell, hidden in (("rnn", 100), ("lstm", 512)):
-        run = trainer(f"model.cell={cell}", f"model.hidden={hidden}")
-        sampler = Sampler(run.model, run.params, run.corpus.vocab, "stream")
-
-        def ours(sampler: Sampler = sampler) -> object:
-            return deque(sampler.stream(1, Taste(), Limits(chars=CHARS)), maxlen=0)
-
-        try:
-            import pytorch
-        except ImportError:
-            bench.row("sampling: PyTorch", "not measured", "torch is not installed")
-            break
-        network = pytorch.Network(cell, len(run.corpus.vocab), hidden, 1)
-        name = f"sampling one text, {cell} {hidden}: PyTorch"
-        bench.ratio(name, ours, lambda network=network: pytorch.sample(network, CHARS), CHARS)
-    names = (ROOT / "data" / "dinos.txt").read_text(encoding="utf-8")
-    run = trainer("corpus.mode=lines", text=names)
-    for _ in range(3000):
-        run.update()
-    sampler = Sampler(run.model, run.params, run.corpus.vocab, "lines")
-    count, single = 10_000, 200
-    ratios = []
-    for seed in range(max(3, bench.rounds // 2)):
-        begun = time.perf_counter()
-        chars = sum(text.chars for text in sampler.texts(seed, Taste(), Limits(), count=count))
-        middle = time.perf_counter()
-        alone = sum(1 for _ in sampler.stream(seed, Taste(), Limits(lines=single)))
-        ended = time.perf_counter()
-        ratios.append(chars / (middle - begun) / (alone / (ended - middle)))
-    bench.row(
-        "sampling 10,000 names, rnn 100: one at a time",
-        f"{statistics.median(ratios):.1f} ({min(ratios):.1f} to {max(ratios):.1f})",
-        f"{chars / (middle - begun) / 1000:,.0f} k chars/s",
-    )
+        with (
+            Side("sampling", cell, hidden) as ours,
+            Side("pytorch_sampling", cell, hidden) as other,
+        ):
+            bench.ratio(f"sampling one text, {cell} {hidden}: PyTorch", ours, other, chars)
+    for count in (1000, 10_000):
+        with Side("texts", 100, count) as ours, Side("texts", 100, 1) as one:
+            chars = (ours.facts["chars"], one.facts["chars"])
+            bench.ratio(f"sampling {count:,} names at once, rnn 100: one by one", ours, one, chars)
 
 
 def bench_eval(bench: Bench) -> None:
-    """Scoring a text with carried state against PyTorch, character by character."""
-    run = trainer("model.cell=lstm", "model.hidden=128")
-    ids = run.corpus.training[:10_001]
-    try:
-        import pytorch
-    except ImportError:
-        bench.row("scoring: PyTorch", "not measured", "torch is not installed")
-        return
-    network = pytorch.Network("lstm", len(run.corpus.vocab), 128, 1)
-    few = ids[: CHARS + 1].astype(int).tolist()
-    ratios, speeds = [], []
-    for _ in range(bench.rounds):
-        mine = _time(lambda: run.evaluator.stream([ids]), 1) / (len(ids) - 1)
-        theirs = _time(lambda: pytorch.score(network, few), 1) / CHARS
-        ratios.append(theirs / mine)
-        speeds.append(1 / mine)
-    bench.row(
-        "scoring a stream, lstm 128: PyTorch, a character at a time",
-        f"{statistics.median(ratios):.1f} ({min(ratios):.1f} to {max(ratios):.1f})",
-        f"{statistics.median(speeds) / 1000:,.0f} k chars/s",
-    )
+    """A stream against PyTorch; lines side by side with all cores and with one."""
+    with (
+        Side("scoring", "lstm", 128, "stream") as ours,
+        Side("pytorch_scoring", "lstm", 128) as other,
+    ):
+        chars = (ours.facts["chars"], other.facts["chars"])
+        bench.ratio(
+            "scoring a stream, lstm 128: PyTorch, a character at a time", ours, other, chars
+        )
+    for cell, hidden in (("rnn", 100), ("lstm", 128), ("gru", 512)):
+        with (
+            Side("scoring", cell, hidden, "lines") as ours,
+            Side("scoring", cell, hidden, "lines", 1) as one,
+        ):
+            chars = (ours.facts["chars"], one.facts["chars"])
+            bench.ratio(f"scoring lines, {cell} {hidden}, all cores: one core", ours, one, chars)
 
 
 def bench_start(bench: Bench) -> None:
     """Whole processes, from the shell's side: seconds, not ratios."""
     with tempfile.TemporaryDirectory() as folder:
         path = str(Path(folder, "model.npz"))
-        trainer("train.steps=1").save(path)
+        sides.trainer("train.steps=1").save(path)
         calls = {
             "charrnn --help": ["--help"],
             "charrnn sample, 1 character": ["sample", path, "--n", "1", "-q"],
         }
         for name, words in calls.items():
             seconds = [_process(words) for _ in range(2 * bench.rounds)][1:]
-            figure = f"{statistics.median(seconds):.3f} s"
-            bench.row(name, figure, f"{min(seconds):.3f} to {max(seconds):.3f} s, whole process")
+            bench.row(name, spread(seconds, " s", 3), "whole process")
 
 
 def _process(words: list[str]) -> float:
@@ -318,34 +257,27 @@ def bench_corpus(bench: Bench, size: int) -> None:
                 f"{peak:.0f} MB",
                 "above the bare interpreter with NumPy",
             )
-        for hidden, T, B in ((100, 25, 1), (128, 50, 50)):
-            settings = [
-                f"model.hidden={hidden}",
-                f"train.seq_length={T}",
-                f"train.batch_size={B}",
-                "optimizer.learning_rate=0.001",
-            ]
-            runs = [large.trainer(folder / name, *settings) for name in ("large", "small")]
-            bench.ratio(
-                f"rnn {hidden}, T {T}, B {B}, on {size / 1e6:,.0f} MB: on 1 MB",
-                runs[0].update,
-                runs[1].update,
-                T * B,
-            )
+        for sizes in (("rnn", 1, 100, 25, 1), ("rnn", 1, 128, 50, 50)):
+            cell, _, hidden, T, B = sizes
+            with (
+                Side("on_text", str(folder / "large"), *settings(*sizes)) as ours,
+                Side("on_text", str(folder / "small"), *settings(*sizes)) as other,
+            ):
+                name = f"{cell} {hidden}, T {T}, B {B}, on {size / 1e6:,.0f} MB: on 1 MB"
+                bench.ratio(name, ours, other, (T * B, T * B))
 
 
 BENCHES = [
     bench_textbook,
     bench_loss,
     bench_pytorch,
+    bench_threads,
     bench_product,
     bench_lines,
     bench_sampling,
     bench_eval,
     bench_start,
 ]
-REST_S = 0.3  # so that one side's idle threads have stopped spinning when the other begins
-CHARS = 500  # sampled or scored by PyTorch at a time
 
 
 def machine() -> str:
@@ -368,12 +300,15 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="fewer and shorter rounds")
     parser.add_argument("--corpus-size", type=float, help="bytes of a text made for the purpose")
     options = parser.parse_args()
-    bench = Bench(3, 0.3) if options.quick else Bench(9, 1.0)
+    bench = Bench(QUICK_ROUNDS, QUICK_SECONDS) if options.quick else Bench(ROUNDS, SECONDS)
     if options.corpus_size:
         bench_corpus(bench, int(options.corpus_size))
     for benchmark in BENCHES if not options.corpus_size else ():
         if not options.words or any(word in benchmark.__name__ for word in options.words):
-            benchmark(bench)
+            try:
+                benchmark(bench)
+            except Missing as missing:
+                bench.row(benchmark.__name__, "not measured", str(missing))
     print(f"\nMeasured on {machine()}.\n\n| what | figure | |\n|---|---|---|")
     for row in bench.rows:
         print("| " + " | ".join(row) + " |")

@@ -17,7 +17,6 @@ from pathlib import Path
 import numpy as np
 
 from charrnn import cache, config, corpus
-from charrnn.trainer import Trainer
 
 SMALL = 1_000_000  # bytes of the text that is trained on for comparison
 
@@ -57,11 +56,10 @@ def seconds_to_read(path: Path, mode: str = "stream") -> float:
     return time.perf_counter() - begun
 
 
-def trainer(path: Path, *overrides: str) -> Trainer:
-    """A run on this text."""
-    settings = config.from_dict({"corpus": {"path": str(path)}, "train": {"seed": 1}}, "bench")
-    settings = config.override(settings, overrides, [], "bench")
-    return Trainer(settings, corpus.read(settings.corpus, 1))
+def peak_of_mb(pid: int) -> float:
+    """The largest resident size of a running process so far, in MB; on Linux."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024
 
 
 # Printed by a process about itself: a child's usage would count the memory of its parent as well.

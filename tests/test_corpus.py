@@ -214,6 +214,17 @@ def test_copies_of_a_line_are_on_the_same_side(read, seed):
     assert sum("has 449 repeated lines" in each for each in read_corpus.notices) == 1
 
 
+def test_copies_may_part_where_they_are_let(read):
+    """As when each line is drawn by itself; then the share held out is exact."""
+    lines = [f"twice {n}" for n in range(500)] * 2
+    read_corpus = read("\n".join(lines), mode="lines", validation=0.1, copies="apart")
+    training = lines_of(read_corpus, read_corpus.training)
+    validation = lines_of(read_corpus, read_corpus.validation)
+    assert len(validation) == 100
+    assert sorted(training + validation) == sorted(lines)
+    assert len(set(training) & set(validation)) > 70
+
+
 def test_the_split_of_lines_depends_on_the_seed_alone(read):
     """It is the same again, and another with another seed."""
     content = "\n".join(map(str, range(500)))
