@@ -1,0 +1,201 @@
+"""Which cells of a network tell something about a text: those whose activation follows a feature.
+
+A feature is a number for every character, known from that character and those around it: whether
+it is a vowel, how far it is into its line, whether it stands inside quotes. A cell is as telling as
+the largest correlation (Pearson's, of either sign) between its activation and a feature.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+from charrnn.params import Floats
+
+LEAST = 10  # characters that must have a feature, and lack it, before a correlation means anything
+AT_ONCE = 64  # cells correlated together
+VOWELS = frozenset("aeiouаеёиіоуыэюяєїαεηιουω")
+
+# Quotes end before an empty line: an author who forgets one ends it with the paragraph.
+ON = r"\n(?!\n)"
+QUOTED = re.compile(
+    rf'"(?:[^"\n]|{ON})+"|“(?:[^”\n]|{ON})+”|«(?:[^»\n]|{ON})+»|„(?:[^“”\n]|{ON})+[“”]'
+    rf"|‘(?:[^’\n]|’(?=\w)|{ON})+’|(?<!\w)'[^'\n]+'(?!\w)|`[^`\n]+`"
+)
+COMMENT = re.compile(r"(?:(?<!\S)#|(?<![:\w])//|(?<!\S)--(?= ))[^\n]*|/\*.*?\*/|<!--.*?-->", re.S)
+URL = re.compile(r"\b(?:https?://|ftp://|www\.)[^\s<>\"']+")
+SENTENCE_END = re.compile(r"[.!?…。！？]|\n(?=\n)")
+INDENTED = re.compile(r"^[ \t]+", re.M)
+AFTER_EMPTY_LINE = re.compile(r"(?<=\n\n)[^\n]+")
+OPENED_BY = {")": "(", "]": "[", "}": "{"}
+
+
+class Telling(NamedTuple):
+    """A cell, and what it follows most closely."""
+
+    cell: int
+    feature: str  # empty when it follows none
+    correlation: float
+
+
+def features(text: str) -> dict[str, Floats]:
+    """The features of a text, each (N,), but for those too rare in it to say anything."""
+    found = {name: feature(text) for name, feature in FEATURES.items()}
+    return {name: values for name, values in found.items() if _varies(values)}
+
+
+def _varies(values: Floats) -> bool:
+    """Whether enough characters differ from what most of them have."""
+    if not len(values):
+        return False
+    return bool(len(values) - np.unique(values, return_counts=True)[1].max() >= LEAST)
+
+
+def correlations(activations: Floats, features: Floats) -> Floats:
+    """Pearson's correlation (C, F) of C cells (C, N) with F features (F, N); 0 for a constant.
+
+    Characters that were not read, where the activations are NaN, do not count.
+    """
+    found = np.zeros((len(activations), len(features)))
+    read = ~np.isnan(activations[:1]).all(axis=0)
+    if not read.any() or not len(features):
+        return found
+    wanted = _standard(features[:, read])
+    for start in range(0, len(activations), AT_ONCE):
+        some = _standard(activations[start : start + AT_ONCE, read].astype(np.float64))
+        found[start : start + AT_ONCE] = some @ wanted.T
+    return found
+
+
+def _standard(values: Floats) -> Floats:
+    """Rows of mean 0 and length 1; zeros where a row is constant."""
+    centred = values - values.mean(axis=1, keepdims=True)
+    length = np.sqrt((centred**2).sum(axis=1, keepdims=True))
+    constant = length <= 1e-9 * np.sqrt(values.shape[1])
+    centred[constant[:, 0]] = 0
+    length[constant] = 1
+    standard: Floats = centred / length
+    return standard
+
+
+def most_telling(activations: Floats, text: str, count: int, each: int) -> list[Telling]:
+    """At most `count` of what the cells (C, N) tell, the most telling first.
+
+    A cell is told by the feature it follows most closely; at most `each` are told by the same one.
+    What comes before all else is the cell that follows a feature most closely, for every feature,
+    even if that cell follows another one more closely still, and is told twice.
+    """
+    named = features(text)
+    if not named:
+        return [Telling(cell, "", 0.0) for cell in range(min(count, len(activations)))]
+    names = list(named)
+    found = correlations(activations, np.stack([*named.values()]))  # (C, F)
+    closest = zip(range(len(found)), np.abs(found).argmax(axis=1).tolist(), strict=True)
+    best = zip(np.abs(found).argmax(axis=0).tolist(), range(len(names)), strict=True)
+    pairs = dict.fromkeys([*best, *closest])  # each once
+    told = [Telling(cell, names[f], float(found[cell, f])) for cell, f in pairs]
+    told.sort(key=_faintness)
+    ahead: Counter[str] = Counter()  # cells of each feature that tell more
+    allowed = []
+    for place, telling in enumerate(told):
+        if ahead[telling.feature] < each:
+            allowed.append((ahead[telling.feature] > 0, place))
+        ahead[telling.feature] += 1
+    return sorted((told[place] for _, place in sorted(allowed)[:count]), key=_faintness)
+
+
+def _faintness(telling: Telling) -> float:
+    return -abs(telling.correlation)
+
+
+def _where(holds: Callable[[str], bool]) -> Callable[[str], Floats]:
+    """1 at a character of which it holds."""
+
+    def feature(text: str) -> Floats:
+        having = {char for char in set(text) if holds(char)}
+        return np.array([char in having for char in text], dtype=float)
+
+    return feature
+
+
+def _inside(pattern: re.Pattern[str], closed: bool = False) -> Callable[[str], Floats]:
+    """1 in a match; not at its last character if that one closes it."""
+
+    def feature(text: str) -> Floats:
+        inside = np.zeros(len(text))
+        for match in pattern.finditer(text):
+            inside[match.start() : match.end() - closed] = 1
+        return inside
+
+    return feature
+
+
+def _since(starts: Callable[[str], Floats]) -> Callable[[str], Floats]:
+    """How many characters ago it was 1: 0 there, and counted from the text's beginning at first."""
+
+    def feature(text: str) -> Floats:
+        places = np.arange(1, len(text) + 1)
+        return (places - np.maximum.accumulate(places * (starts(text) > 0))).astype(float)
+
+    return feature
+
+
+def _first_letters(text: str) -> Floats:
+    in_word = _where(_is_of_word)(text)
+    return np.diff(in_word, prepend=0.0).clip(0)
+
+
+def _brackets(text: str) -> Floats:
+    """1 from an opening bracket to the one that closes it; what is not closed opens nothing."""
+    inside, opened = np.zeros(len(text)), list[int]()
+    for place, char in enumerate(text):
+        if char in "([{":
+            opened.append(place)
+        elif opened and text[opened[-1]] == OPENED_BY.get(char):
+            inside[opened.pop() : place] = 1
+    return inside
+
+
+def _indentation(text: str) -> Floats:
+    """The width of the white space that a line opens with, once it has been read."""
+    deep = np.zeros(len(text))
+    for match in INDENTED.finditer(text):
+        end = text.find("\n", match.end())
+        deep[match.end() - 1 : end if end >= 0 else None] = len(match[0].expandtabs(4))
+    return deep
+
+
+def _is_vowel(char: str) -> bool:
+    return unicodedata.normalize("NFD", char)[0].lower() in VOWELS
+
+
+def _is_of_word(char: str) -> bool:
+    return char.isalnum() or char == "_"
+
+
+def _is_punctuation(char: str) -> bool:
+    return unicodedata.category(char)[0] in "PS"
+
+
+FEATURES: dict[str, Callable[[str], Floats]] = {
+    "white space": _where(str.isspace),
+    "vowel": _where(_is_vowel),
+    "upper case": _where(str.isupper),
+    "digit": _where(str.isdigit),
+    "punctuation": _where(_is_punctuation),
+    "first letter of a word": _first_letters,
+    "place in the line": _since(_where(lambda char: char == "\n")),
+    "place in the word": _since(_where(lambda char: not _is_of_word(char))),
+    "place in the sentence": _since(_inside(SENTENCE_END)),
+    "line after an empty one": _inside(AFTER_EMPTY_LINE),
+    "depth of indentation": _indentation,
+    "inside quotes": _inside(QUOTED, closed=True),
+    "inside brackets": _brackets,
+    "inside a comment": _inside(COMMENT),
+    "inside a URL": _inside(URL),
+}
