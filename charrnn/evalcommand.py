@@ -21,8 +21,9 @@ if TYPE_CHECKING:
 ADAPT_RATE = 0.03  # that of `adapt`, which --help must not wait for
 
 # Options that each print something else, and the pairs of them that go together.
-VIEWS = ("per", "above", "below", "color", "adapt", "compare", "html")
-TOGETHER = {("per", "above"), ("per", "below"), ("above", "below")}
+VIEWS = ("per", "above", "below", "color", "adapt", "compare", "html", "window")
+TOGETHER = {("per", "above"), ("per", "below"), ("above", "below"), ("per", "window")}
+TOGETHER |= {("above", "window"), ("below", "window"), ("color", "window")}
 
 
 class Rate(Number):
@@ -94,6 +95,19 @@ class Rate(Number):
     show_default=True,
     help="What to do about characters the model does not know; skip counts them.",
 )
+@click.option(
+    "--window",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Score running text in windows of N characters, each from the zero state, as models "
+    "without a state are scored.  [default: the state is carried from the first to the last]",
+)
+@click.option(
+    "--threads",
+    type=click.IntRange(1, 1024),
+    help="Threads that share lines or windows scored side by side.  [default: by the size of the "
+    "work]",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON: one object, or one a row.")
 @click.option(
     "--raw",
@@ -118,12 +132,24 @@ def evaluate(checkpoint_path: str, text_path: str | None, **options: Any) -> Non
     if in_environment and text_path is None and checkpoint_path != in_environment:
         checkpoint_path, text_path = in_environment, checkpoint_path  # the one word is TEXT
     _check_together(checkpoint_path, text_path, options)
-    threads.limit()
+    settings = _settings(checkpoint_path, options["threads"])
+    side_by_side = options["window"] or settings.get("corpus", {}).get("mode") == "lines"
+    rows = threads.ROWS if side_by_side else 1  # a stream with carried state is but one row
+    threads.limit(settings, rows)
     from charrnn import checkpoint, scoretables
     from charrnn.subject import Subject
 
     loaded = checkpoint.load(checkpoint_path)
-    subject = Subject(loaded, text_path, options["unknown"] == "skip", options["quiet"])
+    if options["window"] and loaded.config.corpus.mode == "lines":
+        raise click.UsageError("--window is for running text: each line is scored by itself")
+    subject = Subject(
+        loaded,
+        text_path,
+        options["unknown"] == "skip",
+        options["quiet"],
+        options["window"],
+        threads.workers(settings, rows),
+    )
     if options["other_path"] is not None:
         other = checkpoint.load(options["other_path"])
         scoretables.print_comparison(subject, other, options["as_json"])
@@ -139,6 +165,14 @@ def evaluate(checkpoint_path: str, text_path: str | None, **options: Any) -> Non
         _write_page(subject, options)
     else:
         scoretables.print_total(subject, options["as_json"])
+
+
+def _settings(checkpoint_path: str, asked: int | None) -> dict[str, Any]:
+    """The config in a checkpoint, with the number of threads asked for."""
+    found = dict(threads.settings_in(checkpoint_path))
+    if not isinstance(found.get("corpus"), dict) or not isinstance(found.get("train"), dict):
+        return {}
+    return {**found, "train": {**found["train"], "threads": asked or "auto"}}
 
 
 def _check_together(checkpoint_path: str, text_path: str | None, options: dict[str, Any]) -> None:

@@ -57,6 +57,14 @@ class Score:
         return math.exp(min(self.nats, 700.0))  # exp(710) is more than a float holds
 
 
+class WindowPlace(NamedTuple):
+    """Where the windows of a text stand that are each scored from the zero state."""
+
+    size: int  # characters of a window
+    at: int  # of them scored in the open one
+    state: Floats  # after them
+
+
 class Figures(NamedTuple):
     """What is read off every position of a window that `Model.forward` has just gone through."""
 
@@ -120,6 +128,39 @@ class Evaluator:
             part = slice(at, at + self.window)
             found[:, part], state = self._window(Batch(window[:-1], window[1:]), state, figures)
         return found, state
+
+    def in_windows(
+        self, ids: Ints, place: WindowPlace, figures: Figures = SURPRISAL
+    ) -> tuple[Floats, WindowPlace]:
+        """The figures (K, N-1) of all of `ids` (N,) but the first, in windows from the zero state.
+
+        `place` is where the window stands that a piece before this one left open; the place after
+        this one is returned. Whole windows are scored side by side.
+        """
+        size, (at, state) = place.size, (place.at, place.state)
+        count = max(len(ids) - 1, 0)
+        found = np.empty((figures.rows, count))
+        head = min(count, size - at)  # the rest of the open window
+        found[:, :head], state = self.follow(ids[: head + 1], state, figures)
+        whole = (count - head) // size
+        for start in range(0, whole, ROWS):
+            rows = min(ROWS, whole - start)
+            begins = head + size * np.arange(start, start + rows)  # (B,)
+            states = self.model.zero_state(rows)
+            for first in range(0, size, self.window):
+                times = np.arange(first, min(first + self.window, size)).reshape(-1, 1)
+                places = begins + times  # (T, B)
+                batch = Batch(ids[places], ids[places + 1])
+                found_here, states = self._window(batch, states, figures)
+                found[:, places] = found_here.reshape(figures.rows, *places.shape)
+        at, done = at + head, head + size * whole
+        if at == size or whole:
+            at, state = 0, self.model.zero_state(1)
+        rest = count - done
+        if rest:
+            found[:, done:], state = self.follow(ids[done:], state, figures)
+            at += rest
+        return found, WindowPlace(size, at, state)
 
     def pieces(self, ids: Ints, check: Check = _nothing) -> Score:
         """Score one text in `ROWS` pieces side by side: faster, and within about 0.001 nats.
@@ -266,15 +307,17 @@ def scored(
     name: str,
     skip_unknown: bool = False,
     figures: Figures = SURPRISAL,
+    window: int | None = None,
 ) -> Iterator[ScoredPiece]:
     """Every character of a text with its figures, piece by piece as it arrives.
 
     A stream's pieces come out as they go in; of lines, those that a piece ended come together. Not
     scored are the first character of a stream, unknown characters, and lines without a known one.
-    Raises VocabError.
+    With `window`, a stream's state is carried over so many characters only. Raises VocabError.
     """
     encode = Encoder(vocab, name, skip_unknown)
     state = evaluator.model.zero_state(1)
+    place = WindowPlace(window or 1, 0, state)
     before: Ints = np.empty(0, dtype=np.intp)  # the last character so far
     for text in pieces if mode == "stream" else whole_lines(pieces):
         places, ids = encode(text)
@@ -284,7 +327,10 @@ def scored(
         if mode == "stream":
             first = 1 - len(before)  # 1 in the piece that opens the text
             ids = np.concatenate([before, ids])
-            found[:, places[first:]], state = evaluator.follow(ids, state, figures)
+            if window is None:
+                found[:, places[first:]], state = evaluator.follow(ids, state, figures)
+            else:
+                found[:, places[first:]], place = evaluator.in_windows(ids, place, figures)
             before = ids[-1:]
         else:
             newline = vocab.lookup("\n")

@@ -12,17 +12,28 @@ from charrnn.evaluate import SURPRISAL, Evaluator, Figures, Score, ScoredPiece, 
 from charrnn.reader import TextReader, open_text
 from charrnn.resume import read_again
 from charrnn.rows import Folded, cut, validation_text
+from charrnn.workers import Team
 
 
 class Subject:
     """A text to be scored, and the model that scores it."""
 
     def __init__(
-        self, loaded: Checkpoint, path: str | None, skip_unknown: bool, quiet: bool
+        self,
+        loaded: Checkpoint,
+        path: str | None,
+        skip_unknown: bool,
+        quiet: bool,
+        window: int | None = None,
+        threads: int = 1,
     ) -> None:
-        """`path` is a file, - for stdin, or None for the validation part of the model's corpus."""
+        """`path` is a file, - for stdin, or None for the validation part of the model's corpus.
+
+        `window` as in `evaluate.scored`; `threads` share what is scored side by side.
+        """
         self.loaded = loaded
-        self.evaluator = Evaluator(loaded.model, loaded.params)
+        self.evaluator = Evaluator(loaded.model, loaded.params, Team(threads))
+        self.window = window
         self.settings = loaded.config.corpus
         self.quiet = quiet
         self.skip_unknown = skip_unknown
@@ -79,6 +90,7 @@ class Subject:
             self.name,
             self.skip_unknown,
             figures,
+            self.window,
         )
 
     def total(self, pieces: Iterable[ScoredPiece]) -> Score:

@@ -1,6 +1,7 @@
 """Scores: the same however the text is cut, and equal to the definition."""
 
 import itertools
+import json
 import math
 
 import networks
@@ -9,7 +10,7 @@ import pytest
 
 from charrnn.corpus import Records
 from charrnn.errors import CorpusError, VocabError
-from charrnn.evaluate import ROWS, WARM_UP, Evaluator, score_text
+from charrnn.evaluate import ROWS, WARM_UP, Evaluator, score_text, scored
 from charrnn.vocab import Vocab
 
 VOCAB = Vocab("\nabcdef")
@@ -113,3 +114,43 @@ def test_a_text_too_short_to_score_is_said(evaluator, mode, text):
     """There is nothing to divide by."""
     with pytest.raises(CorpusError, match="too short to score"):
         score_text(evaluator, VOCAB, [text], mode, "text")
+
+
+@pytest.mark.parametrize("size", [1, 3, 10, 64, 1000])
+@pytest.mark.parametrize("pieces", [1, 7, 50])
+def test_windows_are_each_scored_from_the_zero_state(size, pieces):
+    """However the text is cut on its way, and in windows longer than are scored at a time."""
+    model, params = networks.network("gru", vocab_size=len(VOCAB))
+    evaluator = Evaluator(model, params)
+    evaluator.window = 4
+    text = "".join(np.random.default_rng(0).choice(list(VOCAB.chars), 200))
+    parts = [text[start : start + pieces] for start in range(0, 200, pieces)]
+    found = scored(evaluator, VOCAB, parts, "stream", "text", window=size)
+    nats = np.concatenate([piece.nats for piece in found])
+    ids = VOCAB.encode(text)
+    expected = np.concatenate(
+        [
+            evaluator.follow(ids[start : start + size + 1], model.zero_state(1))[0][0]
+            for start in range(0, 199, size)
+        ]
+    )
+    assert np.isnan(nats[0])
+    np.testing.assert_allclose(nats[1:], expected, atol=1e-12)
+
+
+def test_a_window_as_long_as_the_text_is_the_whole_text(charrnn, config):
+    """And a short one is worse; lines have none."""
+    path = charrnn("train", config("abcab" * 40, mode="stream"), "-q").stdout.strip()
+    words = ("eval", path, "--json")
+    whole, same, short = (
+        json.loads(charrnn(*words, *more).stdout)["nats_per_char"]
+        for more in ((), ("--window", 500), ("--window", 1))
+    )
+    assert whole == pytest.approx(same, abs=1e-6)
+    assert short != pytest.approx(whole, abs=1e-3)
+    path = charrnn("train", config(name="lines"), "-q").stdout.strip()
+    result = charrnn("eval", path, "--window", 5)
+    assert result.exit_code == 2
+    assert "--window is for running text" in result.stderr
+    result = charrnn("eval", path, "--window", 5, "--html", "page.html")
+    assert result.exit_code == 2
