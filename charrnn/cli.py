@@ -5,6 +5,7 @@ NumPy and all that needs it is imported inside the commands, so that `--help` is
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
@@ -14,9 +15,12 @@ from typing import Any
 import click
 
 from charrnn import __version__
+from charrnn.console import harmless, tell
 from charrnn.console import note as _note
-from charrnn.errors import CharrnnError
+from charrnn.errors import CharrnnError, Interrupted
 from charrnn.evalcommand import evaluate
+from charrnn.plotcommand import plot
+from charrnn.ranks import launch
 from charrnn.samplecommand import sample
 from charrnn.traincommand import assignment, train
 
@@ -32,8 +36,16 @@ class Program(click.Group):
                 sys.stdout.flush()
             return result
         except CharrnnError as error:
-            click.echo(f"Error: {error}", err=True)
+            with contextlib.suppress(OSError):  # nobody may be reading stderr, but the exit code
+                _note(f"Error: {error}")
             ctx.exit(error.exit_code)
+        except KeyboardInterrupt:
+            ctx.exit(Interrupted.exit_code)
+        except click.ClickException as error:
+            if isinstance(error, click.UsageError) and launch().place:
+                ctx.exit(0)  # of several processes on a machine, the first says it and fails
+            error.message = harmless(error.message, sys.stderr)  # type: ignore[misc]  # Click's own
+            raise
         except MemoryError:
             click.echo("Error: not enough memory: try a smaller model, batch or window", err=True)
             ctx.exit(1)
@@ -62,6 +74,7 @@ def main() -> None:
     charrnn train config.yaml          YAML + text -> checkpoint.npz
     charrnn sample ckpt.npz --n 200    checkpoint  -> new text on stdout
     charrnn eval ckpt.npz text.txt     checkpoint + text -> nats, bits per character, perplexity
+    charrnn plot ckpt.npz              checkpoint  -> its losses as a curve, or as a picture
     charrnn new text.txt > config.yaml text -> a config that suits it
 
     Results go to stdout, everything else to stderr. Exit codes: 0 done, 1 the work failed,
@@ -72,6 +85,7 @@ def main() -> None:
 main.add_command(train)
 main.add_command(sample)
 main.add_command(evaluate)
+main.add_command(plot)
 
 
 @main.command()
@@ -129,7 +143,7 @@ def info(checkpoint_path: str, as_json: bool) -> None:
     from charrnn import checkpoint, describe
 
     facts = describe.facts(checkpoint.load(checkpoint_path), checkpoint_path)
-    click.echo(json.dumps(facts) if as_json else describe.page(facts))
+    tell(json.dumps(facts) if as_json else describe.page(facts))
 
 
 @main.command()

@@ -20,11 +20,13 @@ class Params(dict[str, Floats]):
     writes the views: `params["layer0.Whh"]`. Gradients are kept in a second `Params`.
     """
 
-    def __init__(self, shapes: Shapes, dtype: npt.DTypeLike) -> None:
+    def __init__(self, shapes: Shapes, dtype: npt.DTypeLike, extra: int = 0) -> None:
+        """`extra` numbers lie behind them, in `vector` (P + extra,)."""
         super().__init__()
         sizes = [int(np.prod(shape)) for shape in shapes.values()]
         self.shapes = dict(shapes)
-        self.flat: Floats = np.zeros(sum(sizes), dtype=dtype)  # (P,)
+        self.vector: Floats = np.zeros(sum(sizes) + extra, dtype=dtype)
+        self.flat: Floats = self.vector[: sum(sizes)]  # (P,)
         start = 0
         for (name, shape), size in zip(self.shapes.items(), sizes, strict=True):
             self[name] = self.flat[start : start + size].reshape(shape)
@@ -41,15 +43,18 @@ class Params(dict[str, Floats]):
             params[name][...] = array
         return params
 
-    def zeros_like(self) -> Params:
+    def zeros_like(self, extra: int = 0) -> Params:
         """Zeros of the same names, shapes and dtype: where gradients are collected."""
-        return Params(self.shapes, self.flat.dtype)
+        return Params(self.shapes, self.flat.dtype, extra)
 
     def copy(self) -> Params:
         """The same values in memory of their own."""
         twin = self.zeros_like()
         twin.flat[:] = self.flat
         return twin
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Params.of, (dict(self),)  # pickled array by array, the views would be copies
 
     def can_overflow(self) -> bool:
         """Whether a sum of products of these with numbers up to 1 could be infinite or NaN.

@@ -19,7 +19,7 @@ from tqdm import tqdm
 from charrnn.console import harmless
 from charrnn.errors import Interrupted
 from charrnn.metrics import Report
-from charrnn.train import StopAsked
+from charrnn.ranks import Ranks, StopAsked
 
 if TYPE_CHECKING:
     from typing_extensions import Never
@@ -37,10 +37,12 @@ class Progress:
     """Watches a run, and asks it to stop when the user does.
 
     The first signal lets the run save. The next one leaves at once, also in the middle of that.
+    Of several ranks only the first shows anything, and none stops before the others do.
     """
 
-    def __init__(self, quiet: bool) -> None:
-        self.quiet = quiet
+    def __init__(self, quiet: bool, ranks: Ranks | None = None) -> None:
+        self.ranks = ranks or Ranks()
+        self.quiet = quiet or not self.ranks.is_first
         self._bar: tqdm[Never] | None = None
         self._asked = False
         self._begun = False
@@ -67,7 +69,8 @@ class Progress:
         if self._asked:
             raise Interrupted("stopped at once, without saving; the last checkpoint is as it was")
         self._asked = True
-        if self._showing and self._begun:  # before the first step there is nothing to save
+        # Before the first step there is nothing to save.
+        if self._showing and self._begun and self.ranks.size == 1:
             raise StopAsked
 
     def check(self) -> None:
@@ -120,7 +123,7 @@ class Progress:
         self._say(message)
 
     def _say(self, line: str, always: bool = False) -> None:
-        if self.quiet and not always:
+        if (self.quiet and not always) or not self.ranks.is_first:
             return
         line = harmless(line, sys.stderr)
         bar = self._bar

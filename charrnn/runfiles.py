@@ -1,7 +1,7 @@
 """The files of a run: the checkpoint, the best one and the metrics, written again and again.
 
 A write that fails costs nothing but what it was to write: the old file stays, the run goes on, and
-the next save makes up for it.
+the next save makes up for it. All ranks of a run save together, and the first of them writes.
 """
 
 from __future__ import annotations
@@ -38,9 +38,15 @@ class RunFiles:
     def save(self, report: Report | None = None) -> str | None:
         """Write all there is to write, and say what was wrong, if anything was.
 
-        The checkpoint comes last: a run that is killed in between goes on from the one before, and
-        comes here again. Raises DivergedError rather than save NaN.
+        Every rank gets the same answer. The checkpoint comes last: a run that is killed in between
+        goes on from the one before, and comes here again. Raises DivergedError rather than save
+        NaN.
         """
+        ranks = self.trainer.ranks
+        ranks.collect(self.trainer.state)
+        return ranks.first(lambda: self._save(report))
+
+    def _save(self, report: Report | None) -> str | None:
         self.trainer.check_finite()
         if report is not None:
             self.metrics.add(report)
@@ -79,6 +85,9 @@ class RunFiles:
 
     def check(self) -> None:
         """Raise CheckpointError, which tells how to go on, when the last save failed."""
+        self.trainer.ranks.first(self._check)
+
+    def _check(self) -> None:
         if self.failure is None:
             return
         now, saved_at = self.trainer.step, self.saved_at
@@ -101,4 +110,6 @@ class RunFiles:
 
     def resume_command(self) -> str:
         """What to type to continue the run."""
-        return f"charrnn train {shlex.quote(self.path)} --resume"
+        size = self.trainer.ranks.size
+        launcher = f"mpiexec -n {size} " if size > 1 else ""
+        return f"{launcher}charrnn train {shlex.quote(self.path)} --resume"

@@ -21,6 +21,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from charrnn import archive
+from charrnn.ranks import launch
 
 LARGE = 1 << 20  # multiplications in a step's recurrent product from which all cores are used
 SHARED = 1 << 17  # and from which, with rows enough, threads share the rows instead
@@ -46,13 +47,15 @@ def cores() -> int:
 def plan(config: Mapping[str, Any], rows: int | None = None) -> Plan:
     """For training with these settings, or for scoring so many rows side by side.
 
+    The ranks that a launcher started on this machine share its cores, and all ranks the rows.
     Where the environment gives the products several threads, there is one worker.
     """
     try:
         model, asked = config["model"], config["train"].get("threads", "auto")
-        rows = int(config["train"]["batch_size"]) if rows is None else rows
+        ranks = launch()
+        rows = int(config["train"]["batch_size"]) // ranks.size if rows is None else rows
         product = rows * int(model["hidden"]) ** 2 * GATES[model["cell"]]
-        count = cores() if asked == "auto" else int(asked)
+        count = max(1, cores() // ranks.local) if asked == "auto" else int(asked)
     except (AttributeError, KeyError, TypeError, ValueError):
         return Plan(1, 1)  # not a config, as will be told when it is read
     named = _named()

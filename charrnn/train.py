@@ -10,6 +10,7 @@ from typing import Protocol
 
 from charrnn.errors import Interrupted
 from charrnn.metrics import Report
+from charrnn.ranks import Check, StopAsked
 from charrnn.runfiles import RunFiles, best_path
 from charrnn.trainer import Trainer
 
@@ -41,24 +42,21 @@ class Watch(Protocol):
         """Raise StopAsked when the run is to save and leave."""
 
 
-class StopAsked(Exception):
-    """Somebody wants the run to end here."""
-
-
 def run(trainer: Trainer, path: str, watch: Watch) -> None:
-    """Train to the end, saving to `path` at every validation.
+    """Train to the end, saving to `path` at every validation. All ranks go through it alike.
 
     Raises Interrupted, after saving, when `watch` asks to stop; DivergedError, with the last
     checkpoint kept; CheckpointError, at the end, when the last save failed.
     """
-    output, now = trainer.config.output, trainer.progress
+    output, now, ranks = trainer.config.output, trainer.progress, trainer.ranks
     files = RunFiles(trainer, path)
+    check = ranks.agreed(watch.check)
     try:
         watch.started(now.step, trainer.steps, trainer.initial_nats(), len(trainer.corpus.vocab))
         while True:
             text = report = None
             if _is_due(trainer, output.sample_every) and now.sampled_at != now.step:
-                text = trainer.sample(watch.check)
+                text = ranks.first(lambda: trainer.sample(watch.check))
             if _is_due(trainer, output.validate_every) and now.validated_at != now.step:
                 report = trainer.validate(watch.check)
             if text is not None:
@@ -72,15 +70,13 @@ def run(trainer: Trainer, path: str, watch: Watch) -> None:
                 watch.sampled(now.step, text)
             if trainer.finished:
                 break
-            _update_until_due(trainer, watch)
+            _update_until_due(trainer, watch, check)
         _tell_best(trainer, path, watch)
     except StopAsked:
         files.save()
         files.check()
-        raise Interrupted(
-            f"stopped at step {now.step:,} of {trainer.steps:,} and saved; to go on: "
-            f"{files.resume_command()}"
-        ) from None
+        stopped = f"stopped at step {now.step:,} of {trainer.steps:,} and saved; to go on: "
+        raise ranks.for_all(Interrupted(stopped + files.resume_command())) from None
     files.check()
 
 
@@ -90,7 +86,7 @@ def _is_due(trainer: Trainer, every: int | None) -> bool:
     return step >= trainer.steps or (every is not None and step % every == 0 and step > 0)
 
 
-def _update_until_due(trainer: Trainer, watch: Watch) -> None:
+def _update_until_due(trainer: Trainer, watch: Watch, check: Check) -> None:
     """Updates up to the next thing due. Raises StopAsked between two of them."""
     output, now = trainer.config.output, trainer.progress
     begun = last = time.perf_counter()
@@ -103,13 +99,13 @@ def _update_until_due(trainer: Trainer, watch: Watch) -> None:
             if tick - last > TICK:
                 last = tick
                 watch.ticked(now.step, now.smooth_nats)
-                watch.check()
+            check()
     finally:
         elapsed = time.perf_counter() - begun
         now.seconds += elapsed
         now.recent_seconds += elapsed
     watch.ticked(now.step, now.smooth_nats)
-    watch.check()
+    check()
 
 
 def _tell_best(trainer: Trainer, path: str, watch: Watch) -> None:

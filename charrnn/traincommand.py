@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import zipfile
 from typing import TYPE_CHECKING, Any
@@ -10,9 +11,11 @@ import click
 
 from charrnn.console import note, tell
 from charrnn.errors import CheckpointError, ConfigError
+from charrnn.ranks import Elsewhere, Ranks, world
 from charrnn.threads import limit, settings_in
 
 if TYPE_CHECKING:
+    from charrnn.checkpoint import Checkpoint
     from charrnn.settings import Config
     from charrnn.trainer import Trainer
 
@@ -58,14 +61,46 @@ def train(
     """Train a model as CONFIG says, and print the path of its checkpoint.
 
     CONFIG is a YAML file, - for stdin, or a checkpoint, whose own config is then used.
-    Figures of every validation are also written to a .jsonl file beside the checkpoint.
+    Figures of every validation are also written to a .jsonl file beside the checkpoint. Processes
+    that mpiexec starts share the rows of each batch.
 
     \b
     charrnn train configs/dinos.yaml
     charrnn train configs/dinos.yaml --set model.hidden=200 --out runs/big.npz
     charrnn train runs/dinos.npz --resume
     charrnn train mine.yaml --init-from runs/dinos.npz --set optimizer.learning_rate=0.02
+    mpiexec -n 4 charrnn train mine.yaml
     """
+    options = {
+        "corpus.path": corpus,
+        "output.checkpoint": out,
+        "train.seed": seed,
+        "train.threads": threads,
+    }
+    extra = [assignment(key, value) for key, value in options.items() if value is not None]
+    try:
+        ranks = world()
+        with ranks.together():
+            config, path = ranks.first(
+                lambda: _settled(config_path, overrides, extra, resume, init_from, quiet, ranks)
+            )
+            _train(config, path, resume, init_from, quiet, ranks)
+    except Elsewhere as error:
+        raise click.exceptions.Exit(error.exit_code) from None
+    if ranks.is_first:
+        tell(path)
+
+
+def _settled(
+    config_path: str,
+    overrides: tuple[str, ...],
+    extra: Any,
+    resume: bool,
+    init_from: str | None,
+    quiet: bool,
+    ranks: Ranks,
+) -> tuple[Config, str]:
+    """The config, its seed settled, and the path of the checkpoint."""
     if resume and init_from is not None:
         raise click.UsageError(
             "--resume goes on with a run and --init-from begins a new one: leave one of them out"
@@ -74,13 +109,6 @@ def train(
         raise click.UsageError(
             "the config and the checkpoint of --init-from cannot both come from standard input"
         )
-    options = {
-        "corpus.path": corpus,
-        "output.checkpoint": out,
-        "train.seed": seed,
-        "train.threads": threads,
-    }
-    extra = [assignment(key, value) for key, value in options.items() if value is not None]
     config = _train_config(config_path, overrides, extra)
     if config_path == "-" and "-" in config.corpus.path:
         raise ConfigError("the config and the corpus cannot both come from standard input")
@@ -88,9 +116,9 @@ def train(
     assert path is not None
     if init_from is not None:
         _check_source(init_from, config, path)
-    config = _seeded(config, path, resume, quiet)
-    _train(config, path, resume, init_from, quiet)
-    tell(path)
+    if ranks.size > 1:
+        _check_ranks(config, ranks.size)
+    return _seeded(config, path, resume, quiet), path
 
 
 def assignment(key: str, value: Any) -> Any:
@@ -142,6 +170,22 @@ def _check_source(init_from: str, config: Config, path: str) -> None:
         )
 
 
+def _check_ranks(config: Config, size: int) -> None:
+    """ConfigError when so many processes cannot train together."""
+    rows = config.train.batch_size
+    if size > rows:
+        fewer = f"mpiexec -n {rows} charrnn train ..., or " if rows > 1 else ""
+        raise ConfigError(
+            f"{size} processes share the rows of a batch, and batch_size is {rows}: "
+            f"{fewer}--set train.batch_size={size}"
+        )
+    if "-" in config.corpus.path:
+        raise ConfigError(
+            "standard input goes to the first of several processes alone, and all of them read "
+            "the corpus: name a file with --corpus FILE"
+        )
+
+
 def _seeded(config: Config, path: str, resume: bool, quiet: bool) -> Config:
     """The config with a seed: its own, that of the run it continues, or a fresh one."""
     from charrnn import checkpoint, randomness
@@ -162,16 +206,49 @@ def _seeded(config: Config, path: str, resume: bool, quiet: bool) -> Config:
     return configs.replace(config, "train", seed=seed)
 
 
-def _train(config: Config, path: str, resume: bool, init_from: str | None, quiet: bool) -> None:
+def _train(
+    config: Config,
+    path: str,
+    resume: bool,
+    init_from: str | None,
+    quiet: bool,
+    ranks: Ranks,
+) -> None:
     """The run, with its files to itself."""
+    limit(config.as_dict())
     import numpy as np
 
+    from charrnn import __version__, checkpoint
+    from charrnn.progress import Progress
+    from charrnn.train import run
+
+    def begin() -> tuple[Checkpoint | None, Checkpoint | None]:
+        _claim(config, path, files, quiet)
+        return (
+            checkpoint.load(path) if resume else None,
+            None if init_from is None else checkpoint.load(init_from),
+        )
+
+    with contextlib.ExitStack() as files:
+        saved, source = ranks.first(begin)
+        silent = quiet or not ranks.is_first
+        trainer = ranks.in_turn(
+            lambda: _trainer(config, path, saved, init_from, source, silent, ranks)
+        )
+        ranks.check_alike({"charrnn": __version__, "corpus": trainer.corpus.sha256})
+        # Overflow shows in the loss, which is watched; NumPy's own warnings would tell less.
+        with np.errstate(over="ignore", invalid="ignore"), Progress(quiet, ranks) as progress:
+            # Processors of two kinds may round first weights apart. All heed signals from here on.
+            ranks.spread(trainer.params.flat)
+            run(trainer, path, progress)
+
+
+def _claim(config: Config, path: str, files: contextlib.ExitStack, quiet: bool) -> None:
+    """See that the files of the run can be written, and keep others from them until the end."""
     from charrnn import checkpoint, lock
     from charrnn.atomic import clear_parts
     from charrnn.metrics import metrics_path
-    from charrnn.progress import Progress
     from charrnn.runfiles import best_path
-    from charrnn.train import run
 
     written = (path, best_path(path), str(metrics_path(path)))
     for file in written:
@@ -180,27 +257,27 @@ def _train(config: Config, path: str, resume: bool, init_from: str | None, quiet
         if file != path and os.path.isdir(file):
             raise CheckpointError(f"{file} is a folder, and training writes that file: --out FILE")
     checkpoint.check_writable(path)
-    with lock.held(path, lambda message: note(message, quiet)) as alone:
-        for file in written if alone else ():
-            clear_parts(file)
-        trainer = _trainer(config, path, resume, init_from, quiet)
-        # Overflow shows in the loss, which is watched; NumPy's own warnings would tell less.
-        with np.errstate(over="ignore", invalid="ignore"), Progress(quiet) as progress:
-            run(trainer, path, progress)
+    alone = files.enter_context(lock.held(path, lambda message: note(message, quiet)))
+    for file in written if alone else ():
+        clear_parts(file)
 
 
 def _trainer(
-    config: Config, path: str, resume: bool, init_from: str | None, quiet: bool
+    config: Config,
+    path: str,
+    saved: Checkpoint | None,
+    init_from: str | None,
+    source: Checkpoint | None,
+    quiet: bool,
+    ranks: Ranks,
 ) -> Trainer:
-    """A trainer before its first step, or where the checkpoint stopped."""
-    from charrnn import checkpoint, corpus, download
+    """A trainer before its first step, or where the checkpoint `saved` stopped."""
+    from charrnn import corpus, download
     from charrnn.resume import check_same_run
     from charrnn.trainer import Trainer
     from charrnn.transfer import check_fits, news
 
     assert config.train.seed is not None
-    saved = checkpoint.load(path) if resume else None
-    source = None if init_from is None else checkpoint.load(init_from)
     if source is not None:
         check_fits(source, config.model)
     (first, *others), url = config.corpus.path, config.corpus.url
@@ -216,7 +293,7 @@ def _trainer(
     if saved is not None:
         for difference in check_same_run(saved, config, text):
             note(f"changed since the checkpoint: {difference}", quiet)
-    trainer = Trainer(config, text)
+    trainer = Trainer(config, text, ranks)
     if source is not None:
         trainer.start_from(source)
         note(f"beginning with the weights of {init_from} at step {source.step:,}", quiet)

@@ -27,6 +27,7 @@ from charrnn.model import Batch, Model, Workspaces
 from charrnn.optim import OPTIMIZERS, Average, clip_by_norm, clip_by_value
 from charrnn.params import Floats
 from charrnn.randomness import Purpose, generator
+from charrnn.ranks import EXTRA, Ranks
 from charrnn.sample import Limits, Sampler, Taste
 from charrnn.schedules import Schedule
 from charrnn.settings import DEFAULT_STEPS, MOST, Config
@@ -41,10 +42,11 @@ TOO_HIGH = 3.0  # times the first loss, or that of guessing: after an epoch, a r
 class Trainer:
     """A run: what it has learnt, and where it stands."""
 
-    def __init__(self, config: Config, corpus: Corpus) -> None:
+    def __init__(self, config: Config, corpus: Corpus, ranks: Ranks | None = None) -> None:
         """Fresh weights from the config's seed. Raises CorpusError when the text is too short."""
         seed = config.train.seed
         assert seed is not None
+        self.ranks = ranks or Ranks()
         self.config = config
         self.corpus = corpus
         self.seed = seed
@@ -52,7 +54,7 @@ class Trainer:
         self.batches = batches.of(corpus, config.train, seed, self.model.dtype)
         rng = generator(seed, Purpose.WEIGHTS)
         self.params = initialise(self.model, config.model.cell, config.model.init, rng)
-        self.grads = self.params.zeros_like()
+        self.grads = self.params.zeros_like(EXTRA)
         settings = config.optimizer
         size = self.params.flat.size
         self.optimizer = OPTIMIZERS[settings.name](settings, size, self.model.dtype)
@@ -60,7 +62,7 @@ class Trainer:
         self.shown = self.params if settings.ema is None else self.params.copy()
         self.average = None if settings.ema is None else Average(settings.ema, self.shown.flat)
         team = Team(threads.workers(config.as_dict()))
-        self.workers = Workers(self.model, self.params, team, seed)
+        self.workers = Workers(self.model, self.params, team, seed, self.ranks)
         self.evaluator = Evaluator(self.model, self.shown, team)
         self.state = self.model.zero_state(config.train.batch_size)
         self.progress = Progress()
@@ -117,9 +119,11 @@ class Trainer:
             self.state = self.model.zero_state(B)
         loss, self.state = self.workers.forward(batch, self.state, now.step)
         chars = batch.chars
-        self._note(loss, chars, B)
         scale = 1.0 if config.train.reduction == "sum" else B / chars
-        self.workers.backward(self.grads, scale)
+        if math.isfinite(loss):
+            self.workers.backward(self.grads, scale)
+        loss = self.ranks.add_up(self.grads.vector, loss)
+        self._note(loss, chars, B)
         self._clip(self.grads.flat)
         rate = self.schedule.rate(now.step)
         now.step += 1
@@ -166,15 +170,17 @@ class Trainer:
                 f"and it began at {now.first_nats:.3g}"
             )
 
-    def diverged(self, what: str) -> DivergedError:
-        """The error that says so and what to try."""
+    def diverged(self, what: str) -> Exception:
+        """The DivergedError that says so and what to try."""
         settings = self.config.optimizer
         advice = f"--set optimizer.learning_rate={settings.learning_rate / 10:g}"
         if settings.clip is None or settings.clip_by != "norm":
             advice += ", or clip by norm: --set optimizer.clip_by=norm --set optimizer.clip=1"
-        return DivergedError(
-            f"training diverged: {what}. The last checkpoint is kept. "
-            f"Try a lower learning rate: {advice}"
+        return self.ranks.for_all(
+            DivergedError(
+                f"training diverged: {what}. The last checkpoint is kept. "
+                f"Try a lower learning rate: {advice}"
+            )
         )
 
     def validate(self, check: Callable[[], None]) -> Report:
@@ -185,7 +191,7 @@ class Trainer:
             self.corpus.forget()
             check()
 
-        validation = self.evaluator.validation(self.corpus, pause)
+        validation = self.ranks.first(lambda: self.evaluator.validation(self.corpus, pause))
         now.seconds += time.perf_counter() - begun
         nats = validation.nats if validation else math.nan
         if validation is not None and not math.isfinite(nats):
@@ -248,7 +254,10 @@ class Trainer:
                 raise self.diverged(f"a number of the {what} is not finite {at}")
 
     def snapshot(self) -> Checkpoint:
-        """Everything that the next step depends on. The arrays are the run's own, not copies."""
+        """Everything that the next step depends on. The arrays are the run's own, not copies.
+
+        Of several ranks, the first has the whole state, once it is collected.
+        """
         return Checkpoint(
             config=self.config,
             vocab=self.corpus.vocab,

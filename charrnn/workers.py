@@ -1,4 +1,4 @@
-"""Threads of one process that share the rows of every window.
+"""Threads of one process that share the rows of every window, or this rank's part of them.
 
 Each runs forward and backward on its own rows, with its own memory and its own gradient:
 
@@ -10,6 +10,7 @@ NumPy lets go of the interpreter's lock inside its loops and products, so they r
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
@@ -19,6 +20,7 @@ import numpy as np
 from charrnn.model import Batch, Model, Workspace, Workspaces
 from charrnn.params import Floats, Params
 from charrnn.randomness import Purpose, generator
+from charrnn.ranks import Ranks
 
 Result = TypeVar("Result")
 
@@ -30,14 +32,15 @@ class Team:
         self.size = size
         self._pool = ThreadPoolExecutor(size - 1) if size > 1 else None
 
-    def cut(self, B: int) -> list[slice]:
-        """The rows of each thread: B of them in equal parts, and no part empty."""
+    def cut(self, B: int, start: int = 0) -> list[slice]:
+        """The rows of each thread: B of them, from `start`, in equal parts, and no part empty."""
         count = min(self.size, B)
-        return [slice(B * k // count, B * (k + 1) // count) for k in range(count)]
+        ends = [start + B * k // count for k in range(count + 1)] if count else []
+        return [slice(*pair) for pair in itertools.pairwise(ends)]
 
     def each(self, task: Callable[[int], Result], count: int) -> list[Result]:
         """What `task(0)` to `task(count - 1)` return, run side by side; an error is raised here."""
-        if self._pool is None or count == 1:
+        if self._pool is None or count <= 1:
             return [task(k) for k in range(count)]
         settings = np.geterr()  # what overflows are to do holds for one thread
 
@@ -57,22 +60,30 @@ class Team:
 
 
 class Workers:
-    """Forward and backward of a model, the rows of each window shared by a team."""
+    """Forward and backward of a model, the rows of each window shared by ranks and a team."""
 
-    def __init__(self, model: Model, params: Params, team: Team, seed: int) -> None:
+    def __init__(
+        self, model: Model, params: Params, team: Team, seed: int, ranks: Ranks | None = None
+    ) -> None:
         self.model = model
         self.params = params
         self.team = team
         self.seed = seed  # of dropout
+        self.ranks = ranks or Ranks()
         self._works = [Workspaces(model) for _ in range(team.size)]
         self._grads = [params.zeros_like() for _ in range(team.size - 1)]
         self._shares: list[tuple[Batch, Workspace]] = []  # what `forward` left to `backward`
+        self._B = 0  # rows of that window
 
     def forward(self, batch: Batch, state: Floats, step: int) -> tuple[float, Floats]:
-        """As `Model.forward`. Dropout is that of this step."""
-        B = batch.ids.shape[1]
-        parts = self.team.cut(B)
-        shares = [batch] if len(parts) == 1 else [batch.rows(rows) for rows in parts]
+        """As `Model.forward`, for the rows of this rank: its part of the loss, its rows' new state.
+
+        Dropout is that of this step, and of the first row of each thread.
+        """
+        B = self._B = batch.ids.shape[1]
+        mine = self.ranks.rows(B)
+        parts = self.team.cut(mine.stop - mine.start, mine.start)
+        shares = [batch] if parts == [slice(0, B)] else [batch.rows(rows) for rows in parts]
         self._shares = [
             (share, works.get(*share.ids.shape))
             for share, works in zip(shares, self._works, strict=False)
@@ -82,22 +93,24 @@ class Workers:
         def run(k: int) -> float:
             (share, work), rows = self._shares[k], parts[k]
             if self.model.drops:
-                self.model.draw_dropout(work, generator(self.seed, Purpose.DROPOUT, step, k))
+                rng = generator(self.seed, Purpose.DROPOUT, step, rows.start)
+                self.model.draw_dropout(work, rng)
             loss, new_state[:, :, rows] = self.model.forward(
                 self.params, share, state[:, :, rows], work
             )
             return float(loss * (rows.stop - rows.start) / B)
 
-        return sum(self.team.each(run, len(parts))), new_state
+        return sum(self.team.each(run, len(parts)), 0.0), new_state
 
     def backward(self, grads: Params, scale: float = 1.0) -> None:
         """Fill `grads` with the gradient of `scale` times the loss that `forward` returned."""
-        B = sum(work.B for _, work in self._shares)
+        if not self._shares:
+            grads.flat.fill(0)
         filled = [grads, *self._grads]
 
         def run(k: int) -> None:
             share, work = self._shares[k]
-            self.model.backward(self.params, share, work, filled[k], scale * work.B / B)
+            self.model.backward(self.params, share, work, filled[k], scale * work.B / self._B)
 
         self.team.each(run, len(self._shares))
         for other in filled[1 : len(self._shares)]:

@@ -13,7 +13,7 @@ from charrnn.cli import main
 from charrnn.model import Model
 from charrnn.settings import ModelConfig
 
-COMMANDS = ["train", "sample", "eval", "gradcheck", "info", "new"]
+COMMANDS = ["train", "sample", "eval", "gradcheck", "info", "new", "plot"]
 PROSE = "the cat sat on the mat; the dog sat on the log. " * 12
 
 
