@@ -18,8 +18,6 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
-from tqdm import tqdm
-
 from charrnn import cache, points
 from charrnn.errors import CorpusError, VocabError
 from charrnn.lines import DTYPES, Lines
@@ -204,6 +202,8 @@ class Text:
 
     def _bar(self, what: str, total: int | None = None) -> Any:
         """A progress bar, for what takes longer than a moment."""
+        from tqdm import tqdm  # which alone takes longer than to read a small text
+
         return tqdm(
             desc=what,
             total=total or self.bytes,

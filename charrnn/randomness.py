@@ -6,7 +6,7 @@ order that can be computed again needs no place in a checkpoint.
 
 from __future__ import annotations
 
-import secrets
+import os
 from enum import IntEnum
 
 import numpy as np
@@ -92,4 +92,4 @@ class Shuffle:
 
 def fresh_seed() -> int:
     """A seed nobody chose."""
-    return secrets.randbelow(2**32)
+    return int.from_bytes(os.urandom(4), "big")

@@ -14,15 +14,17 @@ Nothing is kept between two calls, so several threads may use one model.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
 
 from charrnn import checkpoint
 from charrnn.checkpoint import Checkpoint
-from charrnn.evaluate import Evaluator, Score, score_text
 from charrnn.guide import Guide
 from charrnn.randomness import fresh_seed
-from charrnn.resume import known_lines
 from charrnn.sample import Limits, Sampler, Taste, Text
 from charrnn.select import Selection
+
+if TYPE_CHECKING:  # importing what scores would keep the first character waiting
+    from charrnn.evaluate import Score
 
 
 class TextModel:
@@ -105,6 +107,8 @@ class TextModel:
         """
         guide = Guide(self._sampler(), match, prime)
         taste = Taste(temperature, top_k, top_p)
+        from charrnn.resume import known_lines
+
         return Selection(
             guide.records(_seed(seed), taste, Limits(chars=chars)),
             count,
@@ -120,6 +124,8 @@ class TextModel:
         Raises VocabError for an unknown character unless they are skipped, and CorpusError for a
         text too short to score.
         """
+        from charrnn.evaluate import Evaluator, score_text
+
         pieces = [text] if isinstance(text, str) else text
         evaluator = Evaluator(self.model, self.params)
         return score_text(evaluator, self.vocab, pieces, self.mode, "the text", skip_unknown)

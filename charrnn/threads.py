@@ -20,7 +20,6 @@ import sys
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from charrnn import archive
 from charrnn.ranks import launch
 
 LARGE = 1 << 20  # multiplications in a step's recurrent product from which all cores are used
@@ -92,6 +91,8 @@ def limit(config: Mapping[str, Any] | None = None, rows: int | None = None) -> N
 
 def settings_in(path: str) -> Mapping[str, Any]:
     """The config inside a checkpoint, read without NumPy; empty when there is none."""
+    from charrnn import archive
+
     try:
         with open(path, "rb") as stream, archive.opened(stream) as members:
             member = members.getinfo("meta.npy")

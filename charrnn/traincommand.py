@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import zipfile
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -129,6 +128,8 @@ def assignment(key: str, value: Any) -> Any:
 
 
 def _train_config(path: str, overrides: tuple[str, ...], extra: Any) -> Config:
+    import zipfile
+
     from charrnn import config as configs
 
     if not path.endswith(".npz") and not zipfile.is_zipfile(path):

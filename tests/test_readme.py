@@ -61,7 +61,9 @@ def run(folder, command):
     "command", [c for c in commands() if not c.startswith(NOT_HERE) and "pip install" not in c]
 )
 def test_a_command_of_the_readme_runs(folder, command):
-    """As it stands there, and it prints something."""
+    """As it stands there, but for the length of a training run, and it prints something."""
+    if command == "charrnn train configs/dinos.yaml":
+        command += SHORTEN
     assert run(folder, command).strip()
 
 

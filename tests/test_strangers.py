@@ -138,7 +138,7 @@ BYTES = st.lists(st.sampled_from(PIECES) | st.text("abc\n\xe4\xb8", max_size=9),
 )
 
 
-@quick(500)
+@quick(300)
 @given(
     raw=BYTES | st.binary(max_size=60),
     encoding=st.sampled_from(ENCODINGS),
@@ -164,7 +164,7 @@ def test_any_bytes_are_a_corpus_or_a_mistake(tmp_path, raw, encoding, mode, lowe
             assert sorted([*found.training, *found.validation]) == list(range(len(lines)))
 
 
-@quick(400)
+@quick(300)
 @given(raw=BYTES, encoding=st.sampled_from(ENCODINGS), cuts=st.lists(st.integers(1, 9)))
 def test_a_text_is_the_same_however_it_arrives(raw, encoding, cuts):
     """In one piece or in many, or not a text either way."""
@@ -185,7 +185,7 @@ def test_a_text_is_the_same_however_it_arrives(raw, encoding, cuts):
     assert found[0] == found[1]
 
 
-@quick(600)
+@quick(300)
 @given(st.text(st.characters(codec=None, exclude_categories=()), max_size=20))
 def test_any_string_is_a_vocabulary_or_a_mistake(chars):
     """It is one if it is sorted and each character stands in it once."""
@@ -211,7 +211,7 @@ optimizer:
 NOISE = st.sampled_from([b"", b"\0", b"\xff", b"\t", b"*train", b"<<: *train", b"!!python/name:os"])
 
 
-@quick(400)
+@quick(300)
 @given(
     cut=st.tuples(st.integers(0, len(YAML)), st.integers(0, 40)),
     noise=NOISE | st.sampled_from(sorted(KINDS)).map(str.encode) | st.binary(max_size=4),
@@ -277,7 +277,7 @@ def pack(path, members):
             archive.writestr(name, raw)
 
 
-@quick(200)
+@quick(150)
 @given(
     which=st.integers(0, 99),
     changes=st.lists(
@@ -318,7 +318,7 @@ ODD = [None, True, -1, 0, 1, 2, 5, 10**9, 2**62, 10**400, 0.5, 1e308, -1e-308, "
 ODD += [[], [0], {}, {"a": 1}, float("nan"), float("inf"), "zzz", "utf-16", "lstm"]
 
 
-@quick(250)
+@quick(200)
 @given(seed=st.integers(0, 2**32))
 def test_any_json_in_a_checkpoint_is_noticed_or_harmless(tmp_path, sound, seed):
     """Up to three values of its meta are replaced, at any depth."""
