@@ -37,7 +37,7 @@ def replacement(path: str | Path) -> Iterator[BinaryIO]:
     descriptor, name = part_of(target)
     try:
         with os.fdopen(descriptor, "wb") as stream:
-            os.chmod(name, 0o666 & ~_umask())
+            os.chmod(name, 0o666 & ~umask())
             yield stream
             stream.flush()
             os.fsync(stream.fileno())
@@ -64,7 +64,8 @@ def clear_parts(path: str | Path) -> None:
             part.unlink()
 
 
-def _umask() -> int:
+def umask() -> int:
+    """The bits that new files of this process do not get."""
     mask = os.umask(0)
     os.umask(mask)
     return mask

@@ -10,6 +10,7 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import shutil
 import sys
 import tempfile
@@ -18,10 +19,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from charrnn.atomic import umask
 from charrnn.errors import CorpusError
 
 VARIABLE = "CHARRNN_CACHE"
-PART = ".part"  # how the name of an unfinished entry ends
+OWN, PART = "charrnn-", ".part"  # how the name of an unfinished entry begins and ends
 DAY_S = 86_400
 UNUSED_DAYS = 30  # after which an entry is removed
 
@@ -35,7 +37,10 @@ def folder() -> Path:
         return Path(os.environ.get("LOCALAPPDATA", tempfile.gettempdir()), "charrnn", "cache")
     if sys.platform == "darwin":
         return Path("~/Library/Caches/charrnn").expanduser()
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "charrnn"
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "charrnn"
+    except RuntimeError:  # nobody's home, as in some containers
+        return Path(tempfile.gettempdir(), "charrnn")
 
 
 def key(*made_from: Any) -> str:
@@ -46,11 +51,11 @@ def key(*made_from: Any) -> str:
 def find(name: str) -> Path | None:
     """The entry of this name, marked as used now."""
     entry = folder() / name
-    if not entry.is_dir():
-        return None
     with contextlib.suppress(OSError):
-        os.utime(entry)
-    return entry
+        if entry.is_dir():
+            os.utime(entry)
+            return entry
+    return None
 
 
 class Part:
@@ -65,22 +70,23 @@ class Part:
         try:
             place.mkdir(parents=True, exist_ok=True)
             _tidy(place)
-            self.path = Path(tempfile.mkdtemp(suffix=PART, dir=place))
+            self.path = Path(tempfile.mkdtemp(prefix=OWN, suffix=PART, dir=place))
         except OSError as error:
             raise CorpusError(
                 f"a large text is kept on disk, but {place} cannot be written to: "
                 f"{error.strerror}. Name another folder: {VARIABLE}=FOLDER charrnn ..."
             ) from None
 
-    def keep(self, name: str) -> Path:
-        """Make it the entry of this name. Another run's, made meanwhile, is as good."""
+    def keep(self, name: str) -> None:
+        """Make it the entry of this name, for all who may read the folder it is in.
+
+        Where there is one by now, of another run, that one stays, and this one goes at the end.
+        """
         entry = self.path.parent / name
         with contextlib.suppress(OSError):
+            os.chmod(self.path, 0o777 & ~umask())
             os.rename(self.path, entry)
-        if self.path.is_dir():  # there was one already
-            return self.path
-        self.path = entry
-        return entry
+            self.path = entry
 
     def drop(self) -> None:
         """Remove it, unless it is an entry by now."""
@@ -100,10 +106,17 @@ class Part:
 
 
 def _tidy(place: Path) -> None:
-    """Remove what killed runs left unfinished, and what nobody has used for a month."""
+    """Remove what killed runs left unfinished, and what nobody has used for a month.
+
+    Whatever else is in the folder is not ours.
+    """
     now = time.time()
     for entry in place.iterdir():
-        days = 1 if entry.name.endswith(PART) else UNUSED_DAYS
+        unfinished = entry.name.startswith(OWN) and entry.name.endswith(PART)
+        if not unfinished and not re.fullmatch("[0-9a-f]{64}", entry.name):
+            continue
         with contextlib.suppress(OSError):
-            if entry.is_dir() and now - entry.stat().st_mtime > days * DAY_S:
+            used = [path.stat().st_mtime for path in (entry, *entry.iterdir())]
+            latest = max(used) if unfinished else used[0]
+            if now - latest > (1 if unfinished else UNUSED_DAYS) * DAY_S:
                 shutil.rmtree(entry, ignore_errors=True)

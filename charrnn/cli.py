@@ -61,7 +61,6 @@ class Program(click.Group):
 CONTEXT = {
     "help_option_names": ["-h", "--help"],
     "max_content_width": 100,
-    "auto_envvar_prefix": "CHARRNN",  # CHARRNN_SAMPLE_TEMPERATURE, and so on
 }
 
 
@@ -169,3 +168,15 @@ def new(corpus_path: str, quiet: bool) -> None:
         )
     # YAML is UTF-8, whatever the terminal's encoding.
     click.echo(newconfig.write(found, corpus_path).encode(), nl=False)
+
+
+def _take_defaults_from_environment() -> None:
+    """CHARRNN_SAMPLE_TEMPERATURE is the default of `sample --temperature`, and so on for all."""
+    for name, command in main.commands.items():
+        for parameter in command.params:
+            if isinstance(parameter, click.Option):
+                flag = max(parameter.opts, key=len).lstrip("-").replace("-", "_")
+                parameter.envvar = f"CHARRNN_{name}_{flag}".upper()
+
+
+_take_defaults_from_environment()

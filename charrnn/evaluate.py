@@ -99,7 +99,7 @@ class Evaluator:
     window = WINDOW
 
     def __init__(self, model: Model, params: Params, team: Team | None = None) -> None:
-        """The rows of a window are shared by `team`; a stream has but one."""
+        """The rows of a window are shared by `team`; a stream with carried state has but one."""
         self.model = model
         self.params = params
         self.team = team or Team()
@@ -269,20 +269,6 @@ class Evaluator:
         if corpus.records is None:
             return self.pieces(corpus.validation, check)
         return self.records(corpus.records, corpus.validation, check)
-
-    def held_out(self, corpus: Corpus) -> Score:
-        """Score the validation part by the protocol: a stream from end to end with carried state.
-
-        Raises CorpusError when the corpus has none.
-        """
-        if not len(corpus.validation):
-            raise CorpusError(
-                "the model was trained without a validation part (corpus.validation: 0): "
-                "name a text to score"
-            )
-        if corpus.records is None:
-            return self.stream([corpus.validation])
-        return self.records(corpus.records, corpus.validation)
 
 
 class ScoredPiece(NamedTuple):

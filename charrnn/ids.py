@@ -1,4 +1,4 @@
-"""A text of any size turned into ids, in constant memory and one pass over its bytes.
+"""A text of any size turned into ids, in constant memory.
 
 The first pass decodes the text, collects its distinct characters and keeps the code points, in
 memory or, once they are many, in a file. The second turns code points into ids. What a large file
@@ -26,6 +26,7 @@ from charrnn.settings import CorpusConfig
 from charrnn.store import Row, Writer, unwritable
 from charrnn.vocab import Vocab, unknown_character
 
+AT_ONCE = 1 << 16  # characters
 VERSION = 1  # of the entries in the cache
 
 
@@ -50,14 +51,19 @@ class Text:
         """Reads the text once. Raises CorpusError."""
         self.config = config
         self.quiet = quiet
-        self.points = points.Points()
         self.facts: list[tuple[bool, int]] = []  # of each file: a byte order mark, CRLFs
         sizes = [os.path.getsize(path) for path in config.path if os.path.isfile(path)]
         self.bytes = sum(sizes) if len(sizes) == len(config.path) else None
-        if self.bytes is not None and self.bytes >= points.LARGE_BYTES:
+        self.large = self.bytes is not None and self.bytes >= points.LARGE_BYTES
+        self.points = points.Points(0) if self.large else points.Points(points.LARGE_BYTES)
+        if self.large:
             self.sha256 = self._hash()  # perhaps it is in the cache
-        else:
+            return
+        try:
             self._read()
+        except BaseException:  # no `with` is there yet to clean up
+            self.points.close()
+            raise
 
     @property
     def names(self) -> str:
@@ -84,8 +90,12 @@ class Text:
         own, other = (cache.key(VERSION, *made_from, *how) for how in ((), (base, extend)))
         if not self.facts:
             found = self._find(own)
-            if found is not None and set(base) <= set(found.vocab.chars):
-                return found  # a vocabulary that the text has all of is that of the text
+            if found is not None and (
+                set(base) <= set(found.vocab.chars)
+                if vocab is None or extend
+                else base == found.vocab.chars
+            ):
+                return found
             found = self._find(other) if base else None
             if found is not None:
                 return found
@@ -100,10 +110,7 @@ class Text:
             chars = chars if "\n" in chars else "".join(sorted(chars + "\n"))
         if vocab is None or extend:
             vocab = Vocab.of([chars, base])
-        encoded = self._convert(vocab)
-        if self.points.part is not None and self.bytes is not None:
-            self._keep(self.points.part, own if vocab.chars == chars else other, encoded)
-        return encoded
+        return self._convert(vocab, own if vocab.chars == chars else other)
 
     def _hash(self) -> str:
         """The checksum alone."""
@@ -111,10 +118,13 @@ class Text:
         with self._bar("checking") as bar:
             for path in self.config.path:
                 digest = hashlib.sha256()
-                with open_text(path).stream as stream:
-                    while chunk := stream.read(CHUNK_BYTES):
-                        digest.update(chunk)
-                        bar.update(len(chunk))
+                try:
+                    with open_text(path).stream as stream:
+                        while chunk := stream.read(CHUNK_BYTES):
+                            digest.update(chunk)
+                            bar.update(len(chunk))
+                except OSError as error:
+                    raise CorpusError(f"{path} cannot be read: {error.strerror}") from None
                 digests.append(digest.hexdigest())
         return _joined(digests)
 
@@ -125,20 +135,24 @@ class Text:
             for path in self.config.path:
                 before = bar.n
                 reader = open_text(path, self.config.encoding, self.config.lowercase)
-                last = "\n"
+                last, held = "\n", ""
                 with reader.stream:
                     for piece in reader:
-                        self.points.add(piece)
-                        last = piece[-1]
+                        held, last = held + piece, piece[-1]
+                        if len(held) >= AT_ONCE:  # a pipe may bring a line at a time
+                            self.points.add(held)
+                            held = ""
                         bar.update(before + reader.bytes - bar.n)
                 if self.config.mode == "lines" and last != "\n":
-                    self.points.add("\n")  # a record of one file must not run into the next
+                    held += "\n"  # a record of one file must not run into the next
+                if held:
+                    self.points.add(held)
                 self.facts.append((reader.bom, reader.crlf))
                 digests.append(reader.sha256.hexdigest())
         self.sha256 = _joined(digests)
 
-    def _convert(self, vocab: Vocab) -> Encoded:
-        """The second pass."""
+    def _convert(self, vocab: Vocab, name: str) -> Encoded:
+        """The second pass. A large text is kept in the cache under this name."""
         part = self.points.part
         place = None if part is None else part.path
         lines = Lines(place) if self.config.mode == "lines" else None
@@ -156,19 +170,28 @@ class Text:
                 ids.add(found)
                 position += len(piece)
                 bar.update(len(piece))
-        if lines is None:
-            return Encoded(vocab, ids.row())
-        return Encoded(vocab, ids.row(), lines.starts.row(), lines.sums.row(), lines.blank)
+        rows = {"ids": ids}
+        if lines is not None:
+            rows |= {"starts": lines.starts, "sums": lines.sums}
+        blank = 0 if lines is None else lines.blank
+        if part is not None:
+            sizes = {key: writer.size for key, writer in rows.items()}
+            self.points.remove()
+            if self.large:
+                self._keep(part, name, vocab, blank, sizes)
+            place = part.path
+        made = {key: writer.row(place) for key, writer in rows.items()}
+        return Encoded(vocab, made["ids"], made.get("starts"), made.get("sums"), blank)
 
-    def _keep(self, part: cache.Part, name: str, encoded: Encoded) -> None:
-        """Put what was made into the cache. The files are mapped already, under whatever name."""
-        self.points.remove()
-        rows = {"ids": encoded.ids, "starts": encoded.starts, "sums": encoded.sums}
+    def _keep(
+        self, part: cache.Part, name: str, vocab: Vocab, blank: int, sizes: dict[str, int]
+    ) -> None:
+        """Put what was made into the cache."""
         meta = {
-            "vocab": encoded.vocab.chars,
+            "vocab": list(map(ord, vocab.chars)),  # JSON would join two halves of a surrogate pair
             "facts": self.facts,
-            "blank": encoded.blank,
-            "rows": {key: len(row.numbers) for key, row in rows.items() if row is not None},
+            "blank": blank,
+            "rows": sizes,
         }
         try:
             (part.path / "meta.json").write_text(json.dumps(meta), encoding="utf-8")
@@ -183,7 +206,7 @@ class Text:
             return None
         try:
             meta = json.loads((entry / "meta.json").read_text(encoding="utf-8"))
-            vocab = Vocab(meta["vocab"])
+            vocab = Vocab("".join(map(chr, meta["vocab"])))
             rows = {}
             for key, count in meta["rows"].items():
                 row = Row.mapped(entry / key, vocab.dtype if key == "ids" else DTYPES[key])
@@ -196,7 +219,9 @@ class Text:
             )
             self.facts = facts
             return encoded
-        except (OSError, ValueError, KeyError, TypeError, VocabError):
+        except PermissionError:
+            return None  # of another user
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, VocabError):
             shutil.rmtree(entry, ignore_errors=True)  # somebody was at it: it is made anew
             return None
 

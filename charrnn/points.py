@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterator
 from typing import Any, BinaryIO
@@ -14,14 +15,16 @@ from charrnn.params import Ints
 from charrnn.store import unwritable
 from charrnn.vocab import code_points
 
-LARGE_BYTES = 32 << 20  # of a text: from here on it is kept on disk
+LARGE_BYTES = 32 << 20  # of a text: one that is larger is kept on disk
 CODE_POINTS = 0x110000
 
 
 class Points:
     """The code points of a text, each piece in the smallest type that holds it."""
 
-    def __init__(self) -> None:
+    def __init__(self, limit: int = LARGE_BYTES) -> None:
+        """In memory up to `limit` bytes."""
+        self.limit = limit
         self.size = 0
         self.part: cache.Part | None = None
         self._seen = np.zeros(CODE_POINTS, dtype=bool)
@@ -51,7 +54,7 @@ class Points:
     def _put(self, points: Ints) -> None:
         if self._stream is None:
             self._pieces.append(points)
-            if self._bytes <= LARGE_BYTES:
+            if self._bytes <= self.limit:
                 return
             self.part = cache.Part()
             self._path = self.part.path / "points"
@@ -92,6 +95,7 @@ class Points:
     def close(self) -> None:
         """Let go of all of it."""
         if self._stream is not None:
-            self._stream.close()
+            with contextlib.suppress(OSError):  # what is still in its buffer, on a full disk
+                self._stream.close()
         if self.part is not None:
             self.part.drop()

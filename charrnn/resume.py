@@ -92,11 +92,16 @@ def read_again(loaded: Checkpoint) -> Corpus:
 
 def known_lines(loaded: Checkpoint) -> set[str]:
     """Every line of the corpus a model of lines was trained on. Raises CorpusError."""
-    records = read_again(loaded).records
-    if records is None:
+    corpus = read_again(loaded)
+    if corpus.records is None:
         return set()
-    text = loaded.vocab.decode(records.ids.tolist())
-    return set(text.split("\n"))
+    ids, rest, lines = corpus.records.ids, "", set()
+    for start in range(0, len(ids), BLOCK):
+        text = rest + loaded.vocab.decode(ids[start : start + BLOCK].tolist())
+        *whole, rest = text.split("\n")
+        lines.update(whole)
+        corpus.forget()
+    return {*lines, rest}
 
 
 def _flat(config: Config) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -126,14 +125,12 @@ def validation_text(corpus: Corpus) -> Iterator[str]:
         for start in range(0, len(corpus.validation), PIECE_CHARS):
             yield corpus.vocab.decode(corpus.validation[start : start + PIECE_CHARS].tolist())
         return
-    spans = zip(
-        corpus.records.starts[corpus.validation].tolist(),
-        corpus.records.starts[corpus.validation + 1].tolist(),
-        strict=True,
-    )
-    while some := list(itertools.islice(spans, RECORDS)):
-        ids = np.concatenate([corpus.records.ids[start:stop] for start, stop in some])
-        yield corpus.vocab.decode(ids.tolist())
+    ids, starts = corpus.records.ids, corpus.records.starts
+    for first in range(0, len(corpus.validation), RECORDS):
+        some = corpus.validation[first : first + RECORDS]
+        spans = zip(starts[some].tolist(), starts[some + 1].tolist(), strict=True)
+        lines = np.concatenate([ids[start:stop] for start, stop in spans])
+        yield corpus.vocab.decode(lines.tolist())
 
 
 def percentile(evaluator: Evaluator, corpus: Corpus, share: float) -> tuple[float, int]:

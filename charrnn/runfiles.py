@@ -54,6 +54,8 @@ class RunFiles:
                 self.best = self.trainer.snapshot()
         writes = (self._save_best, self.metrics.write, self._save_last)
         failures = [self._try(write) for write in writes]
+        if self.best is not None:  # still to be written, and the run's own arrays go on changing
+            self.best = copy.deepcopy(self.best)
         self.failure = next(filter(None, reversed(failures)), None)  # the checkpoint's first
         if self.failure is None:
             return None
@@ -76,11 +78,7 @@ class RunFiles:
     def _save_best(self) -> None:
         if self.best is None:
             return
-        try:
-            checkpoint.save(self.best, best_path(self.path))
-        except Unwritable:
-            self.best = copy.deepcopy(self.best)  # the run's own arrays go on changing
-            raise
+        checkpoint.save(self.best, best_path(self.path))
         self.best = None
 
     def check(self) -> None:

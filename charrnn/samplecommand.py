@@ -23,7 +23,7 @@ DEFAULT_RECORDS = 5  # for each temperature of a range
 TEMPERATURES = 6  # in a range
 
 
-class Temperature(click.ParamType["tuple[float, ...]"]):
+class Temperature(click.ParamType):  # type: ignore[type-arg]  # generic from Click 8.4 on
     """A number, or a range such as 0.2:1.2; always a tuple of temperatures."""
 
     name = "temperature"

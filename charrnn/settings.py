@@ -193,7 +193,7 @@ class CorpusConfig:
     copies: str = setting(
         "together",
         choice("together", "apart"),
-        "of a line: all held out or none, or each line by itself as some peers split",
+        "of a line: all held out or none, or each line by itself as makemore splits",
     )
 
 
@@ -298,7 +298,9 @@ class OutputConfig:
     """What is written, where and how often."""
 
     checkpoint: str | None = setting(
-        None, optional(file()), "the .npz file; null is the config's name in this folder"
+        None,
+        optional(file()),
+        "the .npz file; null is the config's name with .npz, in the current folder",
     )
     validate_every: int = setting(1000, whole(1), "updates between validations, each saved")
     sample_every: int | None = setting(

@@ -51,11 +51,13 @@ class Writer:
     def __init__(self, path: Path | None, dtype: npt.DTypeLike) -> None:
         self.path = path
         self.dtype = np.dtype(dtype)
+        self.size = 0
         self._pieces: list[npt.NDArray[Any]] = []
 
     def add(self, numbers: npt.NDArray[Any]) -> None:
         """Some more. Raises CorpusError when they cannot be written."""
         numbers = numbers.astype(self.dtype, copy=False)
+        self.size += len(numbers)
         if self.path is None:
             self._pieces.append(numbers)
             return
@@ -65,16 +67,20 @@ class Writer:
         except OSError as error:
             raise unwritable(self.path, error) from None
 
-    def row(self) -> Row:
-        """All of it."""
-        if self.path is not None and self.path.exists():
-            return Row.mapped(self.path, self.dtype)
-        return Row(np.concatenate([np.empty(0, self.dtype), *self._pieces]))
+    def row(self, place: Path | None = None) -> Row:
+        """All of it; `place` is where the file's folder is by now. Raises CorpusError."""
+        if self.path is None or not self.size:  # an empty file cannot be mapped
+            return Row(np.concatenate([np.empty(0, self.dtype), *self._pieces]))
+        path = (place or self.path.parent) / self.path.name
+        try:
+            return Row.mapped(path, self.dtype)
+        except OSError as error:
+            raise CorpusError(f"{path} cannot be mapped: {error.strerror}") from None
 
 
 def unwritable(path: Path, error: OSError) -> CorpusError:
     """The error of an encoded text that finds no room."""
     return CorpusError(
-        f"the encoded text cannot be kept in {path.parent}: {error.strerror}. It takes about as "
-        "much room as the text itself: name a folder that has it, CHARRNN_CACHE=FOLDER charrnn ..."
+        f"the encoded text cannot be kept in {path.parent}: {error.strerror}. It takes up to a few "
+        "times the room of the text: name a folder that has it, CHARRNN_CACHE=FOLDER charrnn ..."
     )

@@ -64,7 +64,9 @@ class Subject:
     def pieces(self) -> Iterator[str]:
         """The text as it arrives, in its own case."""
         if self.reader is None:
-            yield from validation_text(self.corpus())
+            for piece in validation_text(self.corpus()):
+                yield piece
+                self.corpus().forget()
             return
         with self.reader.stream:
             yield from cut(self.reader)

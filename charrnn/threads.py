@@ -1,15 +1,25 @@
-"""How many threads the matrix products get; NumPy's BLAS asks once, when NumPy is imported.
+"""How the cores are used: by threads that share the rows of a window, or in each matrix product.
 
-Two threads help large products and hurt small ones. Microseconds of one (B, H) x (H, G*H) product
-with one thread and with two, on two cores:
+Threads that share rows do everything side by side, but wait for each other at every call of Python;
+a product of two threads loses nothing between its calls. How many times faster than one thread two
+are, on two cores (scripts/bench.py threads; (rows x H) x (H x G H) is the product of a step):
 
-    32 x 100 x 100      7.0    8.2
-    32 x 100 x 400     25      17
-    50 x 128 x 512     69      40
-    64 x 512 x 2048  1305     710
+    training          product     rows shared   products divided
+    rnn  128, B 50    0.8 M       1.2           1.4
+    gru  256, B 32    6.3 M       1.4           1.5
+    gru  384, B 32    14 M        1.7           1.5
+    lstm 512, B 64    67 M        1.7           1.6
+    scoring 64 rows
+    rnn  100          0.6 M       1.3           1.3
+    lstm 128          4.2 M       1.4           1.2
+    gru  512          50 M        1.7           1.7
 
-And where something else needs a core, the two wait for each other in every product: a gru of 128
-with 16 rows then trained 150 times slower with two threads than with one.
+So rows are shared in training only where the products are very large, and in scoring nearly always.
+Small products get one thread. Where something else needs a core, threads wait for each other in
+every product: a gru of 128 with 16 rows then trained 150 times slower with two threads than with
+one.
+
+NumPy's BLAS asks for its threads once, when NumPy is imported.
 """
 
 from __future__ import annotations
@@ -23,10 +33,11 @@ from typing import Any, NamedTuple
 from charrnn.ranks import launch
 
 LARGE = 1 << 20  # multiplications in a step's recurrent product from which all cores are used
-SHARED = 1 << 17  # and from which, with rows enough, threads share the rows instead
+SHARED = 1 << 23  # and from which, with rows enough, threads share the rows instead
+SCORED = 1 << 19  # the same for rows that are only scored
 ROWS = 64  # that are scored side by side
 GATES = {"rnn": 1, "gru": 3, "lstm": 4}
-VARIABLES = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+VARIABLES = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 
 
 class Plan(NamedTuple):
@@ -52,15 +63,16 @@ def plan(config: Mapping[str, Any], rows: int | None = None) -> Plan:
     try:
         model, asked = config["model"], config["train"].get("threads", "auto")
         ranks = launch()
+        shared = SHARED if rows is None else SCORED
         rows = int(config["train"]["batch_size"]) // ranks.size if rows is None else rows
         product = rows * int(model["hidden"]) ** 2 * GATES[model["cell"]]
         count = max(1, cores() // ranks.local) if asked == "auto" else int(asked)
     except (AttributeError, KeyError, TypeError, ValueError):
         return Plan(1, 1)  # not a config, as will be told when it is read
     named = _named()
-    if asked != "auto" and rows >= count:
-        return Plan(count, named or 1)
-    if asked == "auto" and rows >= 2 * count and product >= SHARED and named in (None, 1):
+    if asked != "auto" and rows >= count and named in (None, 1):
+        return Plan(count, 1)
+    if asked == "auto" and rows >= 2 * count and product >= shared and named in (None, 1):
         return Plan(count, 1)
     return Plan(1, named or (count if product >= LARGE else 1))
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     "overrides",
     metavar="KEY=VALUE",
     multiple=True,
-    help="Change a setting, such as train.steps=1000. Repeatable.",
+    help="Change a setting, such as model.hidden=200. Repeatable.",
 )
 @click.option(
     "--corpus", metavar="FILE", help="Text to train on, instead of corpus.path; - is stdin."
@@ -67,7 +67,7 @@ def train(
     charrnn train configs/dinos.yaml
     charrnn train configs/dinos.yaml --set model.hidden=200 --out runs/big.npz
     charrnn train runs/dinos.npz --resume
-    charrnn train mine.yaml --init-from runs/dinos.npz --set optimizer.learning_rate=0.02
+    charrnn train mine.yaml --init-from runs/dinos.npz --set optimizer.learning_rate=0.001
     mpiexec -n 4 charrnn train mine.yaml
     """
     options = {
@@ -140,8 +140,10 @@ def _train_config(path: str, overrides: tuple[str, ...], extra: Any) -> Config:
     pairs = [given.partition("=") for given in overrides]
     named = {key.strip(): value for key, _, value in pairs}
     named.update({setting.key: setting.value for setting in extra})
-    if "train.threads" in named and isinstance(settings.get("train"), dict):
-        settings["train"]["threads"] = named["train.threads"]
+    for key in ("train.threads", "train.batch_size", "model.hidden", "model.cell"):
+        section, _, name = key.partition(".")
+        if key in named and isinstance(settings.get(section), dict):
+            settings[section][name] = named[key]
     limit(settings)
     from charrnn import checkpoint, download
 

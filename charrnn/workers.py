@@ -74,6 +74,7 @@ class Workers:
         self._grads = [params.zeros_like() for _ in range(team.size - 1)]
         self._shares: list[tuple[Batch, Workspace]] = []  # what `forward` left to `backward`
         self._B = 0  # rows of that window
+        self._parts: dict[int, list[slice]] = {}  # rows of each thread, of so many
 
     def forward(self, batch: Batch, state: Floats, step: int) -> tuple[float, Floats]:
         """As `Model.forward`, for the rows of this rank: its part of the loss, its rows' new state.
@@ -81,26 +82,38 @@ class Workers:
         Dropout is that of this step, and of the first row of each thread.
         """
         B = self._B = batch.ids.shape[1]
-        mine = self.ranks.rows(B)
-        parts = self.team.cut(mine.stop - mine.start, mine.start)
-        shares = [batch] if parts == [slice(0, B)] else [batch.rows(rows) for rows in parts]
+        parts = self._cut(B)
+        if parts == [slice(0, B)]:  # as with one thread: nothing is cut and put together
+            self._shares = [(batch, self._works[0].get(*batch.ids.shape))]
+            return self._run(0, 0, state, step)
+        shares = [batch.rows(rows) for rows in parts]
         self._shares = [
             (share, works.get(*share.ids.shape))
             for share, works in zip(shares, self._works, strict=False)
         ]
-        new_state = np.empty_like(state)
+        new_state = np.zeros_like(state)  # rows of other ranks stay finite
 
         def run(k: int) -> float:
-            (share, work), rows = self._shares[k], parts[k]
-            if self.model.drops:
-                rng = generator(self.seed, Purpose.DROPOUT, step, rows.start)
-                self.model.draw_dropout(work, rng)
-            loss, new_state[:, :, rows] = self.model.forward(
-                self.params, share, state[:, :, rows], work
-            )
+            rows = parts[k]
+            loss, new_state[:, :, rows] = self._run(k, rows.start, state[:, :, rows], step)
             return float(loss * (rows.stop - rows.start) / B)
 
         return sum(self.team.each(run, len(parts)), 0.0), new_state
+
+    def _cut(self, B: int) -> list[slice]:
+        """The rows of each thread of this rank."""
+        if B not in self._parts:
+            mine = self.ranks.rows(B)
+            self._parts[B] = self.team.cut(mine.stop - mine.start, mine.start)
+        return self._parts[B]
+
+    def _run(self, k: int, first: int, state: Floats, step: int) -> tuple[float, Floats]:
+        """Forward of one share, whose first row this is."""
+        share, work = self._shares[k]
+        if self.model.drops:
+            rng = generator(self.seed, Purpose.DROPOUT, step, first)
+            self.model.draw_dropout(work, rng)
+        return self.model.forward(self.params, share, state, work)
 
     def backward(self, grads: Params, scale: float = 1.0) -> None:
         """Fill `grads` with the gradient of `scale` times the loss that `forward` returned."""

@@ -227,7 +227,6 @@ def texts(hidden: int, count: int) -> tuple[Call, dict[str, Any]]:
 def scoring(cell: str, hidden: int, mode: str, threads_asked: Any = "auto") -> Any:
     """A text scored: 10,000 characters of a stream, or many lines side by side."""
     from charrnn import threads
-    from charrnn.corpus import Records
 
     settings = [f"model.cell={cell}", f"model.hidden={hidden}", f"train.threads={threads_asked}"]
     rows = 1 if mode == "stream" else threads.ROWS
@@ -235,6 +234,7 @@ def scoring(cell: str, hidden: int, mode: str, threads_asked: Any = "auto") -> A
     threads.limit(config, rows)
     import numpy as np
 
+    from charrnn.corpus import Records
     from charrnn.evaluate import Evaluator
     from charrnn.workers import Team
 

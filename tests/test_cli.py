@@ -306,3 +306,16 @@ def test_the_environment_names_the_checkpoint(charrnn, trained, tmp_path, monkey
     assert charrnn("eval").stdout == charrnn("eval", trained).stdout
     monkeypatch.setenv("CHARRNN_SAMPLE_SEED", "4")
     assert charrnn("sample", "--lines", 2).stdout == sampled
+
+
+def test_every_option_has_a_default_in_the_environment_under_its_own_name(charrnn, monkeypatch):
+    """The name that people type, not the one it has in the code."""
+    for name, command in main.commands.items():
+        for parameter in command.params:
+            if parameter.param_type_name == "option":
+                flag = max(parameter.opts, key=len)[2:].replace("-", "_")
+                assert parameter.envvar == f"CHARRNN_{name}_{flag}".upper()
+    monkeypatch.setenv("CHARRNN_SAMPLE_TEMPERATURE", "hot")
+    result = charrnn("sample", "none.npz")
+    assert result.exit_code == 2
+    assert "'hot' is neither a number" in result.stderr

@@ -13,7 +13,7 @@ import pytest
 from conftest import LINES
 
 from charrnn import cache, checkpoint, corpus, ids, points, store
-from charrnn.errors import CorpusError
+from charrnn.errors import CorpusError, VocabError
 from charrnn.randomness import Purpose, Shuffle, generator
 from charrnn.settings import CorpusConfig
 from charrnn.vocab import Vocab
@@ -148,19 +148,55 @@ def test_standard_input_leaves_nothing_on_disk(large, monkeypatch):
 
 
 def test_unfinished_and_unused_entries_are_removed_in_time(write, large):
-    """A part after a day, an entry after a month; younger ones stay."""
-    for name, days in {
-        "old.part": 2,
-        "new.part": 0.5,
-        "old": cache.UNUSED_DAYS + 1,
-        "new": cache.UNUSED_DAYS - 1,
-    }.items():
+    """A part after a day, an entry after a month; younger ones stay, and what is not ours."""
+    made = {
+        "charrnn-old.part": 2,
+        "charrnn-new.part": 0.5,
+        "0" * 64: cache.UNUSED_DAYS + 1,
+        "1" * 64: cache.UNUSED_DAYS - 1,
+        "thesis": 400,
+        "thesis.part": 400,
+    }
+    for name, days in made.items():
         (large / name).mkdir(parents=True)
         (large / name / "ids").write_bytes(b"1")
         at = (large / name).stat().st_mtime - days * cache.DAY_S
-        os.utime(large / name, (at, at))
+        for path in (large / name / "ids", large / name):
+            os.utime(path, (at, at))
     corpus.read(write(LINES * 9), 1)
-    assert {"new.part", "new"} == {e.name for e in large.iterdir() if len(e.name) < 20}
+    left = {entry.name for entry in large.iterdir()} & set(made)
+    assert left == {"charrnn-new.part", "1" * 64, "thesis", "thesis.part"}
+
+
+@pytest.mark.parametrize(
+    ("text", "share"), [(LINES * 9, 0.0), ("same line\n" * 40, 0.1), ("x" * 400, 0.1)]
+)
+def test_a_large_list_without_a_validation_part(write, large, text, share):
+    """Whether none is wanted or none can be had: a corpus or one message."""
+    config = write(text, mode="lines", validation=share)
+    if share and len(set(text)) > 1:
+        with pytest.raises(CorpusError, match="too few to hold out"):
+            corpus.read(config, 1)
+    else:
+        assert len(corpus.read(config, 1).validation) == 0
+
+
+def test_a_text_that_breaks_off_leaves_nothing_on_disk(large, monkeypatch):
+    """It cannot be known before how large standard input is."""
+    stream = types.SimpleNamespace(buffer=io.BytesIO(LINES.encode() * 9 + b"\xff"))
+    monkeypatch.setattr(ids, "AT_ONCE", 20)
+    monkeypatch.setattr(sys, "stdin", stream)
+    with pytest.raises(CorpusError, match="is not utf-8 text"):
+        corpus.read(CorpusConfig(path=("-",)), 1)
+    assert list(large.iterdir()) == []
+
+
+def test_a_vocabulary_that_lacks_a_character_is_noticed_in_the_cache_too(write, large):
+    """As it is when the text is read."""
+    config = write(LINES * 9)
+    corpus.read(config, 1)
+    with pytest.raises(VocabError, match="which the model's training text did not have"):
+        corpus.read(config, 1, Vocab("ab"))
 
 
 def test_a_full_disk_is_told_with_the_folder_to_change(write, large, monkeypatch):

@@ -21,6 +21,7 @@ NOT_HERE = (
     "python scripts/bench.py",
     "charrnn new mine.txt",
     "charrnn train mine.yaml",
+    "find ",  # minutes: see the test of the recipe for code
 )
 
 
@@ -97,6 +98,13 @@ def test_every_config_here_is_sound(charrnn, tmp_path):
         text = path.read_text(encoding="utf-8")
         assert text.startswith("# "), path
         assert re.search(r"^# Takes ", text, flags=re.MULTILINE), path
+
+
+def test_the_recipe_for_code_reads_a_pipe(folder):
+    """The README's line, with a few of the sources and updates."""
+    (line,) = [line for line in commands() if line.startswith("find ")]
+    short = line.replace("-print0 | xargs -0 cat", "| sort | head -20 | xargs cat")
+    assert run(folder, short + " -q --set train.steps=2").strip().endswith("code.npz")
 
 
 def test_the_dinosaurs_are_sorted_unique_and_many():

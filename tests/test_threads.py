@@ -24,11 +24,12 @@ def settings(cell, hidden, rows, **train):
 @pytest.mark.parametrize(
     ("sizes", "workers", "blas"),
     [
-        (("rnn", 100, 1), 1, 1),  # one row cannot be shared
-        (("rnn", 100, 13), 1, 1),  # and little work is not worth it
-        (("rnn", 100, 14), 2, 1),
-        (("lstm", 128, 50), 2, 1),
-        (("gru", 512, 3), 1, 2),  # few rows of a large network: its products are divided
+        (("rnn", 100, 1), 1, 1),  # little work is for one thread
+        (("rnn", 100, 104), 1, 1),
+        (("rnn", 100, 105), 1, 2),  # more of it is divided within each product
+        (("gru", 256, 32), 1, 2),
+        (("lstm", 512, 32), 2, 1),  # and very much of it by rows
+        (("lstm", 4096, 3), 1, 2),  # if there are rows enough
     ],
 )
 def test_the_size_decides_how_cores_are_used(environment, sizes, workers, blas):
@@ -37,6 +38,15 @@ def test_the_size_decides_how_cores_are_used(environment, sizes, workers, blas):
     threads.limit(settings(*sizes))
     assert environment == dict.fromkeys(threads.VARIABLES, str(blas))
     assert threads.workers(settings(*sizes)) == workers  # as before NumPy was there
+
+
+@pytest.mark.parametrize(
+    ("sizes", "expected"),
+    [(("rnn", 80), (1, 1)), (("rnn", 100), (2, 1)), (("gru", 512), (2, 1))],
+)
+def test_rows_that_are_only_scored_are_shared_sooner(environment, sizes, expected):
+    """Nothing has to be added up."""
+    assert threads.plan(settings(*sizes, 1), rows=threads.ROWS) == expected
 
 
 @pytest.mark.parametrize(
