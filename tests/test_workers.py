@@ -109,3 +109,16 @@ def test_a_batch_gives_some_of_its_rows():
     assert isinstance(part, Batch)
     for one, other in zip(part[:3], batch[:3], strict=True):
         np.testing.assert_array_equal(one, other[:, 2:5])
+
+
+def test_the_same_seed_and_threads_give_the_same_bytes(charrnn, config, tmp_path, monkeypatch):
+    """Two threads, twice, with dropout; one thread gives others."""
+    monkeypatch.setenv("OPENBLAS_NUM_THREADS", "1")
+    path = config(model={"dropout": 0.3, "cell": "gru"}, train={"batch_size": 4})
+    found = []
+    for number, threads in enumerate((2, 2, 1)):
+        out = tmp_path / f"run{number}.npz"
+        assert charrnn("train", path, "--threads", threads, "--out", out, "-q").exit_code == 0
+        with np.load(out) as arrays:
+            found.append(arrays["Why"].tobytes())
+    assert found[0] == found[1] != found[2]
