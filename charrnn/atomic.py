@@ -31,8 +31,12 @@ class Unwritable(CheckpointError):
 def replacement(path: str | Path) -> Iterator[BinaryIO]:
     """A file that takes the place of `path` when the block ends well, and vanishes if not.
 
-    A link stays, and what it leads to is replaced.
+    A link stays, and what it leads to is replaced. A device or a pipe cannot be: it is written to.
     """
+    if os.path.exists(path) and not os.path.isfile(path):  # also what the shell makes of >(...)
+        with open(path, "wb") as stream:
+            yield stream
+        return
     target = Path(os.path.realpath(path))
     descriptor, name = part_of(target)
     try:

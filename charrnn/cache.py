@@ -16,7 +16,6 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from charrnn.atomic import umask
@@ -59,7 +58,7 @@ def find(name: str) -> Path | None:
 
 
 class Part:
-    """A folder for an entry that is being made; gone at the end unless it was kept.
+    """A folder for an entry that is being made; gone when it is closed, unless it was kept.
 
     Files that are mapped by then can still be read, on systems that allow it.
     """
@@ -88,21 +87,10 @@ class Part:
             os.rename(self.path, entry)
             self.path = entry
 
-    def drop(self) -> None:
+    def close(self) -> None:
         """Remove it, unless it is an entry by now."""
         if self.path.name.endswith(PART):
             shutil.rmtree(self.path, ignore_errors=True)
-
-    def __enter__(self) -> Part:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.drop()
 
 
 def _tidy(place: Path) -> None:

@@ -22,7 +22,7 @@ from charrnn.evalcommand import evaluate
 from charrnn.plotcommand import plot
 from charrnn.ranks import launch
 from charrnn.samplecommand import sample
-from charrnn.traincommand import assignment, train
+from charrnn.traincommand import assignment, set_option, train
 
 
 class Program(click.Group):
@@ -89,13 +89,7 @@ main.add_command(plot)
 
 @main.command()
 @click.argument("config_path", metavar="CONFIG")
-@click.option(
-    "--set",
-    "overrides",
-    metavar="KEY=VALUE",
-    multiple=True,
-    help="Change a setting, such as model.hidden=20. Repeatable.",
-)
+@set_option
 @click.option("--corpus", metavar="FILE", help="Text to take the slice from; - is stdin.")
 @click.option(
     "--entries",

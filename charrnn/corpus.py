@@ -9,6 +9,7 @@ characters and its own newline.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 
 import numpy as np
@@ -119,7 +120,7 @@ def read(
     then; with `extend`, the vocabulary is that one and whatever else the text has. Raises
     CorpusError.
     """
-    with Text(config, quiet) as text:
+    with closing(Text(config, quiet)) as text:
         if config.sha256 is not None and text.sha256 != config.sha256:
             raise CorpusError(
                 f"{text.names} has sha256 {text.sha256}, but corpus.sha256 asks for "
@@ -162,7 +163,7 @@ def _cut_lines(text: Text, encoded: Encoded, config: CorpusConfig, seed: int) ->
     if encoded.ids.mapping is None:
         parts = split(sums, share, seed, None, together)
     else:
-        with Part() as part:
+        with closing(Part()) as part:
             parts = split(sums, share, seed, part.path, together)
     training, validation, different = parts
     if encoded.blank:

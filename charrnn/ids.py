@@ -15,7 +15,6 @@ import json
 import os
 import shutil
 from dataclasses import dataclass
-from types import TracebackType
 from typing import Any
 
 from charrnn import cache, points
@@ -42,10 +41,7 @@ class Encoded:
 
 
 class Text:
-    """The text of a config: its checksum, what was mended in it, and its ids.
-
-    A context: what it keeps on disk for itself is gone when it ends, though not what was mapped.
-    """
+    """The text of a config: its checksum, what was mended in it, and its ids."""
 
     def __init__(self, config: CorpusConfig, quiet: bool = True) -> None:
         """Reads the text once. Raises CorpusError."""
@@ -239,15 +235,8 @@ class Text:
             disable=self.quiet or None,
         )
 
-    def __enter__(self) -> Text:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """Let go of what it keeps on disk for itself, though not of what was mapped."""
         self.points.close()
 
 

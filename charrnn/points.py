@@ -98,4 +98,4 @@ class Points:
             with contextlib.suppress(OSError):  # what is still in its buffer, on a full disk
                 self._stream.close()
         if self.part is not None:
-            self.part.drop()
+            self.part.close()

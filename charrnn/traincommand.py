@@ -18,16 +18,18 @@ if TYPE_CHECKING:
     from charrnn.settings import Config
     from charrnn.trainer import Trainer
 
-
-@click.command()
-@click.argument("config_path", metavar="CONFIG")
-@click.option(
+set_option = click.option(
     "--set",
     "overrides",
     metavar="KEY=VALUE",
     multiple=True,
     help="Change a setting, such as model.hidden=200. Repeatable.",
 )
+
+
+@click.command()
+@click.argument("config_path", metavar="CONFIG")
+@set_option
 @click.option(
     "--corpus", metavar="FILE", help="Text to train on, instead of corpus.path; - is stdin."
 )

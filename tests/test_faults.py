@@ -6,12 +6,12 @@ import shutil
 
 import numpy as np
 import pytest
-from runs import Silent, contents, metrics
 
-from charrnn import checkpoint, corpus, progress, train
+from charrnn import atomic, checkpoint, corpus, progress, train
 from charrnn import config as configs
 from charrnn.errors import CheckpointError
 from charrnn.trainer import Trainer
+from runs import Silent, contents, metrics
 
 SETTINGS = {
     "train": {"steps": 60, "seed": 7, "seq_length": 5},
@@ -340,3 +340,17 @@ def test_run_raises_what_the_command_says(config, tmp_path, full_disk, monkeypat
     with pytest.raises(CheckpointError, match="nor is any before it"):
         train.run(trainer, str(tmp_path / "small.npz"), Silent())
     assert [message.split(":")[0] for message in told] == [f"step {n}0" for n in range(1, 6)]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+def test_what_is_no_file_is_written_to_and_stays(tmp_path):
+    """A device or a named pipe is not replaced by a file of the same name."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reading = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    with atomic.replacement(pipe) as stream:
+        stream.write(b"a page")
+    assert os.read(reading, 100) == b"a page"
+    os.close(reading)
+    assert pipe.is_fifo()
+    assert list(tmp_path.iterdir()) == [pipe]

@@ -6,6 +6,7 @@ import os
 import sys
 import threading
 import types
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -271,7 +272,7 @@ def test_equal_lines_have_equal_sums_wherever_they_are_cut(size, monkeypatch, tm
     text = "aa\nab\nba\n\nabc\naa\nacb\na\naaa\nabc\n\nab"
     path = tmp_path / "lines.txt"
     path.write_text(text)
-    with ids.Text(CorpusConfig(path=(str(path),), mode="lines")) as read:
+    with closing(ids.Text(CorpusConfig(path=(str(path),), mode="lines"))) as read:
         encoded = read.encode()
     lines = [line for line in text.split("\n") if line]
     sums = encoded.sums.numbers.tolist()
