@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from runs import TEXT
+from trials import TEXT
 
 from charrnn import config as configs
 from charrnn import corpus as corpora

@@ -5,7 +5,7 @@ import subprocess
 import sys
 
 import pytest
-from runs import contents
+from trials import contents
 
 from charrnn.threads import VARIABLES
 

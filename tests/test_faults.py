@@ -6,12 +6,12 @@ import shutil
 
 import numpy as np
 import pytest
+from trials import Silent, contents, metrics
 
 from charrnn import atomic, checkpoint, corpus, progress, train
 from charrnn import config as configs
 from charrnn.errors import CheckpointError
 from charrnn.trainer import Trainer
-from runs import Silent, contents, metrics
 
 SETTINGS = {
     "train": {"steps": 60, "seed": 7, "seq_length": 5},

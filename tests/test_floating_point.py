@@ -7,7 +7,7 @@ import math
 import networks
 import numpy as np
 import pytest
-from runs import Silent
+from trials import Silent
 
 from charrnn import checkpoint, optim, train
 from charrnn.cells import CELLS

@@ -7,7 +7,7 @@ import time
 
 import pytest
 from processes import Nursery, read_until, start
-from runs import contents, metrics
+from trials import contents, metrics
 
 from charrnn import checkpoint
 

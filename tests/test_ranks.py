@@ -17,7 +17,7 @@ import networks
 import numpy as np
 import pytest
 from processes import RUN, Process, read_until
-from runs import Silent, metrics
+from trials import Silent, metrics
 
 from charrnn import checkpoint, ranks, threads, train
 from charrnn import trainer as trainers

@@ -8,7 +8,7 @@ import os
 
 import numpy as np
 import pytest
-from runs import Silent, contents, metrics
+from trials import Silent, contents, metrics
 
 from charrnn import checkpoint, progress, train
 from charrnn import trainer as trainers

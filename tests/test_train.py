@@ -7,7 +7,7 @@ import networks
 import numpy as np
 import pytest
 import textbook
-from runs import TEXT, Silent
+from trials import TEXT, Silent
 
 from charrnn import checkpoint, train
 from charrnn.cells import CELLS
