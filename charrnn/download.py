@@ -17,10 +17,9 @@ from pathlib import Path
 from typing import IO, Any, BinaryIO
 from urllib.parse import urlsplit
 
-from tqdm import tqdm
-
 from charrnn import __version__
 from charrnn.atomic import replacement
+from charrnn.bar import Bar
 from charrnn.console import note
 from charrnn.errors import CorpusError
 from charrnn.settings import CorpusConfig
@@ -134,9 +133,7 @@ def _copy(url: str, stream: BinaryIO, quiet: bool) -> str:
     with _opener().open(request, timeout=TIMEOUT_S) as response:
         total = _promised(response)
         _check_size(total or 0)
-        with tqdm(
-            desc=f"fetching {url}", total=total, unit="B", unit_scale=True, disable=quiet or None
-        ) as bar:
+        with Bar.of_bytes(f"fetching {url}", total, quiet) as bar:
             received = 0
             while chunk := response.read(CHUNK_BYTES):
                 received += len(chunk)

@@ -223,17 +223,9 @@ class Text:
 
     def _bar(self, what: str, total: int | None = None) -> Any:
         """A progress bar, for what takes longer than a moment."""
-        from tqdm import tqdm  # which alone takes longer than to read a small text
+        from charrnn.bar import Bar  # tqdm alone takes longer than to read a small text
 
-        return tqdm(
-            desc=what,
-            total=total or self.bytes,
-            unit="B",
-            unit_scale=True,
-            delay=1,
-            leave=False,
-            disable=self.quiet or None,
-        )
+        return Bar.of_bytes(what, total or self.bytes, self.quiet, delay=1, leave=False)
 
     def close(self) -> None:
         """Let go of what it keeps on disk for itself, though not of what was mapped."""

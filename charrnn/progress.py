@@ -11,18 +11,14 @@ import signal
 import sys
 import types
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import click
-from tqdm import tqdm
 
+from charrnn.bar import Bar
 from charrnn.console import harmless
 from charrnn.errors import Interrupted
 from charrnn.metrics import Report
 from charrnn.ranks import Ranks, StopAsked
-
-if TYPE_CHECKING:
-    from typing_extensions import Never
 
 LN2 = math.log(2)
 
@@ -43,7 +39,7 @@ class Progress:
     def __init__(self, quiet: bool, ranks: Ranks | None = None) -> None:
         self.ranks = ranks or Ranks()
         self.quiet = quiet or not self.ranks.is_first
-        self._bar: tqdm[Never] | None = None
+        self._bar: Bar | None = None
         self._asked = False
         self._begun = False
         self._showing = False  # something is on its way to stderr, where a full pipe may hold it up
@@ -89,7 +85,7 @@ class Progress:
         else:
             self._say(f"going on at step {step:,} of {steps:,}; loss there {initial_nats:.4f} nats")
         if not self.quiet and sys.stderr.isatty():
-            self._bar = tqdm(total=steps, initial=step, unit="step", dynamic_ncols=True)
+            self._bar = Bar(total=steps, initial=step, unit="step", dynamic_ncols=True)
         self._begun = True
 
     def ticked(self, step: int, smooth_nats: float) -> None:
