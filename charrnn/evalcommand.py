@@ -105,8 +105,8 @@ class Rate(Number):
 @click.option(
     "--threads",
     type=click.IntRange(1, 1024),
-    help="Threads that share lines or windows scored side by side.  [default: by the size of the "
-    "work]",
+    help="Threads or processes that share lines or windows scored side by side.  [default: by the "
+    "size of the work]",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON: one object, or one a row.")
 @click.option(

@@ -7,6 +7,7 @@ with its closing newline.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -20,11 +21,11 @@ from charrnn.encode import Encoder, whole_lines
 from charrnn.errors import CorpusError
 from charrnn.model import Batch, Model, Workspace, Workspaces
 from charrnn.params import Floats, Ints, Params
+from charrnn.team import Team
 from charrnn.vocab import Vocab
-from charrnn.workers import Team
 
 WINDOW = 256  # steps scored at a time; the figures do not depend on it
-ROWS = 64  # lines, or pieces of a stream, scored side by side
+ROWS = 64  # lines that each of a team scores side by side; pieces of a stream, by all of them
 WARM_UP = 256  # characters that a piece of a stream reads before its own
 AT_ONCE = 1 << 16  # records that are sorted by length together
 AREA = 1 << 18  # characters, padding included, of the lines scored side by side
@@ -99,11 +100,16 @@ class Evaluator:
     window = WINDOW
 
     def __init__(self, model: Model, params: Params, team: Team | None = None) -> None:
-        """The rows of a window are shared by `team`; a stream with carried state has but one."""
+        """The rows of a window are shared by `team`; a stream with carried state has but one.
+
+        If the parameters will change, those who help must see it: they are `shared` then.
+        """
         self.model = model
         self.params = params
         self.team = team or Team()
+        self.rows = ROWS * self.team.size  # of a window of lines, or of windows side by side
         self._works = [Workspaces(model) for _ in range(self.team.size)]
+        self.team.learn("score", [functools.partial(self._score, one) for one in self._works])
 
     def stream(self, pieces: Iterable[Ints]) -> Score:
         """Score consecutive pieces of one text with carried state, in constant memory."""
@@ -143,8 +149,8 @@ class Evaluator:
         head = min(count, size - at)  # the rest of the open window
         found[:, :head], state = self.follow(ids[: head + 1], state, figures)
         whole = (count - head) // size
-        for start in range(0, whole, ROWS):
-            rows = min(ROWS, whole - start)
+        for start in range(0, whole, self.rows):
+            rows = min(self.rows, whole - start)
             begins = head + size * np.arange(start, start + rows)  # (B,)
             states = self.model.zero_state(rows)
             for first in range(0, size, self.window):
@@ -236,7 +242,7 @@ class Evaluator:
         """Records to score side by side: of similar length, and fewer of the long ones."""
         ordered = np.argsort(lengths, kind="stable")
         while len(ordered):
-            rows = min(ROWS, len(ordered))
+            rows = min(self.rows, len(ordered))
             while rows > 1 and lengths[ordered[rows - 1]] * rows > AREA:
                 rows -= 1
             yield ordered[:rows]
@@ -248,19 +254,23 @@ class Evaluator:
         """The figures (K, T*B) of one window, and the state after it."""
         T, B = batch.ids.shape
         parts = self.team.cut(B)
+        work = [(batch.rows(rows), state[:, :, rows], figures) for rows in parts]
+        shares: list[tuple[Floats, Floats]] = self.team.each("score", work)
+        if len(shares) == 1:
+            return shares[0]
         found, new_state = np.empty((figures.rows, T, B)), np.empty_like(state)
-
-        def run(k: int) -> None:
-            rows = parts[k]
-            share = batch if len(parts) == 1 else batch.rows(rows)
-            work = self._works[k].get(*share.ids.shape)
-            _, new_state[:, :, rows] = self.model.forward(
-                self.params, share, state[:, :, rows], work
-            )
-            found[:, :, rows] = figures.of(work).reshape(figures.rows, T, -1)
-
-        self.team.each(run, len(parts))
+        for rows, (figures_there, state_there) in zip(parts, shares, strict=True):
+            found[:, :, rows] = figures_there.reshape(figures.rows, T, -1)
+            new_state[:, :, rows] = state_there
         return found.reshape(figures.rows, T * B), new_state
+
+    def _score(
+        self, works: Workspaces, batch: Batch, state: Floats, figures: Figures
+    ) -> tuple[Floats, Floats]:
+        """The same of one share of the rows, in one's own memory."""
+        work = works.get(*batch.ids.shape)
+        _, new_state = self.model.forward(self.params, batch, state, work)
+        return figures.of(work), new_state
 
     def validation(self, corpus: Corpus, check: Check = _nothing) -> Score | None:
         """Score the validation part as training does, or None when there is none."""

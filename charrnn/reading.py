@@ -8,6 +8,7 @@ and not read, for the next line begins from the zero state.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
@@ -65,18 +66,18 @@ class Beginning:
 def figures_of(model: Model) -> Figures:
     """Rows: the nats, the rank, K ids and their K probabilities, then every layer's outputs."""
     K = min(TOP, model.vocab_size)
+    return Figures(2 + 2 * K + model.layers * model.hidden, functools.partial(_close_look, K))
 
-    def of(work: Workspace) -> Floats:
-        p = work.logits  # (T*B, V)
-        ranks = 1 + np.count_nonzero(p > p.take(work.picks).reshape(-1, 1), axis=1)
-        some = np.sort(np.argpartition(-p, K - 1, axis=1)[:, :K], axis=1)  # (T*B, K)
-        order = np.argsort(-np.take_along_axis(p, some, axis=1), axis=1, kind="stable")
-        likeliest = np.take_along_axis(some, order, axis=1)
-        of_them = np.take_along_axis(p, likeliest, axis=1)
-        states = [layer.outputs.T for layer in work.layers]  # each (H, T*B)
-        return np.concatenate([work.nll[None], ranks[None], likeliest.T, of_them.T, *states])
 
-    return Figures(2 + 2 * K + model.layers * model.hidden, of)
+def _close_look(K: int, work: Workspace) -> Floats:
+    p = work.logits  # (T*B, V)
+    ranks = 1 + np.count_nonzero(p > p.take(work.picks).reshape(-1, 1), axis=1)
+    some = np.sort(np.argpartition(-p, K - 1, axis=1)[:, :K], axis=1)  # (T*B, K)
+    order = np.argsort(-np.take_along_axis(p, some, axis=1), axis=1, kind="stable")
+    likeliest = np.take_along_axis(some, order, axis=1)
+    of_them = np.take_along_axis(p, likeliest, axis=1)
+    states = [layer.outputs.T for layer in work.layers]  # each (H, T*B)
+    return np.concatenate([work.nll[None], ranks[None], likeliest.T, of_them.T, *states])
 
 
 def read(subject: Subject, most: int = SHOWN) -> Reading:

@@ -251,7 +251,9 @@ class TrainConfig:
         None, optional(whole(1)), "stop after so many validations without a better one"
     )
     threads: int | str = setting(
-        "auto", automatic(whole(1, 1024)), "that share the work; auto decides by its size"
+        "auto",
+        automatic(whole(1, 1024)),
+        "or processes that share the work; auto decides by its size",
     )
 
     def window(self, mode: str) -> int:

@@ -12,7 +12,7 @@ from charrnn.evaluate import SURPRISAL, Evaluator, Figures, Score, ScoredPiece, 
 from charrnn.reader import TextReader, open_text
 from charrnn.resume import read_again
 from charrnn.rows import Folded, cut, validation_text
-from charrnn.workers import Team
+from charrnn.team import Team
 
 
 class Subject:

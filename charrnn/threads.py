@@ -1,23 +1,31 @@
-"""How the cores are used: by threads that share the rows of a window, or in each matrix product.
+"""How the cores are used: by helpers that share the rows of a window, or in each matrix product.
 
-Threads that share rows do everything side by side, but wait for each other at every call of Python;
-a product of two threads loses nothing between its calls. How many times faster than one thread two
-are, on two cores (scripts/bench.py threads; (rows x H) x (H x G H) is the product of a step):
+Helpers (see `team`) do everything side by side and meet twice a window; a product of two threads
+leaves all that is not a product to one core, and meets at every step. How many times faster than
+one thread two are, on two cores (scripts/bench.py threads; (rows x H) x (H x G H) is the product of
+a step):
 
-    training          product     rows shared   products divided
-    rnn  128, B 50    0.8 M       1.2           1.4
-    gru  256, B 32    6.3 M       1.4           1.5
-    gru  384, B 32    14 M        1.7           1.5
-    lstm 512, B 64    67 M        1.7           1.6
+    training                product     rows shared   products divided
+    rnn  100, T 25, B  4    0.04 M      0.8           1.0
+    rnn  100, T 25, B 16    0.2 M       1.1           1.1
+    rnn  128, T 50, B 50    0.8 M       1.6           1.4
+    lstm 128, T 50, B 50    3.3 M       1.7           1.5
+    gru  256, T 64, B 32    6.3 M       1.5           1.4
+    gru  512, T 64, B  4    3.1 M       0.9           -
+    lstm 512, T 64, B 64    67 M        1.7           1.7
     scoring 64 rows
-    rnn  100          0.6 M       1.3           1.3
-    lstm 128          4.2 M       1.4           1.2
-    gru  512          50 M        1.7           1.7
+    rnn   32                0.07 M      1.8           1.1
+    rnn  100                0.6 M       1.6           1.0
+    lstm 128                4.2 M       1.9           1.2
+    gru  512                50 M        1.9           1.7
 
-So rows are shared in training only where the products are very large, and in scoring nearly always.
-Small products get one thread. Where something else needs a core, threads wait for each other in
-every product: a gru of 128 with 16 rows then trained 150 times slower with two threads than with
-one.
+Threads instead of processes would wait for each other at every call from Python, and gain 1.1 times
+for the rnn of 128, 1.4 for the gru of 256, 1.7 for the lstm of 512; in scoring 1.3 for the rnn of
+100, 1.4 for the lstm of 128.
+
+So rows are shared as far as there are enough of them and more than a little to do; else large
+products are divided. Where something else needs a core, threads wait for each other in every
+product: a gru of 128 with 16 rows then trained 150 times slower with two of them than with one.
 
 NumPy's BLAS asks for its threads once, when NumPy is imported.
 """
@@ -27,23 +35,36 @@ from __future__ import annotations
 import json
 import os
 import sys
+import threading
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from charrnn.ranks import launch
 
-LARGE = 1 << 20  # multiplications in a step's recurrent product from which all cores are used
-SHARED = 1 << 23  # and from which, with rows enough, threads share the rows instead
-SCORED = 1 << 19  # the same for rows that are only scored
+FEW = 4  # rows that each of those who share them must have
+SHARE = 1 << 17  # and multiplications in its part of a step's recurrent product
+SCORED = 1 << 15  # the same for rows that are only scored
+BY_THREADS = 32  # times as many, and for scored rows eight times, where helpers are threads
+LARGE = 1 << 20  # multiplications from which a product is divided, where rows are not shared
 ROWS = 64  # that are scored side by side
 GATES = {"rnn": 1, "gru": 3, "lstm": 4}
 VARIABLES = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 
 
+def can_fork() -> bool:
+    """Whether helpers are processes: whether this one can be forked safely.
+
+    Not with several threads, of which only one would go on in the fork with the locks of all; not
+    as a rank of MPI; and not on macOS, whose system libraries do not allow it.
+    """
+    alone = threading.active_count() == 1 and launch().size == 1
+    return sys.platform == "linux" and alone
+
+
 class Plan(NamedTuple):
     """How the cores are used."""
 
-    workers: int  # threads that share the rows of a window
+    workers: int  # that share the rows of a window
     blas: int  # threads of each matrix product
 
 
@@ -63,17 +84,22 @@ def plan(config: Mapping[str, Any], rows: int | None = None) -> Plan:
     try:
         model, asked = config["model"], config["train"].get("threads", "auto")
         ranks = launch()
-        shared = SHARED if rows is None else SCORED
+        share = SHARE if rows is None else SCORED
+        if not can_fork():
+            share *= BY_THREADS if rows is None else BY_THREADS // 4
         rows = int(config["train"]["batch_size"]) // ranks.size if rows is None else rows
         product = rows * int(model["hidden"]) ** 2 * GATES[model["cell"]]
         count = max(1, cores() // ranks.local) if asked == "auto" else int(asked)
     except (AttributeError, KeyError, TypeError, ValueError):
         return Plan(1, 1)  # not a config, as will be told when it is read
     named = _named()
-    if asked != "auto" and rows >= count and named in (None, 1):
-        return Plan(count, 1)
-    if asked == "auto" and rows >= 2 * count and product >= shared and named in (None, 1):
-        return Plan(count, 1)
+    workers = min(count, rows // FEW, product // share)
+    if asked != "auto":
+        workers = count if rows >= count else 1
+    elif 2 * workers < count and product >= LARGE:
+        workers = 1  # half of the cores would have nothing to do
+    if workers > 1 and named in (None, 1):
+        return Plan(workers, 1)
     return Plan(1, named or (count if product >= LARGE else 1))
 
 

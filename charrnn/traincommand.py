@@ -45,7 +45,8 @@ set_option = click.option(
 @click.option(
     "--threads",
     type=click.IntRange(1, 1024),
-    help="Threads that share the work, instead of train.threads.  [default: by the size of it]",
+    help="Threads or processes that share the work, instead of train.threads.  [default: by the "
+    "size of it]",
 )
 @click.option("-q", "--quiet", is_flag=True, help="Print nothing on stderr but errors.")
 def train(

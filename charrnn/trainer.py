@@ -32,8 +32,9 @@ from charrnn.sample import Limits, Sampler, Taste
 from charrnn.schedules import Schedule
 from charrnn.settings import DEFAULT_STEPS, MOST, Config
 from charrnn.standing import Progress
+from charrnn.team import Team
 from charrnn.transfer import carry_over
-from charrnn.workers import Team, Workers
+from charrnn.workers import Workers
 
 SAMPLE_CHARS = 200  # length of the samples shown while training
 TOO_HIGH = 3.0  # times the first loss, or that of guessing: after an epoch, a run going nowhere
@@ -53,7 +54,9 @@ class Trainer:
         self.model = Model.of(config.model, len(corpus.vocab))
         self.batches = batches.of(corpus, config.train, seed, self.model.dtype)
         rng = generator(seed, Purpose.WEIGHTS)
-        self.params = initialise(self.model, config.model.cell, config.model.init, rng)
+        team = Team(threads.workers(config.as_dict()))
+        params = initialise(self.model, config.model.cell, config.model.init, rng)
+        self.params = params.copy(shared=True) if team.size > 1 else params
         self.grads = self.params.zeros_like(EXTRA)
         settings = config.optimizer
         size = self.params.flat.size
@@ -61,7 +64,6 @@ class Trainer:
         # The weights that are validated, sampled and saved: the average, where there is one.
         self.shown = self.params if settings.ema is None else self.params.copy()
         self.average = None if settings.ema is None else Average(settings.ema, self.shown.flat)
-        team = Team(threads.workers(config.as_dict()))
         self.workers = Workers(self.model, self.params, team, seed, self.ranks)
         self.evaluator = Evaluator(self.model, self.shown, team)
         self.state = self.model.zero_state(config.train.batch_size)

@@ -151,7 +151,7 @@ def bench_pytorch(bench: Bench) -> None:
 
 
 def bench_threads(bench: Bench) -> None:
-    """Two threads that share the rows against one, and against products of two threads."""
+    """Two processes that share the rows against one, and against products of two threads."""
     for sizes in PYTORCH[1:5:3] if bench.quick else PYTORCH[1:]:
         words, (cell, layers, hidden, T, B) = settings(*sizes), sizes
         name, chars = f"{cell} {layers} x {hidden}, T {T}, B {B}", (T * B, T * B)
@@ -161,8 +161,8 @@ def bench_threads(bench: Bench) -> None:
             Side("charrnn", *words, "train.threads=1", environment=single) as one,
             Side("charrnn", *words, environment={"OPENBLAS_NUM_THREADS": "2"}) as products,
         ):
-            bench.ratio(f"{name}, two threads: one", ours, one, chars)
-            bench.ratio(f"{name}, two threads: products of two threads", ours, products, chars)
+            bench.ratio(f"{name}, rows shared by two: one thread", ours, one, chars)
+            bench.ratio(f"{name}, rows shared by two: products divided", ours, products, chars)
 
 
 def bench_product(bench: Bench) -> None:

@@ -57,9 +57,14 @@ def seconds_to_read(path: Path, mode: str = "stream") -> float:
 
 
 def peak_of_mb(pid: int) -> float:
-    """The largest resident size of a running process so far, in MB; on Linux."""
+    """The largest resident size of a running process so far, in MB; on Linux.
+
+    With that of its helpers, in which what they share is counted again.
+    """
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024
+    peak = next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024
+    helpers = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return peak + sum(peak_of_mb(int(helper)) for helper in helpers)
 
 
 # Printed by a process about itself: a child's usage would count the memory of its parent as well.

@@ -236,7 +236,7 @@ def scoring(cell: str, hidden: int, mode: str, threads_asked: Any = "auto") -> A
 
     from charrnn.corpus import Records
     from charrnn.evaluate import Evaluator
-    from charrnn.workers import Team
+    from charrnn.team import Team
 
     run = trainer(*settings)
     evaluator = Evaluator(run.model, run.params, Team(threads.workers(config, rows)))

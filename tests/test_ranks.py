@@ -25,8 +25,9 @@ from charrnn.errors import CharrnnError, CheckpointError, ConfigError, DivergedE
 from charrnn.progress import Progress
 from charrnn.ranks import Elsewhere, Ranks, Several, StopAsked, launch
 from charrnn.runfiles import best_path
+from charrnn.team import Team
 from charrnn.trainer import Trainer
-from charrnn.workers import Team, Workers
+from charrnn.workers import Workers
 
 VARIABLES = {name for pair in ranks.LAUNCHERS for name in pair}
 VARIABLES |= {*ranks.LOCAL_SIZES, *ranks.LOCAL_RANKS}
@@ -300,7 +301,7 @@ def test_an_error_that_others_do_not_know_of_ends_them(monkeypatch, known):
 @pytest.mark.parametrize("dropout", [0.0, 0.4])
 def test_two_ranks_are_two_threads(masked, dropout):
     """Loss, gradient and state of their sum, with the same dropout, in float64 to 1e-12."""
-    _, params = networks.network("gru", layers=2)
+    params = networks.network("gru", layers=2)[1].copy(shared=True)
     model = networks.Model(networks.V, "gru", networks.H, 2, "float64", dropout=dropout)
     batch, state = networks.batch(B=7, masked=masked), networks.state_of(model, 7)
 

@@ -14,6 +14,7 @@ def environment(monkeypatch):
     monkeypatch.setattr(threads, "os", SimpleNamespace(environ=found))
     monkeypatch.setattr(threads, "cores", lambda: 2)
     monkeypatch.setattr(threads, "sys", SimpleNamespace(modules={}))
+    monkeypatch.setattr(threads, "can_fork", lambda: True)
     return found
 
 
@@ -24,12 +25,12 @@ def settings(cell, hidden, rows, **train):
 @pytest.mark.parametrize(
     ("sizes", "workers", "blas"),
     [
-        (("rnn", 100, 1), 1, 1),  # little work is for one thread
-        (("rnn", 100, 104), 1, 1),
-        (("rnn", 100, 105), 1, 2),  # more of it is divided within each product
-        (("gru", 256, 32), 1, 2),
-        (("lstm", 512, 32), 2, 1),  # and very much of it by rows
-        (("lstm", 4096, 3), 1, 2),  # if there are rows enough
+        (("rnn", 100, 1), 1, 1),  # little work is for one
+        (("rnn", 100, 26), 1, 1),
+        (("rnn", 100, 27), 2, 1),  # more of it is shared by rows
+        (("lstm", 512, 8), 2, 1),
+        (("lstm", 512, 7), 1, 2),  # or within each product, where there are too few of them
+        (("gru", 128, 7), 1, 1),
     ],
 )
 def test_the_size_decides_how_cores_are_used(environment, sizes, workers, blas):
@@ -42,11 +43,51 @@ def test_the_size_decides_how_cores_are_used(environment, sizes, workers, blas):
 
 @pytest.mark.parametrize(
     ("sizes", "expected"),
-    [(("rnn", 80), (1, 1)), (("rnn", 100), (2, 1)), (("gru", 512), (2, 1))],
+    [(("rnn", 31), (1, 1)), (("rnn", 32), (2, 1)), (("gru", 512), (2, 1))],
 )
 def test_rows_that_are_only_scored_are_shared_sooner(environment, sizes, expected):
     """Nothing has to be added up."""
     assert threads.plan(settings(*sizes, 1), rows=threads.ROWS) == expected
+
+
+@pytest.mark.parametrize(
+    ("sizes", "rows", "expected"),
+    [
+        (("gru", 256, 32), None, (1, 2)),
+        (("lstm", 512, 32), None, (2, 1)),
+        (("rnn", 80, 1), threads.ROWS, (1, 1)),
+        (("rnn", 100, 1), threads.ROWS, (2, 1)),
+    ],
+)
+def test_threads_share_only_larger_work(environment, monkeypatch, sizes, rows, expected):
+    """Than processes do: they wait for each other at every call from Python."""
+    monkeypatch.setattr(threads, "can_fork", lambda: False)
+    assert threads.plan(settings(*sizes), rows) == expected
+
+
+@pytest.mark.parametrize(("system", "count"), [("linux", 1), ("linux", 2), ("darwin", 1)])
+def test_a_process_with_other_threads_is_not_forked(monkeypatch, system, count):
+    """Their locks would stay locked in the fork for ever; nor is a rank of MPI, or on macOS."""
+    monkeypatch.setattr(threads, "sys", SimpleNamespace(platform=system))
+    monkeypatch.setattr(threads, "threading", SimpleNamespace(active_count=lambda: count))
+    assert threads.can_fork() == ((system, count) == ("linux", 1))
+    monkeypatch.setenv("PMI_RANK", "0")
+    monkeypatch.setenv("PMI_SIZE", "2")
+    assert not threads.can_fork()
+
+
+@pytest.mark.parametrize(
+    ("sizes", "expected"),
+    [
+        (("gru", 256, 32), (8, 1)),  # four rows for each, and eight cores for others
+        (("lstm", 512, 20), (1, 16)),  # most of the cores would have nothing to do
+        (("rnn", 100, 32), (2, 1)),
+    ],
+)
+def test_many_cores_are_used_as_far_as_the_rows_go(environment, monkeypatch, sizes, expected):
+    """Or else by every product, if it is large."""
+    monkeypatch.setattr(threads, "cores", lambda: 16)
+    assert threads.plan(settings(*sizes)) == expected
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,4 @@
-"""Threads that share the rows: the same loss, the same gradient, and always the same bytes."""
-
-import threading
+"""Rows that are shared: the same loss, the same gradient, and always the same bytes."""
 
 import networks
 import numpy as np
@@ -8,20 +6,23 @@ import pytest
 
 from charrnn.evaluate import PREDICTION, Evaluator
 from charrnn.model import Batch, Model
-from charrnn.workers import Team, Workers
+from charrnn.team import Team
+from charrnn.workers import Workers
 
 ROWS = 7
+by_processes_and_threads = pytest.mark.parametrize("processes", [True, False])
 
 
 @pytest.mark.parametrize("cell", ["rnn", "gru", "lstm"])
 @pytest.mark.parametrize("masked", [False, True])
-@pytest.mark.parametrize("threads", [2, 3, 7, 9])
-def test_the_sum_of_the_shares_is_the_whole(cell, masked, threads):
-    """Loss, gradient and new state, in float64 to 1e-12, also with more threads than rows."""
+@pytest.mark.parametrize(("size", "processes"), [(2, True), (9, True), (3, False), (7, False)])
+def test_the_sum_of_the_shares_is_the_whole(cell, masked, size, processes):
+    """Loss, gradient and new state, in float64 to 1e-12, also with more shares than rows."""
     model, params = networks.network(cell, layers=2)
+    params = params.copy(shared=True)
     batch, state = networks.batch(B=ROWS, masked=masked), networks.state_of(model, ROWS)
     results = []
-    for team in (Team(1), Team(threads)):
+    for team in (Team(1), Team(size, processes)):
         workers, grads = Workers(model, params, team, seed=1), params.zeros_like()
         loss, new_state = workers.forward(batch, state, step=5)
         workers.backward(grads, 0.7)
@@ -30,16 +31,17 @@ def test_the_sum_of_the_shares_is_the_whole(cell, masked, threads):
         np.testing.assert_allclose(other, one, rtol=0, atol=1e-12)
 
 
+@by_processes_and_threads
 @pytest.mark.parametrize("variational", [False, True])
-def test_each_thread_drops_by_step_and_place_alone(variational):
+def test_each_drops_by_step_and_place_alone(variational, processes):
     """So the same run gives the same bytes, whatever was computed before."""
     sizes = (networks.V, "gru", networks.H, 2, "float64")
     model = Model(*sizes, dropout=0.4, variational=variational, recurrent_dropout=0.3)
-    _, params = networks.network("gru", layers=2)
+    params = networks.network("gru", layers=2)[1].copy(shared=True)
     batch, state = networks.batch(B=ROWS), networks.state_of(model, ROWS)
 
     def gradient(step, before=()):
-        workers, grads = Workers(model, params, Team(2), seed=1), params.zeros_like()
+        workers, grads = Workers(model, params, Team(2, processes), seed=1), params.zeros_like()
         for other in before:
             workers.forward(networks.batch(T=other, B=ROWS), state, step=other)
         workers.forward(batch, state, step)
@@ -50,49 +52,15 @@ def test_each_thread_drops_by_step_and_place_alone(variational):
     assert gradient(5) != gradient(6)
 
 
-def test_rows_are_cut_into_equal_parts():
-    """None of them empty, and all of them there."""
-    assert Team(3).cut(7) == [slice(0, 2), slice(2, 4), slice(4, 7)]
-    assert Team(3).cut(2) == [slice(0, 1), slice(1, 2)]
-    assert Team(1).cut(5) == [slice(0, 5)]
-
-
-def test_a_team_works_at_the_same_time():
-    """All of its threads are in the task at once, or this would wait for ever."""
-    together = threading.Barrier(3)
-    assert len(set(Team(3).each(lambda k: (together.wait(30), k)[1], 3))) == 3
-
-
-def test_an_error_of_any_thread_is_raised_when_all_are_done():
-    """So that none of them still writes to what the caller goes on with."""
-    ended = []
-
-    def task(k):
-        if k == 1:
-            raise ValueError("thread 1")
-        ended.append(k)
-
-    with pytest.raises(ValueError, match="thread 1"):
-        Team(3).each(task, 3)
-    assert sorted(ended) == [0, 2]
-
-
-def test_overflow_is_treated_alike_in_every_thread():
-    """NumPy keeps what it is to do for each thread on its own."""
-    with pytest.raises(FloatingPointError):
-        Team(2).each(lambda k: np.float32(3e38) * np.array([10], np.float32) if k else 0, 2)
-    with np.errstate(over="ignore"):
-        Team(2).each(lambda k: np.float32(3e38) * np.array([10], np.float32), 2)
-
-
+@by_processes_and_threads
 @pytest.mark.parametrize("mode", ["pieces", "records"])
-def test_scores_do_not_depend_on_the_threads(mode):
+def test_scores_do_not_depend_on_who_shares_them(mode, processes):
     """To rounding, in float64; the predictions of each character too."""
     from charrnn.corpus import Records
 
     model, params = networks.network("lstm", layers=2)
     ids = np.random.default_rng(0).integers(0, networks.V, 5000)
-    one, other = (Evaluator(model, params, Team(threads)) for threads in (1, 3))
+    one, other = (Evaluator(model, params, Team(size, processes)) for size in (1, 3))
     if mode == "pieces":
         assert one.pieces(ids).total_nats == pytest.approx(other.pieces(ids).total_nats, abs=1e-8)
         return
