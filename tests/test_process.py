@@ -79,7 +79,7 @@ def start_waiting(where, word, *words):
     ("word", "where", "then"),
     [
         ("scoring", "charrnn.evaluate:Evaluator._window", []),
-        ("drawing", "charrnn.sample:choose_one", []),
+        ("drawing", "charrnn.sample:Choice.draw", []),
         ("scoring", "charrnn.evaluate:Evaluator._window", ["--set", "output.sample_every=null"]),
     ],
 )

@@ -8,7 +8,8 @@ import pytest
 
 from charrnn.cells import CELLS
 from charrnn.randomness import keys, uniforms
-from charrnn.sample import Limits, Sampler, Taste, choose, choose_one, probabilities
+from charrnn.sample import Choice, Limits, Sampler, Taste, choose, probabilities
+from charrnn.step import RNNStep, step_of
 from charrnn.vocab import Vocab
 
 LOGITS = np.log(np.array([[0.4, 0.3, 0.15, 0.1, 0.05]]))
@@ -58,11 +59,42 @@ def test_random_numbers_are_uniform_and_independent():
 @pytest.mark.parametrize(
     "taste", [Taste(), Taste(0.0), Taste(0.5), Taste(top_k=3), Taste(top_p=0.8), Taste(2, 4, 0.9)]
 )
-def test_one_row_draws_what_many_rows_draw(taste):
-    """For the same random numbers."""
+@pytest.mark.parametrize("largest", [4.0, np.inf])
+def test_one_row_draws_what_many_rows_draw(taste, largest):
+    """For the same random numbers, whether or not the logits are so small that exp is safe."""
     u = uniforms(keys(1, np.zeros(1)), np.arange(2000))
     many = choose(np.repeat(LOGITS, len(u), axis=0), taste, u).tolist()
-    assert [choose_one(LOGITS, taste, one) for one in u.tolist()] == many
+    choice = Choice(taste, LOGITS.shape[1], largest, LOGITS.dtype)
+    assert [choice.draw(LOGITS[0], one) for one in u.tolist()] == many
+
+
+@pytest.mark.parametrize("temperature", [1e-3, 0.5, 1.0, 3.0])
+@pytest.mark.parametrize("size", [1, 80, 87, 1e4, 1e38])
+def test_logits_of_any_size_draw_the_likeliest(size, temperature):
+    """In float32, where exp(89) is infinite: the second is impossible beside the first."""
+    logits = np.array([size, -size, -np.inf], np.float32)
+    choice = Choice(Taste(temperature), 3, size, np.float32)
+    expected = 1 / (1 + np.exp(-min(2 * size / temperature, 700)))
+    draws = [choice.draw(logits, u) for u in (0.0, expected - 1e-5, 1 - 2**-53)]
+    assert draws == [0, 0, int(2 * size / temperature < 30)]
+
+
+@pytest.mark.parametrize(("cell", "layers"), [("rnn", 1), ("rnn", 2), ("lstm", 1)])
+def test_a_step_is_a_window_of_one(cell, layers):
+    """The same logits as reading the whole text at once; none larger than was promised."""
+    model, params = networks.network(cell, layers)
+    step, ids = step_of(model, params), np.random.default_rng(0).integers(0, networks.V, 30)
+    assert isinstance(step, RNNStep) == ((cell, layers) == ("rnn", 1))
+    state = networks.state_of(model, 1).clip(-1, 1)
+    work = networks.Workspace(model, len(ids), 1)
+    model.run(params, ids.reshape(-1, 1), state, work)
+    for _ in range(2):  # it can start again
+        step.start(state)
+        found = np.array([step.read(char).copy() for char in ids.tolist()])
+        np.testing.assert_allclose(found, work.logits, rtol=0, atol=1e-12)
+    assert abs(found).max() <= step.largest
+    params.flat[:] = np.sign(params.flat) * 50  # of saturated states it is reached
+    assert step_of(model, params).largest == 50 * (model.hidden + 1)
 
 
 def test_the_ends_of_the_unit_interval_draw_possible_characters():
