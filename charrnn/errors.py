@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+import signal
+
+# Ctrl-C, the end of a service or a job, and a terminal that hangs up.
+SIGNALS = [
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
+]
+
 
 class CharrnnError(Exception):
     """What happened, where, and what to type next, as one message. Exit code 1."""

@@ -22,6 +22,7 @@ from charrnn.errors import CorpusError
 from charrnn.model import Batch, Model, Workspace, Workspaces
 from charrnn.params import Floats, Ints, Params
 from charrnn.team import Team
+from charrnn.threads import FEW
 from charrnn.vocab import Vocab
 
 WINDOW = 256  # steps scored at a time; the figures do not depend on it
@@ -253,7 +254,7 @@ class Evaluator:
     ) -> tuple[Floats, Floats]:
         """The figures (K, T*B) of one window, and the state after it."""
         T, B = batch.ids.shape
-        parts = self.team.cut(B)
+        parts = self.team.cut(B) if FEW * self.team.size <= B else [slice(B)]
         work = [(batch.rows(rows), state[:, :, rows], figures) for rows in parts]
         shares: list[tuple[Floats, Floats]] = self.team.each("score", work)
         if len(shares) == 1:

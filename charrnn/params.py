@@ -16,7 +16,10 @@ Shapes = Mapping[str, tuple[int, ...]]
 
 def shared_zeros(size: int, dtype: npt.DTypeLike) -> Floats:
     """Zeros (size,) in memory that this process and those forked from it all see and change."""
-    memory = mmap.mmap(-1, size * np.dtype(dtype).itemsize)  # returned with the last view of it
+    try:
+        memory = mmap.mmap(-1, size * np.dtype(dtype).itemsize)  # returned with the last view of it
+    except OSError as error:
+        raise MemoryError from error
     return np.frombuffer(memory, dtype)
 
 

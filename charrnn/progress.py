@@ -16,17 +16,11 @@ import click
 
 from charrnn.bar import Bar
 from charrnn.console import harmless
-from charrnn.errors import Interrupted
+from charrnn.errors import SIGNALS, Interrupted
 from charrnn.metrics import Report
 from charrnn.ranks import Ranks, StopAsked
 
 LN2 = math.log(2)
-
-
-# Ctrl-C, the end of a service or a job, and a terminal that hangs up.
-SIGNALS = [
-    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
-]
 
 
 class Progress:

@@ -110,12 +110,13 @@ def choose(logits: Floats, taste: Taste, u: Floats) -> Ints:
 
 
 class Choice:
-    """What `choose` finds for single rows of logits (V,), one after the other and much faster."""
+    """What `choose` finds, to rounding, for one row of logits (V,) after the other, much faster."""
 
     def __init__(self, taste: Taste, V: int, largest: float, dtype: npt.DTypeLike) -> None:
         """No logit is larger than `largest`: their exponentials may need no shift."""
         self.taste = taste
-        self._plain = taste == Taste(temperature=taste.temperature) and taste.temperature > 0
+        plain = Taste(temperature=taste.temperature)
+        self._plain = taste == plain and 0 < taste.temperature < float(np.finfo(dtype).max)
         limit = np.log(np.finfo(dtype).max) - math.log(V) - 1
         self._shifts = not largest < min(1.0, taste.temperature) * limit
         self._p, self._precise = np.empty(V, dtype=dtype), np.empty(V)

@@ -19,14 +19,15 @@ import mmap
 import os
 import pickle
 import signal
+import socket
 import time
 import weakref
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 import numpy as np
 
-from charrnn.errors import CharrnnError
+from charrnn.errors import SIGNALS, CharrnnError
 from charrnn.threads import can_fork
 
 if TYPE_CHECKING:  # a process on its own needs none of these
@@ -35,6 +36,7 @@ if TYPE_CHECKING:  # a process on its own needs none of these
 
 LOOK_S = 1e-3  # more than one needs from the gradient to the next window at sizes where it counts
 Task = Callable[..., Any]
+Outcome = tuple[Any, Exception | None]  # the result, or the error
 
 
 class Line:
@@ -51,18 +53,25 @@ class Line:
         self._heard = 0
 
     def say(self, what: Any) -> None:
-        """Raises OSError when the other end is closed."""
-        self.pipe.send(what)
-        self._said[self._end] = (self._said[self._end] + 1) % 256
+        """Raises OSError when the other end is closed, and what pickle raises."""
+        message = pickle.dumps(what, pickle.HIGHEST_PROTOCOL)
+        self._said[self._end] = (self._said[self._end] + 1) % 256  # a long message needs a reader
+        self.pipe.send_bytes(message)
 
-    def hear(self) -> Any:
-        """What the other end says next. Raises EOFError when it is closed."""
+    def hear(self) -> bytes:
+        """What the other end says next, pickled. Raises EOFError when it is closed."""
         said, other, heard = self._said, 1 - self._end, self._heard
         until = time.perf_counter() + LOOK_S
         while said[other] == heard and time.perf_counter() < until:
-            pass
+            os.sched_yield()  # to the other end, should there be but one core
         self._heard = (heard + 1) % 256
-        return self.pipe.recv()
+        return self.pipe.recv_bytes()
+
+    def close(self) -> None:
+        """For both ends, also where a fork of this process still has the pipe open."""
+        with contextlib.suppress(OSError), socket.socket(fileno=os.dup(self.pipe.fileno())) as end:
+            end.shutdown(socket.SHUT_RDWR)
+        self.pipe.close()
 
 
 class Helper(NamedTuple):
@@ -81,6 +90,8 @@ class Team:
         self._tasks: dict[str, Sequence[Task]] = {}
         self._processes = processes
         self._helpers: list[Helper] = []
+        self._farewell: Callable[[], Any] | None = None
+        self._owner = os.getpid()
         self._threads: ThreadPoolExecutor | None = None
 
     def cut(self, B: int, start: int = 0) -> list[slice]:
@@ -91,27 +102,16 @@ class Team:
 
     def learn(self, name: str, tasks: Sequence[Task]) -> None:
         """From now on, `each(name, ...)` lets the k-th of the team call `tasks[k]`."""
+        assert name not in self._tasks
         self.dismiss()  # helpers know what was known when they were forked
         self._tasks[name] = tasks
 
-    def start(self) -> None:
-        """Let the helpers come now instead of at the first common task."""
-        if self.size == 1 or self._helpers or self._threads is not None:
-            return
-        if not (can_fork() if self._processes is None else self._processes):
-            from concurrent.futures import ThreadPoolExecutor
-
-            self._threads = ThreadPoolExecutor(self.size - 1)
-            return
-        for k in range(1, self.size):
-            self._helpers.append(_fork({name: of[k] for name, of in self._tasks.items()}))
-        self._farewell = weakref.finalize(self, _dismiss, self._helpers)
-
     def dismiss(self) -> None:
         """Let the helpers go. The next common task finds new ones."""
-        if self._helpers:
-            self._farewell()
+        farewell, self._farewell = self._farewell, None
         self._helpers, self._threads = [], None
+        if farewell is not None:
+            farewell()
 
     def each(self, name: str, work: Sequence[tuple[Any, ...]]) -> list[Any]:
         """What the k-th task of this name returns for `work[k]`, all at the same time.
@@ -121,15 +121,10 @@ class Team:
         tasks = self._tasks[name]
         if len(work) <= 1:
             return [task(*one) for task, one in zip(tasks, work, strict=False)]
-        self.start()
+        self._start()
         settings = np.geterr()  # what overflows are to do; each thread and process has its own
         if self._threads is not None:
-            others = [
-                self._threads.submit(_outcome, settings, task, one)
-                for task, one in zip(tasks[1:], work[1:], strict=False)
-            ]
-            first = _outcome(settings, tasks[0], work[0])
-            outcomes = [first, *(other.result() for other in others)]
+            outcomes = self._by_threads(self._threads, settings, tasks, work)
         else:
             outcomes = self._by_processes(name, settings, work)
         for _, error in outcomes:
@@ -137,22 +132,63 @@ class Team:
                 raise error
         return [result for result, _ in outcomes]
 
+    def _start(self) -> None:
+        """See to it that the helpers are there: processes if it can be, else threads."""
+        if self._owner != os.getpid():  # a fork of the process whose helpers these are
+            self._owner, self._helpers, self._farewell = os.getpid(), [], None
+        if self._helpers or self._threads is not None:
+            return
+        if can_fork() if self._processes is None else self._processes:
+            helpers: list[Helper] = []
+            self._farewell = weakref.finalize(self, _dismiss, self._owner, helpers)
+            try:
+                for k in range(1, self.size):
+                    helpers.append(_fork({name: of[k] for name, of in self._tasks.items()}))
+                self._helpers = helpers
+                return
+            except OSError:  # there may be no more processes
+                self.dismiss()
+            except BaseException:
+                self.dismiss()
+                raise
+        from concurrent.futures import ThreadPoolExecutor
+
+        self._threads = ThreadPoolExecutor(self.size - 1)
+
+    def _by_threads(
+        self,
+        pool: ThreadPoolExecutor,
+        settings: Any,
+        tasks: Sequence[Task],
+        work: Sequence[tuple[Any, ...]],
+    ) -> list[Outcome]:
+        from concurrent.futures import wait
+
+        others = [
+            pool.submit(_outcome, settings, task, one)
+            for task, one in zip(tasks[1:], work[1:], strict=False)
+        ]
+        try:
+            first = _outcome(settings, tasks[0], work[0])
+        finally:
+            wait(others)
+        return [first, *(other.result() for other in others)]
+
     def _by_processes(
         self, name: str, settings: Any, work: Sequence[tuple[Any, ...]]
-    ) -> list[tuple[Any, Exception | None]]:
+    ) -> list[Outcome]:
         asked = self._helpers[: len(work) - 1]
         try:
             for helper, one in zip(asked, work[1:], strict=True):
                 helper.line.say((name, settings, one))
             outcomes = [_outcome(settings, self._tasks[name][0], work[0])]
-            outcomes += [helper.line.hear() for helper in asked]
+            outcomes += [pickle.loads(helper.line.hear()) for helper in asked]
         except (EOFError, OSError):
             pids = ", ".join(str(helper.pid) for helper in asked)
             self.dismiss()
             raise CharrnnError(
-                f"a process that shares the work was ended from outside (process {pids}), perhaps "
-                "because memory ran short; what was saved is kept: go on from there, or with "
-                "--threads 1"
+                f"a process that shares the work ended early (process {pids}), perhaps because "
+                "memory ran short: try again, or with --threads 1"
             ) from None
         except BaseException:  # nobody will hear these answers: the next must not be one of them
             self.dismiss()
@@ -160,8 +196,7 @@ class Team:
         return outcomes
 
 
-def _outcome(settings: Any, task: Task, one: tuple[Any, ...]) -> tuple[Any, Exception | None]:
-    """The result, or the error."""
+def _outcome(settings: Any, task: Task, one: tuple[Any, ...]) -> Outcome:
     try:
         with np.errstate(**settings):
             return task(*one), None
@@ -170,42 +205,53 @@ def _outcome(settings: Any, task: Task, one: tuple[Any, ...]) -> tuple[Any, Exce
 
 
 def _fork(tasks: dict[str, Task]) -> Helper:
-    """A new process that does these tasks until its pipe is closed, be it by our sudden end."""
+    """A new process that does these tasks until its pipe is closed, be it by our sudden end.
+
+    It hears no signal that is meant for the run: the first process tells when it is over. Raises
+    OSError.
+    """
     from multiprocessing import Pipe
 
     here, there = Pipe()
     said = mmap.mmap(-1, 2)
-    pid = os.fork()
-    if pid:
-        there.close()
-        return Helper(pid, Line(here, said, 0))
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # a helper's stay blocked
     try:
-        _serve(Line(there, said, 1), tasks)
+        pid = os.fork()
+        if pid == 0:
+            _serve(Line(there, said, 1), tasks)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    there.close()
+    return Helper(pid, Line(here, said, 0))
+
+
+def _serve(line: Line, tasks: dict[str, Task]) -> NoReturn:
+    """Be a helper, to the end of the process."""
+    try:
+        # Locks, pipes and the other helpers' lines belong to the first process alone.
+        for name in os.listdir("/proc/self/fd"):
+            if int(name) != line.pipe.fileno():
+                with contextlib.suppress(OSError):
+                    os.close(int(name))
+        while True:
+            message = line.hear()
+            try:
+                name, settings, one = pickle.loads(message)
+                line.say(_outcome(settings, tasks[name], one))
+            except OSError:
+                raise
+            except Exception as unsaid:  # what cannot be pickled
+                line.say((None, unsaid))
     finally:
         os._exit(0)
 
 
-def _serve(line: Line, tasks: dict[str, Task]) -> None:
-    """Be a helper."""
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)  # the first process tells when it is over
-    # Locks, pipes and the other helpers' ends belong to the first process alone.
-    os.closerange(3, line.pipe.fileno())
-    os.closerange(line.pipe.fileno() + 1, os.sysconf("SC_OPEN_MAX"))
-    with contextlib.suppress(EOFError, OSError):
-        while True:
-            name, settings, one = line.hear()
-            result, error = _outcome(settings, tasks[name], one)
-            try:
-                line.say((result, error))
-            except (pickle.PicklingError, AttributeError, TypeError) as unsaid:
-                line.say((None, unsaid))
-
-
-def _dismiss(helpers: list[Helper]) -> None:
-    """Close their pipes, upon which they leave, and wait for that."""
+def _dismiss(owner: int, helpers: list[Helper]) -> None:
+    """Close their lines, upon which they leave, and wait for that."""
+    if os.getpid() != owner:
+        return
     for helper in helpers:
-        helper.line.pipe.close()
+        helper.line.close()
     for helper in helpers:
         with contextlib.suppress(ChildProcessError):
             os.waitpid(helper.pid, 0)

@@ -33,9 +33,9 @@ NumPy's BLAS asks for its threads once, when NumPy is imported.
 from __future__ import annotations
 
 import json
+import math
 import os
 import sys
-import threading
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -47,6 +47,7 @@ SCORED = 1 << 15  # the same for rows that are only scored
 BY_THREADS = 32  # times as many, and for scored rows eight times, where helpers are threads
 LARGE = 1 << 20  # multiplications from which a product is divided, where rows are not shared
 ROWS = 64  # that are scored side by side
+QUOTA = "/sys/fs/cgroup/cpu.max"
 GATES = {"rnn": 1, "gru": 3, "lstm": 4}
 VARIABLES = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 
@@ -57,8 +58,9 @@ def can_fork() -> bool:
     Not with several threads, of which only one would go on in the fork with the locks of all; not
     as a rank of MPI; and not on macOS, whose system libraries do not allow it.
     """
-    alone = threading.active_count() == 1 and launch().size == 1
-    return sys.platform == "linux" and alone
+    if sys.platform != "linux" or launch().size > 1:
+        return False
+    return len(os.listdir("/proc/self/task")) == 1
 
 
 class Plan(NamedTuple):
@@ -69,10 +71,16 @@ class Plan(NamedTuple):
 
 
 def cores() -> int:
-    """Those this process may use."""
+    """Those this process may use; of a container, the time that it may use them is counted."""
+    count = os.cpu_count() or 1
     if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+        count = len(os.sched_getaffinity(0))
+    try:
+        with open(QUOTA, encoding="ascii") as stream:  # microseconds of work in so many of time
+            work, time = map(int, stream.read().split())
+    except (OSError, ValueError):  # no container, or one without a limit: "max 100000"
+        return count
+    return max(1, min(count, math.ceil(work / time)))
 
 
 def plan(config: Mapping[str, Any], rows: int | None = None) -> Plan:

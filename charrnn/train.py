@@ -77,6 +77,8 @@ def run(trainer: Trainer, path: str, watch: Watch) -> None:
         files.check()
         stopped = f"stopped at step {now.step:,} of {trainer.steps:,} and saved; to go on: "
         raise ranks.for_all(Interrupted(stopped + files.resume_command())) from None
+    finally:
+        trainer.workers.team.dismiss()
     files.check()
 
 

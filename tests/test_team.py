@@ -11,14 +11,15 @@ import time
 
 import numpy as np
 import pytest
+from trials import Silent, contents
 
+from charrnn import team as teams
+from charrnn import train
 from charrnn.errors import CharrnnError
 from charrnn.params import shared_zeros
 from charrnn.team import Team
 
 by_processes_and_threads = pytest.mark.parametrize("processes", [True, False])
-# From Python 3.12 on, a fork beside the threads of pytest-xdist is warned of.
-pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")
 
 
 def team_of(size, processes, task):
@@ -119,11 +120,97 @@ def test_a_task_that_is_learnt_later_is_known_to_helpers():
     assert team.each("other", [(1,), (2,)]) == ["1", "2"]
 
 
-def test_an_answer_that_cannot_be_told_is_an_error():
-    """Instead of an answer that never comes."""
-    team = team_of(2, True, lambda k: threading.Lock() if k else None)
-    with pytest.raises(TypeError, match="pickle"):
-        team.each("task", [(0,), (1,)])
+def test_what_cannot_be_told_is_an_error():
+    """Instead of an answer that never comes, be it the question or the answer."""
+    team = team_of(2, True, lambda k: threading.Lock() if k == 1 else None)
+    for question in (1, threading.Lock()):
+        with pytest.raises(TypeError, match="pickle"):
+            team.each("task", [(0,), (question,)])
+    assert team.each("task", [(0,), (2,)]) == [None, None]
+
+
+def test_what_is_longer_than_a_pipe_comes_through():
+    """Both ways, and to several at once."""
+    team = team_of(3, True, lambda x: x + 1)
+    results = team.each("task", [(np.full(10**6, k),) for k in range(3)])
+    assert [(len(result), result[-1]) for result in results] == [(10**6, k) for k in (1, 2, 3)]
+
+
+def test_where_no_process_can_be_had_helpers_are_threads(monkeypatch):
+    """The ones that were there already leave; the work is done all the same."""
+    fork, pids = os.fork, []
+
+    def fork_once():
+        if pids:
+            raise BlockingIOError("Resource temporarily unavailable")
+        pids.append(fork())
+        return pids[0]
+
+    monkeypatch.setattr(os, "fork", fork_once)
+    team = team_of(3, True, pid_of)
+    assert team.each("task", [(0,), (1,), (2,)]) == [os.getpid()] * 3
+    assert has_ended(pids[0])
+
+
+def test_shared_memory_that_there_is_not_is_an_error_of_memory():
+    """Which the command line has words for."""
+    with pytest.raises(MemoryError):
+        shared_zeros(1 << 50, "float64")
+
+
+def test_other_forks_neither_hold_nor_use_the_helpers():
+    """As of a program that forks processes of its own, with the team among their memory."""
+    team = team_of(2, True, pid_of)
+    helper = team.each("task", [(0,), (1,)])[1]
+    end, other = os.pipe()
+    child = os.fork()
+    if not child:
+        try:
+            os.write(other, b"%d" % team.each("task", [(0,), (1,)])[1])
+            os.close(other)
+            signal.pause()
+        finally:
+            os._exit(1)
+    try:
+        assert int(os.read(end, 20)) != helper
+        assert team.each("task", [(0,), (1,)])[1] == helper
+        team.dismiss()
+        assert has_ended(helper)
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        os.close(end)
+        os.close(other)
+
+
+@pytest.mark.parametrize("mode", ["stream", "lines"])
+def test_a_run_with_processes_is_one_with_threads(trainer, monkeypatch, tmp_path, mode):
+    """The same bytes: helpers see the weights, and their average, as they become.
+
+    They leave at its end, or a program that trains many networks would have ever more of them.
+    """
+    monkeypatch.setenv("OPENBLAS_NUM_THREADS", "1")
+    fork, pids, found = teams._fork, [], []
+
+    def noted(tasks):
+        helper = fork(tasks)
+        pids.append(helper.pid)
+        return helper
+
+    monkeypatch.setattr(teams, "_fork", noted)
+    for processes in (True, False):
+        monkeypatch.setattr(teams, "can_fork", lambda processes=processes: processes)
+        run = trainer(
+            *("train.steps=12", "train.batch_size=16", "train.threads=2", "optimizer.ema=0.9"),
+            *("output.validate_every=4", "model.dropout=0.3"),
+            mode=mode,
+        )
+        train.run(run, str(tmp_path / "x.npz"), Silent())
+        found.append((contents(tmp_path / "x.npz"), run.history))
+    assert all(has_ended(pid) for pid in pids)
+    assert len(pids) == 1
+    assert found[0][0] == found[1][0]
+    assert [row[2:] for row in found[0][1]] == [row[2:] for row in found[1][1]]
 
 
 def test_a_bar_brings_no_thread():
@@ -179,9 +266,10 @@ def test_helpers_end_with_their_team():
     assert has_ended(helper)
 
 
+@pytest.mark.parametrize("closed", ["", "<&-"])
 @pytest.mark.parametrize("end", ["", "os.kill(os.getpid(), signal.SIGKILL)", "os._exit(0)"])
-def test_helpers_end_with_the_first_process(end):
-    """However that ends."""
+def test_helpers_end_with_the_first_process(end, closed):
+    """However that ends, and also where it has no standard input, as in a service."""
     code = f"""
 import os, signal
 from charrnn.team import Team
@@ -190,7 +278,9 @@ team.learn("task", [os.getpid] * 3)
 print(*team.each("task", [(), (), ()]), flush=True)
 {end}
 """
-    done = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, timeout=60)
+    words = ["sh", "-c", f'exec "$@" {closed}', "sh", sys.executable, "-c", code]
+    single = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}  # a pool of NumPy's forbids to fork
+    done = subprocess.run(words, stdout=subprocess.PIPE, timeout=60, env=single)
     pids = [int(word) for word in done.stdout.split()]
     assert len(set(pids)) == 3
     assert all(has_ended(pid) for pid in pids)

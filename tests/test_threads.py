@@ -1,5 +1,8 @@
 """How many threads a run gets: by its size, by the environment, and before NumPy is there."""
 
+import os
+import subprocess
+import sys
 from types import SimpleNamespace
 
 import pytest
@@ -65,15 +68,41 @@ def test_threads_share_only_larger_work(environment, monkeypatch, sizes, rows, e
     assert threads.plan(settings(*sizes), rows) == expected
 
 
-@pytest.mark.parametrize(("system", "count"), [("linux", 1), ("linux", 2), ("darwin", 1)])
-def test_a_process_with_other_threads_is_not_forked(monkeypatch, system, count):
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere helpers are threads")
+def test_a_process_with_other_threads_is_not_forked(monkeypatch):
     """Their locks would stay locked in the fork for ever; nor is a rank of MPI, or on macOS."""
-    monkeypatch.setattr(threads, "sys", SimpleNamespace(platform=system))
-    monkeypatch.setattr(threads, "threading", SimpleNamespace(active_count=lambda: count))
-    assert threads.can_fork() == ((system, count) == ("linux", 1))
+    code = """
+import threading
+from charrnn.threads import can_fork
+held = threading.Lock()
+held.acquire()
+print(can_fork())
+threading.Thread(target=held.acquire).start()
+print(can_fork())
+held.release()
+"""
+    done = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, check=True)
+    assert done.stdout.split() == [b"True", b"False"]
+    monkeypatch.setattr(threads.os, "listdir", lambda path: ["1"])
+    assert threads.can_fork()
+    with monkeypatch.context() as patch:
+        patch.setattr(threads, "sys", SimpleNamespace(platform="darwin"))
+        assert not threads.can_fork()
     monkeypatch.setenv("PMI_RANK", "0")
     monkeypatch.setenv("PMI_SIZE", "2")
     assert not threads.can_fork()
+
+
+@pytest.mark.parametrize(
+    ("limit", "expected"),
+    [("150000 100000", 2), ("100000 100000", 1), ("20000 100000", 1), ("max 100000", 8), ("", 8)],
+)
+def test_a_container_has_the_cores_it_may_use(monkeypatch, tmp_path, limit, expected):
+    """More processes than that would take turns, and wait for each other."""
+    (tmp_path / "cpu.max").write_text(limit)
+    monkeypatch.setattr(threads, "QUOTA", str(tmp_path / "cpu.max"))
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(8)), raising=False)
+    assert threads.cores() == expected
 
 
 @pytest.mark.parametrize(

@@ -59,7 +59,7 @@ def test_scores_do_not_depend_on_who_shares_them(mode, processes):
     from charrnn.corpus import Records
 
     model, params = networks.network("lstm", layers=2)
-    ids = np.random.default_rng(0).integers(0, networks.V, 5000)
+    ids = np.random.default_rng(0).integers(0, networks.V, 20_000)
     one, other = (Evaluator(model, params, Team(size, processes)) for size in (1, 3))
     if mode == "pieces":
         assert one.pieces(ids).total_nats == pytest.approx(other.pieces(ids).total_nats, abs=1e-8)
