@@ -152,6 +152,9 @@ def new(corpus_path: str, quiet: bool) -> None:
     charrnn new mine.txt > mine.yaml && charrnn train mine.yaml
     tr A-Z a-z < mine.txt | charrnn new - > mine.yaml
     """
+    from charrnn import threads
+
+    threads.limit()  # as the rows of the networks it tries are shared
     from charrnn import newconfig, survey
 
     found = survey.look(corpus_path)

@@ -163,7 +163,9 @@ def _chars_per_s(survey: Survey, recipe: Recipe) -> float:
             chars = trainer.progress.recent_chars - before
             speeds.append(chars / max(stopped - started, 1e-6))
             if stopped - begun > MEASURE_S or trainer.finished:
-                return float(np.median(speeds))  # other programs' bursts do not count
+                break
+    trainer.workers.team.dismiss()
+    return float(np.median(speeds))  # other programs' bursts do not count
 
 
 def settings(survey: Survey, recipe: Recipe) -> Config:
