@@ -1,7 +1,9 @@
 """Against PyTorch, an independent implementation: frozen by scripts/make_reference.py."""
 
+import sys
 from pathlib import Path
 
+import makemore_split
 import networks
 import numpy as np
 import pytest
@@ -68,3 +70,15 @@ def test_twenty_steps_lead_where_those_of_pytorch_lead(reference, name, rate, se
     for t, gradient in enumerate(reference["optim.gradients"], start=1):
         optimizer.step(flat, gradient.copy(), rate, t)
     np.testing.assert_allclose(flat, reference[f"optim.{name}"], rtol=1e-9, atol=1e-9)
+
+
+def test_names_are_shuffled_as_pytorch_does(tmp_path, monkeypatch):
+    """As PyTorch 2.13 printed for its seed; so the names held out are those of makemore."""
+    order = [7, 0, 3, 6, 11, 1, 8, 5, 2, 9, 4, 10]
+    assert makemore_split.permutation(12, 3407) == order
+    (tmp_path / "names.txt").write_text("".join(f" name{n}\n\n" for n in range(12)))
+    monkeypatch.setattr(sys, "argv", ["makemore_split.py", str(tmp_path / "names.txt")])
+    monkeypatch.setattr(makemore_split, "TEST", 2)
+    makemore_split.main()
+    written = [(tmp_path / f"names.{part}.txt").read_text().split() for part in ("train", "test")]
+    assert written == [[f"name{n}" for n in order[:-2]], [f"name{n}" for n in order[-2:]]]

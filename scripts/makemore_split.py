@@ -1,0 +1,50 @@
+"""The names that makemore trains on and the 1,000 it tests on, as two files beside the list.
+
+    python scripts/makemore_split.py data/names.txt     # data/names.train.txt, data/names.test.txt
+    charrnn train configs/names.yaml --corpus data/names.train.txt --set corpus.sha256=null
+    charrnn eval runs/names.npz data/names.test.txt
+
+makemore shuffles the lines by PyTorch's generator with the seed 3407 and keeps the last thousand
+for its test. That generator is a Mersenne twister, as is NumPy's older one, and what PyTorch makes
+of its numbers is a shuffle by Fisher and Yates; so PyTorch is not needed here.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+
+SEED, TEST = 3407, 1000
+
+
+def permutation(count: int, seed: int) -> list[int]:
+    """The numbers below `count`, in the order of `torch.manual_seed(seed); torch.randperm(count)`.
+
+    As PyTorch 2 does it on a CPU, for fewer than 2^32 numbers.
+    """
+    draws = np.random.RandomState(seed).randint(0, 1 << 32, count, dtype=np.uint32).tolist()
+    order = list(range(count))
+    for place in range(count - 1):
+        other = place + draws[place] % (count - place)
+        order[place], order[other] = order[other], order[place]
+    return order
+
+
+def main() -> None:
+    """Write both files."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("names", type=Path)
+    path = parser.parse_args().names
+    lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
+    names = [line for line in lines if line]
+    order = permutation(len(names), SEED)
+    for part, which in (("train", order[:-TEST]), ("test", order[-TEST:])):
+        written = path.with_suffix(f".{part}.txt")
+        written.write_text("".join(f"{names[n]}\n" for n in which), encoding="utf-8")
+        print(written)
+
+
+if __name__ == "__main__":
+    main()
