@@ -22,11 +22,10 @@ from charrnn.errors import CorpusError
 from charrnn.model import Batch, Model, Workspace, Workspaces
 from charrnn.params import Floats, Ints, Params
 from charrnn.team import Team
-from charrnn.threads import FEW
+from charrnn.threads import FEW, ROWS
 from charrnn.vocab import Vocab
 
 WINDOW = 256  # steps scored at a time; the figures do not depend on it
-ROWS = 64  # lines that each of a team scores side by side; pieces of a stream, by all of them
 WARM_UP = 256  # characters that a piece of a stream reads before its own
 AT_ONCE = 1 << 16  # records that are sorted by length together
 AREA = 1 << 18  # characters, padding included, of the lines scored side by side

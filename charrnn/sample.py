@@ -115,19 +115,19 @@ class Choice:
     def __init__(self, taste: Taste, V: int, largest: float, dtype: npt.DTypeLike) -> None:
         """No logit is larger than `largest`: their exponentials may need no shift."""
         self.taste = taste
-        plain = Taste(temperature=taste.temperature)
-        self._plain = taste == plain and 0 < taste.temperature < float(np.finfo(dtype).max)
-        limit = np.log(np.finfo(dtype).max) - math.log(V) - 1
-        self._shifts = not largest < min(1.0, taste.temperature) * limit
+        temperature, most = taste.temperature, float(np.finfo(dtype).max)
+        no_overflow = largest < min(1.0, temperature) * (math.log(most / V) - 1)
+        whole = taste == Taste(temperature=temperature)
+        self._simple = whole and no_overflow and 0 < temperature < most
         self._p, self._precise = np.empty(V, dtype=dtype), np.empty(V)
         self._cumulative = np.empty(V)
 
     def draw(self, logits: Floats, u: float) -> int:
         """One character, by a random number in [0, 1)."""
         p, cumulative = self._p, self._cumulative
-        if not self._plain or self._shifts:
-            if self.taste.temperature == 0:
-                return int(logits.argmax())
+        if self.taste.temperature == 0:
+            return int(logits.argmax())
+        if not self._simple:
             p = probabilities(logits.reshape(1, -1), self.taste)[:, 0]
         elif self.taste.temperature == 1:
             np.exp(logits, p)

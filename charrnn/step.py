@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from charrnn.cells import RNN
-from charrnn.model import Model, Workspaces
+from charrnn.model import Model, Workspace
 from charrnn.params import Floats, Params
 
 
@@ -21,7 +21,7 @@ class Step:
         self.params = params
         # Outputs of a cell are at most 1, so no logit is larger than this.
         self.largest = float((abs(params["Why"]).sum(axis=0) + abs(params["by"])).max())
-        self._work = Workspaces(model).get(1, 1)
+        self._work = Workspace(model, 1, 1)
         self._ids = np.zeros((1, 1), dtype=np.intp)
         self._state = model.zero_state(1)
 

@@ -2,14 +2,14 @@
 
 Helpers (see `team`) do everything side by side and meet twice a window; a product of two threads
 leaves all that is not a product to one core, and meets at every step. How many times faster than
-one thread two are, on two cores (scripts/bench.py threads; (rows x H) x (H x G H) is the product of
-a step):
+one thread two are, on two cores, both sides in turn ((rows x H) x (H x G H) is the product of a
+step):
 
     training                product     rows shared   products divided
     rnn  100, T 25, B  4    0.04 M      0.8           1.0
     rnn  100, T 25, B 16    0.2 M       1.1           1.1
     rnn  128, T 50, B 50    0.8 M       1.6           1.4
-    lstm 128, T 50, B 50    3.3 M       1.7           1.5
+    lstm 2 x 128, T 50, B 50  3.3 M     1.7           1.5
     gru  256, T 64, B 32    6.3 M       1.5           1.4
     gru  512, T 64, B  4    3.1 M       0.9           -
     lstm 512, T 64, B 64    67 M        1.7           1.7
@@ -46,7 +46,7 @@ SHARE = 1 << 17  # and multiplications in its part of a step's recurrent product
 SCORED = 1 << 15  # the same for rows that are only scored
 BY_THREADS = 32  # times as many, and for scored rows eight times, where helpers are threads
 LARGE = 1 << 20  # multiplications from which a product is divided, where rows are not shared
-ROWS = 64  # that are scored side by side
+ROWS = 64  # lines that each scores side by side; pieces of a stream, that all of them do
 QUOTA = "/sys/fs/cgroup/cpu.max"
 GATES = {"rnn": 1, "gru": 3, "lstm": 4}
 VARIABLES = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
