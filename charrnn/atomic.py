@@ -27,6 +27,18 @@ class Unwritable(CheckpointError):
         super().__init__(f"{self.what}. Choose another place with --out FILE")
 
 
+def beside(path: str | Path, ending: str) -> Path:
+    """The file next to a checkpoint that belongs to it: its name without `.npz`, then `ending`.
+
+    Nothing but `.npz` is cut: `lr0.01` and `lr0.003` are two names.
+
+    >>> beside("runs/a.npz", ".jsonl").name, beside("runs/lr0.01", ".jsonl").name
+    ('a.jsonl', 'lr0.01.jsonl')
+    """
+    path = Path(path)
+    return path.with_name(path.name.removesuffix(".npz") + ending)
+
+
 @contextlib.contextmanager
 def replacement(path: str | Path) -> Iterator[BinaryIO]:
     """A file that takes the place of `path` when the block ends well, and vanishes if not.

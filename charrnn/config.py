@@ -8,6 +8,7 @@ import difflib
 import json
 import math
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -44,7 +45,7 @@ def load(path: str, overrides: Sequence[str] = (), extra: Iterable[Assignment] =
     assignments += extra
     config = build(assignments, mistakes, source=_name(path))
     if config.output.checkpoint is None:
-        stem = "charrnn" if path == "-" else Path(path).stem
+        stem = "charrnn" if path == "-" else re.sub(r"\.ya?ml$", "", Path(path).name)
         config = replace(config, "output", checkpoint=os.path.abspath(f"{stem}.npz"))
     return config
 

@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from charrnn.atomic import beside
 from charrnn.errors import CheckpointError
 
 MAX_BYTES = 8192  # read of what a lock file says
@@ -43,8 +44,8 @@ else:
 
 def lock_path(checkpoint_path: str) -> Path:
     """Where the lock file of a checkpoint is."""
-    target = Path(os.path.realpath(checkpoint_path))
-    return target.with_name(f".{target.stem}.lock")
+    target = beside(os.path.realpath(checkpoint_path), ".lock")
+    return target.with_name(f".{target.name}")
 
 
 @contextlib.contextmanager

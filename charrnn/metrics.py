@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from charrnn.atomic import Unwritable, replacement
+from charrnn.atomic import Unwritable, beside, replacement
 from charrnn.evaluate import Score
 
 
@@ -53,7 +53,7 @@ class Report:
 
 def metrics_path(checkpoint_path: str) -> Path:
     """Where the metrics of a checkpoint are."""
-    return Path(checkpoint_path).with_suffix(".jsonl")
+    return beside(checkpoint_path, ".jsonl")
 
 
 class Metrics:

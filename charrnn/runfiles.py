@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from charrnn import checkpoint
-from charrnn.atomic import Unwritable
+from charrnn.atomic import Unwritable, beside
 from charrnn.checkpoint import Checkpoint
 from charrnn.errors import CheckpointError
 from charrnn.metrics import Metrics, Report
@@ -21,7 +21,7 @@ from charrnn.trainer import Trainer
 
 def best_path(path: str) -> str:
     """Where `keep: best` puts the best validation's checkpoint."""
-    return str(Path(path).with_suffix(".best.npz"))
+    return str(beside(path, ".best.npz"))
 
 
 class RunFiles:

@@ -80,17 +80,18 @@ def test_the_file_goes_when_the_run_ends(path, notes, tmp_path):
     assert notes == []
 
 
-def test_links_and_other_endings_are_the_same_run(path, notes, tmp_path):
-    """A link leads to the same checkpoint, and run.ckpt has the same metrics file as run.npz."""
+def test_a_link_and_a_name_without_its_ending_are_the_same_run(path, notes, tmp_path):
+    """A link leads to the same checkpoint, and `run` has the metrics of run.npz; not run.ckpt."""
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "elsewhere" / "link.npz").symlink_to(path)
-    others = (path, str(tmp_path / "elsewhere" / "link.npz"), str(tmp_path / "run.ckpt"))
+    others = (path, str(tmp_path / "elsewhere" / "link.npz"), str(tmp_path / "run"))
     with lock.held(path, notes.append):
         for other in others:
             with pytest.raises(CheckpointError, match="is taken"), lock.held(other, notes.append):
                 pass
-        with lock.held(str(tmp_path / "run.best.npz"), notes.append) as alone:
-            assert alone
+        for different in ("run.best.npz", "run.ckpt"):
+            with lock.held(str(tmp_path / different), notes.append) as alone:
+                assert alone
     for other in others:
         with lock.held(other, notes.append) as alone:
             assert alone

@@ -9,7 +9,7 @@ import pytest
 import textbook
 from trials import TEXT, Silent
 
-from charrnn import checkpoint, train
+from charrnn import checkpoint, lock, train
 from charrnn.cells import CELLS
 from charrnn.errors import CheckpointError, DivergedError
 from charrnn.evaluate import Evaluator, Score
@@ -246,3 +246,25 @@ def test_a_validation_that_is_not_finite_ends_the_run(trainer, tmp_path, monkeyp
     with pytest.raises(DivergedError, match="the validation loss is inf at step 20"):
         train.run(run, str(tmp_path / "run.npz"), Silent())
     assert not (tmp_path / "run.npz").exists()
+
+
+def test_runs_whose_names_differ_behind_a_dot_share_no_file(config, charrnn, tmp_path):
+    """Only `.npz` is an ending: metrics, best checkpoint and lock carry the rest of the name."""
+    for name in ("lr0.01", "lr0.003"):
+        result = charrnn(
+            "train", config(), "-q", "--out", tmp_path / name, "--set", "output.keep=best"
+        )
+        assert result.exit_code == 0, result.stderr
+    for name in ("lr0.01", "lr0.003"):
+        assert (tmp_path / f"{name}.jsonl").exists()
+        assert checkpoint.load(str(tmp_path / f"{name}.best.npz")).step
+    assert lock.lock_path("runs/lr0.01") != lock.lock_path("runs/lr0.003")
+
+
+def test_a_config_whose_name_has_a_dot_keeps_it(config, charrnn, tmp_path, monkeypatch):
+    """Its checkpoint is named after all of it but `.yaml`."""
+    monkeypatch.chdir(tmp_path)
+    path = config(output={"checkpoint": None}).rename(tmp_path / "lr0.01.yaml")
+    assert charrnn("train", path, "-q").stdout.strip() == str(tmp_path / "lr0.01.npz")
+    path = path.rename(tmp_path / "lr0.003")
+    assert charrnn("train", path, "-q").stdout.strip() == str(tmp_path / "lr0.003.npz")
