@@ -74,7 +74,7 @@ class Temperature(click.ParamType):  # type: ignore[type-arg]  # generic from Cl
 @click.option(
     "--match",
     metavar="REGEX",
-    help="Only records that match in full; ^x is any that begins with x, x$ any that ends so.",
+    help="Only records in which grep would find this: ^ is their beginning, $ their end.",
 )
 @click.option("--unique", is_flag=True, help="No record twice.")
 @click.option("--novel", is_flag=True, help="No record that stands in the training corpus.")
@@ -82,7 +82,7 @@ class Temperature(click.ParamType):  # type: ignore[type-arg]  # generic from Cl
     "--attempts",
     type=click.IntRange(1),
     metavar="A",
-    help="Records tried at most for --match, --unique, --novel.  [default: 1000 + 100 K]",
+    help="Records tried at most for --match, --unique, --novel.  [default: 10,000 + 1,000 K]",
 )
 @click.option(
     "--temperature",
@@ -119,7 +119,7 @@ def sample(checkpoint_path: str, **options: Any) -> None:
     \b
     charrnn sample runs/dinos.npz --n 200
     charrnn sample runs/dinos.npz --lines 10 --prime ty --temperature 0.7
-    charrnn sample runs/dinos.npz --lines 10 --match 'tri.*tops' --unique --novel
+    charrnn sample runs/dinos.npz --lines 10 --match '^tri.*tops$' --unique --novel
     charrnn sample runs/dinos.npz --n -1 | head -c 1000
     """
     _check_together(checkpoint_path, options)

@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING
 
 from charrnn import checkpoint
 from charrnn.checkpoint import Checkpoint
-from charrnn.guide import Guide
+from charrnn.errors import ConfigError
 from charrnn.randomness import fresh_seed
 from charrnn.sample import Limits, Sampler, Taste, Text
-from charrnn.select import Selection
+from charrnn.selection import LONGEST, Selection, compiled, literal_beginning
 
 if TYPE_CHECKING:  # importing what scores would keep the first character waiting
     from charrnn.evaluate import Score
@@ -100,22 +100,39 @@ class TextModel:
     ) -> Selection:
         """Up to `count` records that pass: iterate over the result, then ask what was dropped.
 
-        `match` is a regular expression (see `guide`), `unique` allows no repeats, `novel` nothing
-        that stands in the training corpus. After `attempts` records (default 1,000 and 100 a
-        record) it gives up. Raises CharrnnError for a model that does not write lines, for an
-        expression that is none, and for a corpus that cannot be read again.
+        `match` is a regular expression that must be found in a record, as `re.search` finds it;
+        `unique` allows no repeats, `novel` nothing that stands in the training corpus. After
+        `attempts` records (default 10,000 and 1,000 a record) it gives up. Raises CharrnnError for
+        a model that does not write lines, for an expression that is none, and for a corpus that
+        cannot be read again; VocabError for a beginning with unknown characters.
         """
-        guide = Guide(self._sampler(), match, prime)
-        taste = Taste(temperature, top_k, top_p)
+        if self.mode != "lines":
+            raise ConfigError(
+                "the model was trained on running text, so it has no records to choose from: "
+                "train with corpus.mode=lines"
+            )
+        pattern = None if match is None else compiled(match)
+        beginning = "" if match is None else literal_beginning(match)
+        self.vocab.encode(beginning, "the beginning of the expression")
         from charrnn.resume import known_lines
 
+        texts = self.texts(
+            None,
+            chars=LONGEST if chars is None else chars,
+            seed=seed,
+            prime=beginning if beginning.startswith(prime) else prime,
+            temperature=temperature,
+            top_k=top_k,
+            top_p=top_p,
+        )
         return Selection(
-            guide.records(_seed(seed), taste, Limits(chars=chars)),
+            texts,
             count,
-            pattern=guide.pattern,
+            pattern=pattern,
             unique=unique,
             known=known_lines(self.checkpoint) if novel else None,
-            attempts=attempts or 1000 + 100 * count,
+            longest=LONGEST if chars is None else None,
+            attempts=attempts or 10_000 + 1_000 * count,
         )
 
     def score(self, text: str | Iterable[str], *, skip_unknown: bool = False) -> Score:

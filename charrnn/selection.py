@@ -1,0 +1,114 @@
+"""Chooses among records: keeps those that are wanted, and counts why the others were not.
+
+An expression means what it means to grep: a record matches where `re.search` finds it, and `^` and
+`$` stand for its beginning and its end. The letters after a leading `^` are fed as a prime, which
+samples exactly from the records that begin so; the rest is left to rejection.
+"""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections import Counter
+from collections.abc import Iterable, Iterator, Set
+from itertools import takewhile
+
+from charrnn.errors import ConfigError
+from charrnn.sample import Text
+
+LONGEST = 5_000  # characters of a record; one that does not end by then is dropped
+META = frozenset(".^$*+?{}[]\\|()\n")
+CLASS = r"\[\^?\]?(?:\\.|[^\]\\])*\]"
+
+
+class Selection:
+    """Iterates over at most `count` texts that pass; `kept`, `tried` and `dropped` then tell."""
+
+    def __init__(
+        self,
+        texts: Iterable[Text],
+        count: int,
+        *,
+        pattern: re.Pattern[str] | None = None,
+        unique: bool = False,
+        known: Set[str] | None = None,
+        longest: int | None = None,
+        attempts: int,
+    ) -> None:
+        """`pattern` must be found in a text; no text of `known` passes, nor of `longest` drawn."""
+        self.texts = texts
+        self.count = count
+        self.pattern = pattern
+        self.known = known
+        self.longest = longest
+        self.attempts = attempts
+        self.kept = self.tried = 0
+        self.dropped: Counter[str] = Counter()
+        self._seen: set[str] | None = set() if unique else None
+
+    def __iter__(self) -> Iterator[Text]:
+        for text in self.texts:
+            if self.kept == self.count or self.tried == self.attempts:
+                return
+            self.tried += 1
+            reason = self._reason(text)
+            if reason is not None:
+                self.dropped[reason] += 1
+                continue
+            if self._seen is not None:
+                self._seen.add(text.text)
+            self.kept += 1
+            yield text
+            if self.kept == self.count:
+                return
+
+    def _reason(self, text: Text) -> str | None:
+        """Why a text is not kept, or None."""
+        if text.chars == self.longest:
+            return f"did not end within {self.longest:,} characters"
+        if self.pattern is not None and not self.pattern.search(text.text):
+            return "did not match"
+        if self.known is not None and text.text in self.known:
+            return "stood in the training corpus"
+        if self._seen is not None and text.text in self._seen:
+            return "were repeats"
+        return None
+
+    def summary(self) -> str:
+        """One sentence: how many were kept of how many, and why the others were not."""
+        share = 100 * self.kept / max(self.tried, 1)
+        reasons = "".join(f"; {number:,} {reason}" for reason, number in self.dropped.items())
+        return f"kept {self.kept:,} of {self.tried:,} records tried ({share:.3g} %){reasons}"
+
+
+def compiled(match: str) -> re.Pattern[str]:
+    """The expression, ready to search. Raises ConfigError when it is none."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about what another Python may read otherwise
+            return re.compile(match)
+    except (re.error, RecursionError, OverflowError) as error:
+        raise ConfigError(f"{match!r} is not a regular expression: {error}") from None
+
+
+def literal_beginning(match: str) -> str:
+    """The letters that every match begins with: after a leading `^`, as far as they are plain.
+
+    None where the expression has alternatives, of which only the first begins so.
+
+    >>> literal_beginning("^tri.*tops$"), literal_beginning("^trip?"), literal_beginning("saurus$")
+    ('tri', 'tri', '')
+    >>> literal_beginning("^tri(cera|ceno)tops"), literal_beginning("^tri|tops")
+    ('tri', '')
+    """
+    if not match.startswith("^") or "(?" in match:  # such as (?i), which lets ^a begin with A
+        return ""
+    outside = re.sub(rf"\\.|{CLASS}", "", match)
+    while (inner := re.sub(r"\([^()]*\)", "", outside)) != outside:
+        outside = inner
+    if "|" in outside:
+        return ""
+    letters = "".join(takewhile(lambda char: char not in META, match[1:]))
+    following = match[1 + len(letters) :]
+    # The last letter may be repeated, or left out.
+    return letters[:-1] if following.startswith(("*", "?", "{")) else letters
