@@ -56,8 +56,8 @@ class AdaptiveEvaluator(Evaluator):
             found, state = super()._window(batch, state, figures)
             if not found[0].mean() < MOST_NATS:  # nor is NaN
                 raise DivergedError(
-                    f"the weights ran away from the text at a rate of {self.rate:g}: "
-                    f"try a smaller one, such as --adapt {self.rate / 10:g}"
+                    f"the weights ran away from the text at a rate of {self.rate:g}",
+                    f"Try a smaller one, such as --adapt {self.rate / 10:g}",
                 )
             self._learn(batch)
         return found, state

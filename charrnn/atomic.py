@@ -20,11 +20,14 @@ RANDOM = 8  # characters that `tempfile` puts into a name
 
 
 class Unwritable(CheckpointError):
-    """A file cannot be written; `what` is the message without its advice."""
+    """A file cannot be written."""
 
-    def __init__(self, path: str | Path, error: OSError) -> None:
-        self.what = f"{path} cannot be written: {error.strerror or error}"
-        super().__init__(f"{self.what}. Choose another place with --out FILE")
+    def __init__(self, path: str | Path, error: OSError, option: str = "--out FILE") -> None:
+        """`option` is the one that names another place."""
+        super().__init__(
+            f"{path} cannot be written: {error.strerror or error}",
+            f"Choose another place with {option}",
+        )
 
 
 def beside(path: str | Path, ending: str) -> Path:

@@ -107,7 +107,8 @@ def _check_length(N: int, T: int, B: int) -> None:
     if N // B < T + 2:
         raise CorpusError(
             f"the training text has {N:,} characters, but seq_length {T} with "
-            f"batch_size {B} needs {(T + 2) * B:,}. {_largest(N, T, B)}"
+            f"batch_size {B} needs {(T + 2) * B:,}",
+            _largest(N, T, B),
         )
 
 
@@ -172,8 +173,8 @@ class LineBatches(Batches):
         assert corpus.records is not None
         if len(corpus.training) < B:
             raise CorpusError(
-                f"batch_size {B} is more than the {len(corpus.training):,} training lines: "
-                f"--set train.batch_size={max(1, len(corpus.training))}"
+                f"batch_size {B} is more than the {len(corpus.training):,} training lines",
+                f"Use fewer rows: --set train.batch_size={max(1, len(corpus.training))}",
             )
         self.T, self.B = T, B
         self._corpus, self._seed, self._dtype = corpus, seed, dtype

@@ -72,8 +72,8 @@ class Part:
             self.path = Path(tempfile.mkdtemp(prefix=OWN, suffix=PART, dir=place))
         except OSError as error:
             raise CorpusError(
-                f"a large text is kept on disk, but {place} cannot be written to: "
-                f"{error.strerror}. Name another folder: {VARIABLE}=FOLDER charrnn ..."
+                f"a large text is kept on disk, but {place} cannot be written to: {error.strerror}",
+                f"Name another folder: {VARIABLE}=FOLDER charrnn ...",
             ) from None
 
     def keep(self, name: str) -> None:

@@ -114,13 +114,14 @@ def check_writable(path: str) -> None:
     """Find out before training, not after it, that a checkpoint can be written to `path`."""
     if path == "-":
         raise CheckpointError(
-            "a checkpoint is saved again and again, so it cannot go to standard output: --out FILE"
+            "a checkpoint is saved again and again, so it cannot go to standard output",
+            "Name a file: --out FILE",
         )
     target = Path(path)
     if target.suffix == ".jsonl":
-        raise CheckpointError(f"{path} would be the metrics' place: name a .npz file with --out")
+        raise CheckpointError(f"{path} would be the metrics' place", "Name a file: --out FILE.npz")
     if target.is_dir():
-        raise CheckpointError(f"{path} is a folder: name a file in it with --out {path}/model.npz")
+        raise CheckpointError(f"{path} is a folder", f"Name a file in it: --out {path}/model.npz")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         descriptor, name = part_of(Path(os.path.realpath(path)))
@@ -128,8 +129,8 @@ def check_writable(path: str) -> None:
         Path(name).unlink(missing_ok=True)  # a run that begins now may have cleared it away
     except OSError as error:
         raise CheckpointError(
-            f"checkpoints cannot be written to {target.parent}: {error.strerror}. "
-            "Choose another place with --out FILE"
+            f"checkpoints cannot be written to {target.parent}: {error.strerror}",
+            "Choose another place with --out FILE",
         ) from None
 
 

@@ -37,7 +37,7 @@ class Program(click.Group):
             return result
         except CharrnnError as error:
             with contextlib.suppress(OSError):  # nobody may be reading stderr, but the exit code
-                _note(f"Error: {error}")
+                _note(f"Error: {error.with_hint}")
             ctx.exit(error.exit_code)
         except KeyboardInterrupt:
             ctx.exit(Interrupted.exit_code)

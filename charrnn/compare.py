@@ -149,8 +149,8 @@ class _Shared:
                 without = next(whose for whose, vocab in self.models.items() if char not in vocab)
                 raise VocabError(
                     f"{self.name} has {char!a} (U+{ord(char):04X}) at character "
-                    f"{position + index + 1:,}, which the training text of {without} did not have. "
-                    "To leave such characters out for both: --unknown skip"
+                    f"{position + index + 1:,}, which the training text of {without} did not have",
+                    "To leave such characters out for both: --unknown skip",
                 )
             self.unknown += len(piece) - len(shared)
             position += len(piece)

@@ -107,7 +107,10 @@ def build(assignments: Iterable[Assignment], mistakes: list[str], source: str) -
         listed = mistakes[:MOST_MISTAKES]
         if len(mistakes) > len(listed):
             listed.append(f"and {len(mistakes) - len(listed):,} more")
-        raise ConfigError("\n".join([f"{source}: {count} in the config", *listed]))
+        raise ConfigError(
+            "\n".join([f"{source}: {count} in the config", *listed]),
+            "A text can be named with --corpus FILE too" if listed[-1].endswith(NO_PATH) else "",
+        )
     return Config(**{section: cls(**values[section]) for section, cls in SECTIONS.items()})
 
 
@@ -125,6 +128,7 @@ ONLY_FOR = {
     "optimizer.decay_epochs": ("optimizer.schedule", ("step",)),
     "optimizer.plateau_patience": ("optimizer.schedule", ("plateau",)),
 }
+NO_PATH = "corpus.path is missing: name the text"
 NEED_VALIDATION = {"optimizer.schedule": "plateau", "output.keep": "best"}
 
 
@@ -151,7 +155,7 @@ def _conflicts(values: dict[str, dict[str, Any]], refused: set[str], source: str
     if paths.count("-") > 1:
         yield f"{source}: corpus.path has standard input twice: it can be read once"
     if not paths and "corpus.path" not in refused:
-        yield f"{source}: corpus.path is missing: name the text, or use --corpus FILE"
+        yield f"{source}: {NO_PATH}"
     if values["train"].get("steps") and values["train"].get("epochs"):
         yield f"{source}: train.steps and train.epochs are both set: keep one of them"
 

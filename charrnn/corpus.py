@@ -142,8 +142,8 @@ def _cut_stream(text: Text, encoded: Encoded, config: CorpusConfig, seed: int) -
     if len(ids) - cut == 1:
         raise CorpusError(
             f"{text.names} has {len(ids):,} characters, so its validation part of "
-            f"{share:g} is a single one, and two are needed to score anything. "
-            "Give a longer text, or none for validation: --set corpus.validation=0"
+            f"{share:g} is a single one, and two are needed to score anything",
+            "Give a longer text, or none for validation: --set corpus.validation=0",
         )
     return Corpus(
         encoded.vocab,
@@ -176,7 +176,8 @@ def _cut_lines(text: Text, encoded: Encoded, config: CorpusConfig, seed: int) ->
     if round(lines * share) and not (len(training.numbers) and len(validation.numbers)):
         raise CorpusError(
             f"{text.names} has {different:,} different lines, too few to hold out "
-            f"{share:g} of them. Give more lines, or: --set corpus.validation=0"
+            f"{share:g} of them",
+            "Give more lines, or none for validation: --set corpus.validation=0",
         )
     return Corpus(
         encoded.vocab,

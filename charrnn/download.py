@@ -68,8 +68,8 @@ def check_place(settings: CorpusConfig, source: str) -> None:
     missing = [path for path in settings.path if path != "-" and not os.path.exists(path)]
     if settings.url is not None and missing:
         raise CorpusError(
-            f"{missing[0]} is missing, and is not fetched to a place that only {source} names: "
-            f"name the text with --corpus FILE, or fetch it from {settings.url}"
+            f"{missing[0]} is missing, and is not fetched to a place that only {source} names",
+            f"Name the text with --corpus FILE, or fetch it from {settings.url}",
         )
 
 

@@ -34,8 +34,8 @@ class Encoder:
             if not self.skip_unknown:
                 index = int(missing.argmax())
                 raise VocabError(
-                    unknown_character(piece[index], self.position + index, self.name)
-                    + ". To leave such characters out and count them: --unknown skip"
+                    unknown_character(piece[index], self.position + index, self.name),
+                    "To leave such characters out and count them: --unknown skip",
                 )
             self.unknown += int(missing.sum())
         self.position += len(piece)

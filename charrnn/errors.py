@@ -11,9 +11,22 @@ SIGNALS = [
 
 
 class CharrnnError(Exception):
-    """What happened, where, and what to type next, as one message. Exit code 1."""
+    """What happened and where, as one message. Exit code 1.
+
+    `hint` is what to type next in a shell; the command line prints it behind the message.
+    """
 
     exit_code = 1
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.hint = hint
+
+    @property
+    def with_hint(self) -> str:
+        """The message and the hint, as a user of the command line reads them."""
+        between = "\n" if "\n" in str(self) else ". "
+        return f"{self}{between}{self.hint}" if self.hint else str(self)
 
 
 class ConfigError(CharrnnError):

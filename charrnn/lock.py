@@ -60,8 +60,8 @@ def held(checkpoint_path: str, note: Callable[[str], None]) -> Iterator[bool]:
         descriptor = _open(path)
     except BlockingIOError:
         raise CheckpointError(
-            f"{checkpoint_path} is taken: {_holder(path)}. "
-            "Wait for its end, stop it, or choose another place with --out FILE"
+            f"{checkpoint_path} is taken: {_holder(path)}",
+            "Wait for its end, stop it, or choose another place with --out FILE",
         ) from None
     except OSError as error:
         note(

@@ -58,7 +58,7 @@ def read(paths: Sequence[str], by: str, smooth: bool) -> list[Run]:
             training = recent(columns["step"], columns["train_nats"], window)
         run = Run(name, _points(xs, training), _points(xs, columns["validation_nats"]))
         if not run.training and not run.validation:
-            raise CheckpointError(_nothing(loaded, path))
+            raise _nothing(loaded, path)
         runs.append(run)
     return runs
 
@@ -88,13 +88,13 @@ def _points(xs: Sequence[float], ys: Sequence[float]) -> list[Point]:
     return [Point(x, y) for x, y in pairs if 0 <= x <= MOST and 0 <= y <= MOST_NATS]
 
 
-def _nothing(loaded: Checkpoint, path: str) -> str:
+def _nothing(loaded: Checkpoint, path: str) -> CheckpointError:
     name = "standard input" if path == "-" else path
     file = (loaded.config.output.checkpoint or path) if path == "-" else path
-    return (
+    return CheckpointError(
         f"{name} stands at step {loaded.step:,} and holds no validation yet, so there is no loss "
-        f"to draw. The first comes at step {loaded.config.output.validate_every:,}: "
-        f"charrnn train {shlex.quote(file)} --resume"
+        f"to draw. The first comes at step {loaded.config.output.validate_every:,}",
+        f"To go on with its training: charrnn train {shlex.quote(file)} --resume",
     )
 
 

@@ -20,7 +20,6 @@ import numpy as np
 from charrnn import __version__
 from charrnn.atomic import Unwritable, replacement
 from charrnn.console import note
-from charrnn.errors import CharrnnError
 from charrnn.evaluate import Score
 from charrnn.params import Floats, Ints
 from charrnn.reading import SHOWN, Reading, read
@@ -48,7 +47,7 @@ def write(subject: Subject, path: str) -> Score:
             reading = _read(subject)
             stream.write(page(subject, reading).encode())
     except OSError as error:
-        raise CharrnnError(f"{Unwritable(path, error).what}. Choose another --html PAGE") from None
+        raise Unwritable(path, error, "--html PAGE") from None
     return reading.score
 
 

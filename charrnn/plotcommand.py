@@ -115,8 +115,8 @@ def _save(
         name = (error.name or "").partition(".")[0]
         what = "is not installed" if name == "matplotlib" else f"cannot be imported: {error}"
         raise CharrnnError(
-            f"--out draws with matplotlib, which {what}. Try pip install 'charrnn-numpy[plot]', "
-            "or leave --out out for a curve in the terminal"
+            f"a picture is drawn with matplotlib, which {what}",
+            "Try pip install 'charrnn-numpy[plot]', or leave --out out for a curve in the terminal",
         ) from None
     from charrnn import losses
     from charrnn.atomic import Unwritable, replacement

@@ -266,17 +266,16 @@ def world() -> Ranks:
     try:
         comm = importlib.import_module("mpi4py.MPI").COMM_WORLD
     except (ImportError, RuntimeError) as error:  # no mpi4py, or no MPI for it
-        message = (
-            f"{started}mpi4py, by which they meet, cannot be imported ({error}): "
-            "pip install 'charrnn-numpy[mpi]', and an MPI such as mpich"
-        )
+        message = f"{started}mpi4py, by which they meet, cannot be imported ({error})"
+        hint = "Try pip install 'charrnn-numpy[mpi]', and an MPI such as mpich"
     else:
         if comm.size == launched.size:
             return Several(comm)
         message = (
-            f"{started}mpi4py sees {comm.size}: its MPI is not that of the mpiexec which "
-            "started them. Take the mpiexec of the MPI that mpi4py uses"
+            f"{started}mpi4py sees {comm.size}: its MPI is not that of the mpiexec which started "
+            "them"
         )
+        hint = "Take the mpiexec of the MPI that mpi4py uses"
     # Before they meet, one on each machine speaks. The others leave without an error, because a
     # launcher may end all processes at the first one, before its message is out.
-    raise CharrnnError(message) if launched.place == 0 else Elsewhere(0)
+    raise CharrnnError(message, hint) if launched.place == 0 else Elsewhere(0)

@@ -47,7 +47,7 @@ class TextReader:
                 piece = held + decoder.decode(raw, final=not raw)
             except UnicodeDecodeError as error:
                 offset = position - pending + error.start
-                raise CorpusError(self._undecodable(offset, error.object[error.start])) from None
+                raise self._undecodable(offset, error.object[error.start]) from None
             except UnicodeError as error:  # such as UTF-16 that does not open with its mark
                 raise CorpusError(f"{self.name} is not {self.encoding} text: {error}") from None
             self.bytes = position = position + len(raw)
@@ -65,11 +65,12 @@ class TextReader:
             if not raw:
                 return
 
-    def _undecodable(self, offset: int, byte: int) -> str:
-        return (
+    def _undecodable(self, offset: int, byte: int) -> CorpusError:
+        return CorpusError(
             f"{self.name} is not {self.encoding} text: byte {offset:,} (counted from 0) is "
-            f"0x{byte:02x}. If it has another encoding, name it: --set corpus.encoding=latin-1 "
-            "(train), or convert the text: iconv -f latin1 -t utf-8"
+            f"0x{byte:02x}",
+            "If it has another encoding, name it: --set corpus.encoding=latin-1 (train), or "
+            "convert the text: iconv -f latin1 -t utf-8",
         )
 
     def notices(self) -> list[str]:

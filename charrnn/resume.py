@@ -50,8 +50,8 @@ def check_same_run(saved: Checkpoint, config: Config, corpus: Corpus) -> list[st
     if refused:
         raise CheckpointError(
             "the checkpoint belongs to another run, so it cannot be continued:\n"
-            + "\n".join(refused)
-            + "\nSet these back, or leave --resume out to start afresh"
+            + "\n".join(refused),
+            "Set these back, or leave --resume out to start afresh",
         )
     return said
 

@@ -59,7 +59,7 @@ class RunFiles:
         self.failure = next(filter(None, reversed(failures)), None)  # the checkpoint's first
         if self.failure is None:
             return None
-        return f"step {self.trainer.step:,}: {self.failure.what}; the next save tries again"
+        return f"step {self.trainer.step:,}: {self.failure}; the next save tries again"
 
     def _try(self, write: Callable[[], None]) -> Unwritable | None:
         try:
@@ -89,22 +89,19 @@ class RunFiles:
         if self.failure is None:
             return
         now, saved_at = self.trainer.step, self.saved_at
+        hint = ""
         if saved_at == now:
             state = (
                 f"The checkpoint of step {now:,} is saved, and its history holds the losses of "
                 "every validation"
             )
         elif saved_at is None:
-            state = (
-                f"Step {now:,} is not saved, nor is any before it. "
-                "Make room, or choose another place with --out FILE, and start again"
-            )
+            state = f"Step {now:,} is not saved, nor is any before it"
+            hint = "Make room, or choose another place with --out FILE, and start again"
         else:
-            state = (
-                f"Step {now:,} is not saved, but step {saved_at:,} is. Make room there, and go on "
-                f"from it: {self.resume_command()}"
-            )
-        raise CheckpointError(f"{self.failure.what}. {state}")
+            state = f"Step {now:,} is not saved, but step {saved_at:,} is"
+            hint = f"Make room there, and go on from it: {self.resume_command()}"
+        raise CheckpointError(f"{self.failure}. {state}", hint)
 
     def resume_command(self) -> str:
         """What to type to continue the run."""

@@ -128,12 +128,10 @@ def sample(checkpoint_path: str, **options: Any) -> None:
 
     model = textmodel.load(checkpoint_path)
     if "\n" not in model.vocab and (options["lines"] or options["max_lines"]):
-        raise VocabError("the model has never seen a newline, so no line would end: use --n N")
+        raise VocabError("the model has never seen a newline, so no line would end", "Use --n N")
     prime = options["prime"] or ""
     if options["prime_file"] is not None:
         prime = _prime(options["prime_file"])
-    if model.config.corpus.lowercase:
-        prime = prime.lower()
     seed = options["seed"]
     if seed is None:
         seed = randomness.fresh_seed()
@@ -203,7 +201,7 @@ def _write_at(
         _write_texts(selection, taste, options, write)
         note(selection.summary(), options["quiet"])
         if not selection.kept:
-            raise CharrnnError("no record passed: try a higher --temperature or more --attempts")
+            raise CharrnnError("no record passed", "Try a higher --temperature or more --attempts")
     elif separate:
         texts = model.texts(
             wanted or 1,

@@ -82,5 +82,6 @@ def unwritable(path: Path, error: OSError) -> CorpusError:
     """The error of an encoded text that finds no room."""
     return CorpusError(
         f"the encoded text cannot be kept in {path.parent}: {error.strerror}. It takes up to a few "
-        "times the room of the text: name a folder that has it, CHARRNN_CACHE=FOLDER charrnn ..."
+        "times the room of the text",
+        "Name a folder that has it: CHARRNN_CACHE=FOLDER charrnn ...",
     )

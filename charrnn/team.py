@@ -188,7 +188,8 @@ class Team:
             self.dismiss()
             raise CharrnnError(
                 f"a process that shares the work ended early (process {pids}), perhaps because "
-                "memory ran short: try again, or with --threads 1"
+                "memory ran short",
+                "Try again, or with --threads 1",
             ) from None
         except BaseException:  # nobody will hear these answers: the next must not be one of them
             self.dismiss()

@@ -20,6 +20,7 @@ from charrnn import checkpoint
 from charrnn.checkpoint import Checkpoint
 from charrnn.errors import ConfigError
 from charrnn.randomness import fresh_seed
+from charrnn.reader import lowered
 from charrnn.sample import Limits, Sampler, Taste, Text
 from charrnn.selection import LONGEST, Selection, compiled, literal_beginning
 
@@ -56,8 +57,8 @@ class TextModel:
         has appeared. The same seed gives the same text. Raises VocabError for a prime with unknown
         characters.
         """
-        taste, limits = Taste(temperature, top_k, top_p), Limits(chars, lines, stop)
-        return self._sampler().stream(_seed(seed), taste, limits, prime)
+        taste, limits = Taste(temperature, top_k, top_p), Limits(chars, lines, self._fold(stop))
+        return self._sampler().stream(_seed(seed), taste, limits, self._fold(prime))
 
     def texts(
         self,
@@ -80,8 +81,8 @@ class TextModel:
         """
         if chars is None and self.mode == "stream" and lines is None and not stop:
             chars = 500
-        taste, limits = Taste(temperature, top_k, top_p), Limits(chars, lines, stop)
-        return self._sampler().texts(_seed(seed), taste, limits, prime, count, scored)
+        taste, limits = Taste(temperature, top_k, top_p), Limits(chars, lines, self._fold(stop))
+        return self._sampler().texts(_seed(seed), taste, limits, self._fold(prime), count, scored)
 
     def select(
         self,
@@ -120,7 +121,7 @@ class TextModel:
             None,
             chars=LONGEST if chars is None else chars,
             seed=seed,
-            prime=beginning if beginning.startswith(prime) else prime,
+            prime=beginning if beginning.startswith(self._fold(prime)) else prime,
             temperature=temperature,
             top_k=top_k,
             top_p=top_p,
@@ -143,9 +144,13 @@ class TextModel:
         """
         from charrnn.evaluate import Evaluator, score_text
 
-        pieces = [text] if isinstance(text, str) else text
+        pieces = map(self._fold, [text] if isinstance(text, str) else text)
         evaluator = Evaluator(self.model, self.params)
         return score_text(evaluator, self.vocab, pieces, self.mode, "the text", skip_unknown)
+
+    def _fold(self, text: str) -> str:
+        """The text as the model reads it: in lower case where it was trained so."""
+        return lowered(text) if self.config.corpus.lowercase else text
 
     def _sampler(self) -> Sampler:
         return Sampler(self.model, self.params, self.vocab, self.mode)

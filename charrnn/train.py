@@ -75,8 +75,9 @@ def run(trainer: Trainer, path: str, watch: Watch) -> None:
     except StopAsked:
         files.save()
         files.check()
-        stopped = f"stopped at step {now.step:,} of {trainer.steps:,} and saved; to go on: "
-        raise ranks.for_all(Interrupted(stopped + files.resume_command())) from None
+        stopped = f"stopped at step {now.step:,} of {trainer.steps:,} and saved"
+        hint = f"To go on: {files.resume_command()}"
+        raise ranks.for_all(Interrupted(stopped, hint)) from None
     finally:
         trainer.workers.team.dismiss()
     files.check()

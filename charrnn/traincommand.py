@@ -172,7 +172,8 @@ def _check_source(init_from: str, config: Config, path: str) -> None:
     written = [path, best_path(path)] if config.output.keep == "best" else [path]
     if os.path.realpath(init_from) in map(os.path.realpath, written):
         raise ConfigError(
-            f"the run would write over {init_from}, whose weights it begins with: --out FILE"
+            f"the run would write over {init_from}, whose weights it begins with",
+            "Name another file: --out FILE",
         )
 
 
@@ -182,13 +183,14 @@ def _check_ranks(config: Config, size: int) -> None:
     if size > rows:
         fewer = f"mpiexec -n {rows} charrnn train ..., or " if rows > 1 else ""
         raise ConfigError(
-            f"{size} processes share the rows of a batch, and batch_size is {rows}: "
-            f"{fewer}--set train.batch_size={size}"
+            f"{size} processes share the rows of a batch, and batch_size is {rows}",
+            f"Try {fewer}--set train.batch_size={size}",
         )
     if "-" in config.corpus.path:
         raise ConfigError(
             "standard input goes to the first of several processes alone, and all of them read "
-            "the corpus: name a file with --corpus FILE"
+            "the corpus",
+            "Name a file with --corpus FILE",
         )
 
 
@@ -259,9 +261,13 @@ def _claim(config: Config, path: str, files: contextlib.ExitStack, quiet: bool) 
     written = (path, best_path(path), str(metrics_path(path)))
     for file in written:
         if os.path.realpath(file) in map(os.path.realpath, config.corpus.path):
-            raise ConfigError(f"{file} is the corpus, and training would write there: --out FILE")
+            raise ConfigError(
+                f"{file} is the corpus, and training would write there", "Name another: --out FILE"
+            )
         if file != path and os.path.isdir(file):
-            raise CheckpointError(f"{file} is a folder, and training writes that file: --out FILE")
+            raise CheckpointError(
+                f"{file} is a folder, and training writes that file", "Name another: --out FILE"
+            )
     checkpoint.check_writable(path)
     alone = files.enter_context(lock.held(path, lambda message: note(message, quiet)))
     for file in written if alone else ():

@@ -180,8 +180,8 @@ class Trainer:
             advice += ", or clip by norm: --set optimizer.clip_by=norm --set optimizer.clip=1"
         return self.ranks.for_all(
             DivergedError(
-                f"training diverged: {what}. The last checkpoint is kept. "
-                f"Try a lower learning rate: {advice}"
+                f"training diverged: {what}. The last checkpoint is kept",
+                f"Try a lower learning rate: {advice}",
             )
         )
 

@@ -32,8 +32,8 @@ def check_fits(source: Checkpoint, config: ModelConfig) -> None:
         back = " ".join(f"--set model.{key}={getattr(old, key)}" for key in MUST_FIT)
         raise CheckpointError(
             "the weights belong to another network, so a run cannot begin with them:\n"
-            + "\n".join(different)
-            + f"\nTake the network they are from: {back}"
+            + "\n".join(different),
+            f"Take the network they are from: {back}",
         )
 
 
@@ -57,7 +57,8 @@ def carry_over(source: Checkpoint, config: ModelConfig, vocab: Vocab, params: Pa
                 params[name][...] = old
     if not np.isfinite(params.flat).all():
         raise CheckpointError(
-            f"a weight is too large for {params.flat.dtype}: --set model.dtype=float64"
+            f"a weight is too large for {params.flat.dtype}",
+            "Take more bits for each: --set model.dtype=float64",
         )
 
 

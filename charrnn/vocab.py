@@ -56,10 +56,10 @@ class Vocab:
             if len(chars) > MOST_CHARS:
                 raise VocabError(
                     f"the text has {len(chars):,} distinct characters or more, and real ones have "
-                    f"{MOST_CHARS:,} at most: it is almost surely read in a wrong encoding. Name "
-                    "the right one: --set corpus.encoding=utf-8, or utf-16, gb18030, big5, "
+                    f"{MOST_CHARS:,} at most: it is almost surely read in a wrong encoding",
+                    "Name the right one: --set corpus.encoding=utf-8, or utf-16, gb18030, big5, "
                     "shift_jis, euc_kr, cp1252; `charrnn new FILE` tells which of the Unicode and "
-                    "Western ones fits"
+                    "Western ones fits",
                 )
         return cls("".join(sorted(chars)))
 

@@ -61,7 +61,7 @@ def test_the_setting_that_a_short_text_is_told_works(N, T, B):
         batches.StreamBatches(np.arange(N - 1), T, B)
     settings = dict(
         word.removeprefix("train.").split("=")
-        for word in str(caught.value).split()
+        for word in caught.value.hint.split()
         if word.startswith("train.")
     )
     T, B = int(settings.get("seq_length", T)), int(settings.get("batch_size", B))
@@ -172,6 +172,7 @@ def test_a_position_brings_the_same_batches_back(records, kind):
 def test_more_rows_than_lines_is_refused_with_the_largest_that_works(records):
     """A batch cannot hold a line twice."""
     count = len(records.training)
-    with pytest.raises(CorpusError, match=f"--set train.batch_size={count}"):
+    with pytest.raises(CorpusError, match=f"more than the {count} training lines") as caught:
         batches.LineBatches(records, T=256, B=count + 1, seed=1, dtype="float64")
+    assert f"--set train.batch_size={count}" in caught.value.hint
     batches.LineBatches(records, T=256, B=count, seed=1, dtype="float64")

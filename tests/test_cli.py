@@ -50,7 +50,7 @@ BAD_CALLS = [
     (2, "'--seed'", ["train", "{config}", "--seed", "-1"]),
     (1, "none.txt: no such text file", ["train", "{config}", "--corpus", "{dir}/none.txt"]),
     (1, "empty.txt is empty", ["train", "{config}", "--corpus", "{dir}/empty.txt"]),
-    (1, "is a folder: name a file", ["train", "{config}", "--out", "{dir}"]),
+    (1, "is a folder. Name a file", ["train", "{config}", "--out", "{dir}"]),
     (1, "cannot go to standard output", ["train", "{config}", "--out", "-"]),
     (1, "none.npz: no such checkpoint", ["train", "{dir}/none.npz", "--resume"]),
     (1, "none.npz: no such checkpoint", ["info", "{dir}/none.npz"]),

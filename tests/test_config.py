@@ -130,9 +130,9 @@ def test_home_is_meant_by_a_tilde(load, monkeypatch):
         ("a: " * 10_000, "run.yaml:1: not YAML"),
         ("\n- model\n", "run.yaml:2: a config is a mapping of corpus, model, train, optimizer,"),
         ("First Citizen", "run.yaml:1: a config is a mapping of corpus,"),
-        ("", "run.yaml: corpus.path is missing: name the text, or use --corpus FILE"),
-        ("# nothing\n", "run.yaml: corpus.path is missing: name the text, or use --corpus FILE"),
-        ("model:\n", "run.yaml: corpus.path is missing: name the text, or use --corpus FILE"),
+        ("", "run.yaml: corpus.path is missing: name the text"),
+        ("# nothing\n", "run.yaml: corpus.path is missing: name the text"),
+        ("model:\n", "run.yaml: corpus.path is missing: name the text"),
     ],
 )
 def test_what_is_no_config_is_told_why(mistakes, content, message):

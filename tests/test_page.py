@@ -441,7 +441,7 @@ def test_a_page_that_cannot_be_written_leaves_no_trace(charrnn, trained, tmp_pat
     result = charrnn("eval", trained, "--html", tmp_path / "none" / "page.html")
     assert (result.exit_code, result.stdout) == (1, "")
     assert "page.html cannot be written: No such file or directory" in result.stderr
-    assert "Choose another --html PAGE" in result.stderr
+    assert "Choose another place with --html PAGE" in result.stderr
     (tmp_path / "page.html").write_text("old", encoding="utf-8")
     before = sorted(tmp_path.iterdir())
     result = charrnn("eval", trained, "-", "--html", tmp_path / "page.html", stdin="anna#\n")

@@ -208,8 +208,9 @@ def test_a_rate_that_is_too_high_is_said():
     """With a smaller one to try."""
     model, params = networks.network(scale=2.0)
     follower = adapt.AdaptiveEvaluator(model, params, 1e308)
-    with pytest.raises(DivergedError, match=r"ran away .* --adapt 1e\+307"):
+    with pytest.raises(DivergedError, match="ran away") as caught:
         score_text(follower, VOCAB, ["decade\n" * 50], "lines", "text")
+    assert caught.value.hint.endswith("--adapt 1e+307")
 
 
 def checkpoint_of(scale=0.5, seed=0, chars=VOCAB.chars, **corpus):

@@ -206,7 +206,7 @@ def test_a_rate_that_runs_away_ends_with_exit_code_3(charrnn, trained):
     """As a training that diverges does."""
     result = charrnn("eval", trained, "-", "--adapt", 1e6, stdin=LINES)
     assert (result.exit_code, result.stdout) == (3, "")
-    assert "try a smaller one, such as --adapt 100000" in result.stderr
+    assert "Try a smaller one, such as --adapt 100000" in result.stderr
 
 
 @pytest.mark.parametrize(

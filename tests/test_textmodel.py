@@ -1,12 +1,14 @@
 """The library: the same texts and scores as the command line, from several threads at once."""
 
 import json
+import pickle
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from conftest import LINES
 
 import charrnn as package
-from charrnn.errors import CheckpointError, CorpusError
+from charrnn.errors import CharrnnError, CheckpointError, CorpusError
 
 
 @pytest.fixture
@@ -65,3 +67,32 @@ def test_a_missing_checkpoint_is_said():
     """As a CheckpointError, which is a CharrnnError."""
     with pytest.raises(CheckpointError, match="no such checkpoint"):
         package.load("nowhere.npz")
+
+
+def test_a_model_of_lower_case_folds_what_it_is_given(charrnn, config):
+    """In Python as in the shell, by the same rule: a sigma at the end is that of the corpus."""
+    folded = ("--set", "corpus.lowercase=true")
+    text = "ΟΔΟΣ\nΜΕΡΟΣ\nΚΟΣΜΟΣ\nΦΩΣ\nΝΟΜΟΣ\nAnna\n" + LINES
+    path = charrnn("train", config(text), "-q", *folded).stdout.strip()
+    model = package.load(path)
+    assert model.score("ΟΔΟΣ\n").nats == model.score("οδοσ\n").nats
+    shown = charrnn("eval", path, "-", "--json", stdin="ANNA\nΟΔΟΣ\n")
+    found = json.loads(shown.stdout)["nats_per_char"]
+    assert model.score("ANNA\nΟΔΟΣ\n").nats == found
+    assert model.score(iter(["AN", "NA\nΟΔ", "ΟΣ\n"])).nats == pytest.approx(found)
+    assert "".join(model.sample(3, seed=1, prime="ΟΔΟΣ")).startswith("οδοσ")
+    shown = charrnn("sample", path, "--lines", 2, "--prime", "ΟΔΟΣ", "--seed", 1, "-q")
+    records = [text.text for text in model.texts(2, prime="ΟΔΟΣ", seed=1)]
+    assert shown.stdout.splitlines() == records
+    chosen = model.select(1, match="^οδ", prime="Ο", seed=1)
+    assert [text.text[:2] for text in chosen] == ["οδ"]
+    assert next(model.texts(1, stop="ΟΣ", chars=10**4, temperature=9.0, seed=1)).chars < 10**4
+
+
+def test_a_python_caller_sees_no_shell_options(model):
+    """They are apart from the message, as its hint."""
+    with pytest.raises(CharrnnError) as caught:
+        model.score("anna?")
+    assert "--" not in str(caught.value)
+    assert caught.value.hint == "To leave such characters out and count them: --unknown skip"
+    assert pickle.loads(pickle.dumps(caught.value)).with_hint == caught.value.with_hint

@@ -116,9 +116,10 @@ def test_a_loss_that_is_not_finite_ends_the_run(trainer, tmp_path):
     run.save(str(path))
     before = path.read_bytes()
     run.params.flat[:] = np.inf
-    with np.errstate(all="ignore"), pytest.raises(DivergedError, match=r"learning_rate=0\.01") as e:
+    with np.errstate(all="ignore"), pytest.raises(DivergedError, match="the loss is nan") as e:
         train.run(run, str(path), Silent())
     assert e.value.exit_code == 3
+    assert "learning_rate=0.01" in e.value.hint
     with pytest.raises(DivergedError, match="the largest weight is inf"):
         run.save(str(path))
     assert path.read_bytes() == before
@@ -143,9 +144,10 @@ def test_three_times_the_first_loss_after_an_epoch_ends_the_run(trainer, tmp_pat
                   "train.steps=5000")  # fmt: skip
     run.save(str(path))
     before = path.read_bytes()
-    with np.errstate(all="ignore"), pytest.raises(DivergedError, match="clip_by=norm") as caught:
+    with np.errstate(all="ignore"), pytest.raises(DivergedError) as caught:
         train.run(run, str(path), Silent())
     assert "nats per character, and it began at" in str(caught.value)
+    assert "clip_by=norm" in caught.value.hint
     assert run.batches.epoch >= 1
     assert path.read_bytes() == before or np.isfinite(checkpoint.load(str(path)).params.flat).all()
 

@@ -93,10 +93,9 @@ def test_more_characters_than_any_text_has_are_refused():
     most = list(map(chr, range(vocabs.MOST_CHARS + 1)))
     assert len(Vocab.of(most[1:])) == vocabs.MOST_CHARS
     for pieces in (most, ["".join(most)], ["x", "".join(most)]):
-        with pytest.raises(
-            VocabError, match=r"30,001 distinct .* corpus\.encoding=utf-8, or utf-16"
-        ):
+        with pytest.raises(VocabError, match="30,001 distinct") as caught:
             Vocab.of(pieces)
+        assert "corpus.encoding=utf-8, or utf-16" in caught.value.hint
 
 
 @pytest.mark.parametrize("chars", ["", "ba", "aa", "abb"])
