@@ -45,11 +45,15 @@ class TextReader:
             pending = len(decoder.getstate()[0])
             try:
                 piece = held + decoder.decode(raw, final=not raw)
-            except UnicodeDecodeError as error:
+            except UnicodeError as error:
+                if str(error).endswith(
+                    "does not start with BOM"
+                ):  # a class of its own from 3.13 on
+                    raise self._unmarked() from None
+                if not isinstance(error, UnicodeDecodeError):
+                    raise CorpusError(f"{self.name} is not {self.encoding} text: {error}") from None
                 offset = position - pending + error.start
                 raise self._undecodable(offset, error.object[error.start]) from None
-            except UnicodeError as error:  # such as UTF-16 that does not open with its mark
-                raise CorpusError(f"{self.name} is not {self.encoding} text: {error}") from None
             self.bytes = position = position + len(raw)
             if first and piece:
                 first, self.bom = False, piece[0] == "\ufeff"
@@ -64,6 +68,12 @@ class TextReader:
                 yield lowered(piece) if self.lowercase else piece
             if not raw:
                 return
+
+    def _unmarked(self) -> CorpusError:
+        return CorpusError(
+            f"{self.name} is not {self.encoding} text: it does not open with a byte order mark",
+            f"Name the order of its bytes: --set corpus.encoding={self.encoding}-le (train)",
+        )
 
     def _undecodable(self, offset: int, byte: int) -> CorpusError:
         return CorpusError(

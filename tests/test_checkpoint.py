@@ -230,7 +230,8 @@ def test_a_claim_of_a_terabyte_takes_no_memory(path, in_directory):
         path.write_bytes(claim(path.read_bytes(), "history.npy", len(npy(HUGE)) + (5 << 38)))
     tracemalloc.start()
     try:
-        refused(path, "claims [0-9,]+ bytes, which it does not have")
+        # The directory's own claim is found out by newer versions of Python themselves.
+        refused(path, "claims [0-9,]+ bytes, which it does not have|Overlapped entries")
         assert tracemalloc.get_traced_memory()[1] < 10_000_000
     finally:
         tracemalloc.stop()

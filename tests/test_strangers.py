@@ -88,7 +88,7 @@ def test_any_script_goes_through_train_sample_and_eval(charrnn, config, tmp_path
         (b"\xff\xfea\0\n\0\0\xdcb\0", "utf-16", "is not utf-16 text: byte 6 "),
         (b"\xff\xfea\0\n\0\0\xd8b\0", "utf-16", "is not utf-16 text: byte 6 "),
         (b"a\0\n\0b", "utf-16-le", "is not utf-16-le text: byte 4 "),
-        (b"a\0\n\0" * 9, "utf-16", "is not utf-16 text: UTF-16 stream does not start with BOM"),
+        (b"a\0\n\0" * 9, "utf-16", "is not utf-16 text: it does not open with a byte order mark"),
         (b"a\0\0\0\0\0\x11\0", "utf-32-le", "is not utf-32-le text: byte 4 "),
     ],
 )
