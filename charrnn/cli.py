@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import io
 import json
 import os
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 import click
@@ -24,38 +26,74 @@ from charrnn.ranks import launch
 from charrnn.samplecommand import sample
 from charrnn.traincommand import assignment, set_option, train
 
+# Errors of writing. Those of our own files come with a name or as a message of their own.
+UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF}
+
 
 class Program(click.Group):
     """The one place where an error that a user can cause becomes a message and an exit code."""
 
+    def main(self, *args: Any, **options: Any) -> Any:
+        """Be the program."""
+        if sys.stdout is None:  # closed: whoever writes to it is to find out
+            sys.stdout = open(os.devnull, encoding="utf-8")  # noqa: SIM115 - until the end
+        return super().main(*args, **options)
+
+    def make_context(self, *args: Any, **options: Any) -> click.Context:
+        """Read the options; some of them print and end the program."""
+        with _outcome():
+            return super().make_context(*args, **options)
+
     def invoke(self, ctx: click.Context) -> Any:
         """Run a command. A closed pipe ends it quietly."""
-        try:
+        with _outcome():
             result = super().invoke(ctx)
-            if sys.stdout is not None:
-                sys.stdout.flush()
+            sys.stdout.flush()
             return result
-        except CharrnnError as error:
-            with contextlib.suppress(OSError):  # nobody may be reading stderr, but the exit code
-                _note(f"Error: {error.with_hint}")
-            ctx.exit(error.exit_code)
-        except KeyboardInterrupt:
-            ctx.exit(Interrupted.exit_code)
-        except click.ClickException as error:
-            if isinstance(error, click.UsageError) and launch().place:
-                ctx.exit(0)  # of several processes on a machine, the first says it and fails
-            error.message = harmless(error.message, sys.stderr)  # type: ignore[misc]  # Click's own
-            raise
-        except MemoryError:
-            click.echo("Error: not enough memory: try a smaller model, batch or window", err=True)
-            ctx.exit(1)
-        except OSError as error:
-            # What is still buffered has nowhere to go: the interpreter must not try at its end.
+
+
+@contextlib.contextmanager
+def _outcome() -> Iterator[None]:
+    """Turn an error in the block into a message and an exit code."""
+    try:
+        yield
+    except CharrnnError as error:
+        with contextlib.suppress(OSError):  # nobody may be reading stderr, but the exit code
+            _note(f"Error: {error.with_hint}")
+        raise click.exceptions.Exit(error.exit_code) from None
+    except KeyboardInterrupt:
+        raise click.exceptions.Exit(Interrupted.exit_code) from None
+    except click.ClickException as error:
+        if isinstance(error, click.UsageError) and launch().place:
+            raise click.exceptions.Exit(0) from None  # the first on a machine says it and fails
+        error.message = harmless(error.message, sys.stderr)  # type: ignore[misc]  # Click's own
+        raise
+    except MemoryError:
+        click.echo("Error: not enough memory: try a smaller model, batch or window", err=True)
+        raise click.exceptions.Exit(1) from None
+    except OSError as error:
+        message = _reason(error)
+        # What is still buffered has nowhere to go: the interpreter must not try at its end.
+        with contextlib.suppress(OSError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            if error.errno == errno.EPIPE:
-                ctx.exit(0)
-            click.echo(f"Error: the output cannot be written: {error.strerror}", err=True)
-            ctx.exit(1)
+        if error.errno == errno.EPIPE:
+            raise click.exceptions.Exit(0) from None
+        with contextlib.suppress(OSError):
+            _note(f"Error: {message}")
+        raise click.exceptions.Exit(1) from None
+
+
+def _reason(error: OSError) -> str:
+    """What an error of the system means for the user: that of the output, or another."""
+    if isinstance(error, io.UnsupportedOperation):
+        return "standard output is closed, so there is nowhere to write to"
+    if error.filename is None and error.errno in UNWRITABLE:
+        return f"the output cannot be written: {error.strerror}"
+    try:
+        os.getcwd()
+    except OSError:
+        return "the current folder does not exist any more. Change to one that does: cd FOLDER"
+    return f"{error.filename}: {error.strerror}" if error.filename else f"{error.strerror or error}"
 
 
 CONTEXT = {

@@ -15,8 +15,6 @@ from typing import Any
 
 import click
 
-from charrnn.errors import CharrnnError
-
 Write = Callable[[str], None]
 
 # C0 but tab and newline, DEL and C1, which a terminal obeys; and the marks that override the
@@ -66,12 +64,9 @@ def tell(text: str) -> None:
 def writer(raw: bool = False) -> Write:
     """Writes to stdout at once; characters that its encoding lacks are written as escapes.
 
-    So are those that a terminal would obey, unless `raw`. Raises CharrnnError when stdout is
-    closed.
+    So are those that a terminal would obey, unless `raw`.
     """
     stream = sys.stdout
-    if stream is None:
-        raise CharrnnError("standard output is closed, so there is nowhere to write to")
     encoding = getattr(stream, "encoding", None) or "utf-8"
     obeyed = stream.isatty() and not raw
 

@@ -66,8 +66,6 @@ def plot(checkpoint_paths: tuple[str, ...], out_path: str | None, by: str, smoot
 def _kind(out_path: str) -> str:
     """The kind of picture that a file's name asks for. Raises UsageError."""
     if out_path == "-":
-        if sys.stdout is None:
-            raise CharrnnError("standard output is closed, so there is nowhere to write to")
         if sys.stdout.isatty():
             raise click.UsageError(
                 "a picture is nothing a terminal can show: use --out FILE, or leave it out for a "

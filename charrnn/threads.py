@@ -56,11 +56,15 @@ def can_fork() -> bool:
     """Whether helpers are processes: whether this one can be forked safely.
 
     Not with several threads, of which only one would go on in the fork with the locks of all; not
-    as a rank of MPI; and not on macOS, whose system libraries do not allow it.
+    as a rank of MPI; not on macOS, whose system libraries do not allow it; and not where nothing
+    tells how many threads there are.
     """
     if sys.platform != "linux" or launch().size > 1:
         return False
-    return len(os.listdir("/proc/self/task")) == 1
+    try:
+        return len(os.listdir("/proc/self/task")) == 1
+    except OSError:  # no /proc, as in some chroots
+        return False
 
 
 class Plan(NamedTuple):

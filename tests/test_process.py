@@ -14,6 +14,7 @@ from conftest import LINES
 from processes import CHARRNN, read_until, start
 from tqdm import tqdm
 
+import charrnn as package
 from charrnn import checkpoint
 from charrnn.progress import Progress
 
@@ -319,6 +320,11 @@ def test_resume_may_change_rate_and_place_and_says_so(charrnn, trained, tmp_path
         ('eval "$1" - <&-', "Error: standard input is closed"),
         ('sample "$1" -q >&-', "Error: standard output is closed"),
         ('sample "$1" -q >/dev/full', "Error: the output cannot be written"),
+        ('info "$1" >&-', "Error: standard output is closed"),
+        ('info "$1" >/dev/full', "Error: the output cannot be written"),
+        ("--version >&-", "Error: standard output is closed"),
+        ("--version >/dev/full", "Error: the output cannot be written"),
+        ("info --help >/dev/full", "Error: the output cannot be written"),
     ],
 )
 def test_streams_that_are_closed_or_full_are_said(trained, command, message):
@@ -334,6 +340,36 @@ def test_streams_that_are_closed_or_full_are_said(trained, command, message):
     assert result.returncode == 1
     assert result.stderr.startswith(message)
     assert result.stderr.count("\n") == 1
+
+
+def test_a_folder_that_is_gone_is_not_taken_for_the_output(tmp_path):
+    """Nor is any other error of the system; what happened is said."""
+    (tmp_path / "gone").mkdir()
+    command = f'cd "{tmp_path}/gone" && rmdir ../gone && "$0" -m charrnn train x.yaml'
+    environment = {**os.environ, "PYTHONPATH": str(Path(package.__file__).parent.parent)}
+    result = subprocess.run(
+        ["bash", "-c", command, sys.executable],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=environment,
+    )
+    assert result.returncode == 1
+    assert result.stderr.splitlines() == [
+        "Error: the current folder does not exist any more. Change to one that does: cd FOLDER"
+    ]
+
+
+def test_another_error_of_the_system_is_told_as_it_is(charrnn, trained, monkeypatch):
+    """With the file that it is about, if it is about one."""
+
+    def fails(*args):
+        raise OSError(errno.EIO, os.strerror(errno.EIO), "some/file")
+
+    monkeypatch.setattr("charrnn.describe.facts", fails)
+    result = charrnn("info", trained)
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr == f"Error: some/file: {os.strerror(errno.EIO)}\n"
 
 
 @pytest.mark.parametrize("name", ["corpus.npz", "corpus.best.npz", "corpus.jsonl"])

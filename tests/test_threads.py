@@ -85,6 +85,9 @@ held.release()
     assert done.stdout.split() == [b"True", b"False"]
     monkeypatch.setattr(threads.os, "listdir", lambda path: ["1"])
     assert threads.can_fork()
+    with monkeypatch.context() as patch:  # no /proc
+        patch.setattr(threads.os, "listdir", lambda path: os.stat(os.path.join(path, "none")))
+        assert not threads.can_fork()
     with monkeypatch.context() as patch:
         patch.setattr(threads, "sys", SimpleNamespace(platform="darwin"))
         assert not threads.can_fork()
