@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -116,6 +117,9 @@ def _settled(
         raise ConfigError("the config and the corpus cannot both come from standard input")
     path = config.output.checkpoint
     assert path is not None
+    if not _is_checkpoint(config_path):
+        _check_reads([config_path], "the config", path)
+    _check_reads(config.corpus.path, "the corpus", path)
     if init_from is not None:
         _check_source(init_from, config, path)
     if ranks.size > 1:
@@ -130,12 +134,35 @@ def assignment(key: str, value: Any) -> Any:
     return configs.Assignment(key, value, "the command line", os.getcwd())
 
 
-def _train_config(path: str, overrides: tuple[str, ...], extra: Any) -> Config:
+def _is_checkpoint(config_path: str) -> bool:
+    """Whether the config is the one inside a checkpoint."""
     import zipfile
 
+    return config_path.endswith(".npz") or zipfile.is_zipfile(config_path)
+
+
+def _written(path: str) -> tuple[str, ...]:
+    """The files that a run writes whose checkpoint is `path`."""
+    from charrnn.metrics import metrics_path
+    from charrnn.runfiles import best_path
+
+    return path, best_path(path), str(metrics_path(path))
+
+
+def _check_reads(read: Iterable[str], what: str, path: str) -> None:
+    """ConfigError when the run would write to a file that it reads."""
+    paths = [os.path.realpath(file) for file in read]
+    for file in _written(path):
+        if os.path.realpath(file) in paths:
+            raise ConfigError(
+                f"{file} is {what}, and training would write there", "Name another: --out FILE"
+            )
+
+
+def _train_config(path: str, overrides: tuple[str, ...], extra: Any) -> Config:
     from charrnn import config as configs
 
-    if not path.endswith(".npz") and not zipfile.is_zipfile(path):
+    if not _is_checkpoint(path):
         config = configs.load(path, overrides, extra)
         limit(config.as_dict())
         return config
@@ -231,7 +258,7 @@ def _train(
     from charrnn.train import run
 
     def begin() -> tuple[Checkpoint | None, Checkpoint | None]:
-        _claim(config, path, files, quiet)
+        _claim(path, files, quiet)
         return (
             checkpoint.load(path) if resume else None,
             None if init_from is None else checkpoint.load(init_from),
@@ -251,26 +278,19 @@ def _train(
             run(trainer, path, progress)
 
 
-def _claim(config: Config, path: str, files: contextlib.ExitStack, quiet: bool) -> None:
+def _claim(path: str, files: contextlib.ExitStack, quiet: bool) -> None:
     """See that the files of the run can be written, and keep others from them until the end."""
     from charrnn import checkpoint, lock
     from charrnn.atomic import clear_parts
-    from charrnn.metrics import metrics_path
-    from charrnn.runfiles import best_path
 
-    written = (path, best_path(path), str(metrics_path(path)))
-    for file in written:
-        if os.path.realpath(file) in map(os.path.realpath, config.corpus.path):
-            raise ConfigError(
-                f"{file} is the corpus, and training would write there", "Name another: --out FILE"
-            )
+    for file in _written(path):
         if file != path and os.path.isdir(file):
             raise CheckpointError(
                 f"{file} is a folder, and training writes that file", "Name another: --out FILE"
             )
     checkpoint.check_writable(path)
     alone = files.enter_context(lock.held(path, lambda message: note(message, quiet)))
-    for file in written if alone else ():
+    for file in _written(path) if alone else ():
         clear_parts(file)
 
 

@@ -384,6 +384,18 @@ def test_training_does_not_write_over_its_corpus(charrnn, config, tmp_path, name
     assert text.read_text(encoding="utf-8") == LINES
 
 
+@pytest.mark.parametrize("name", ["small.yaml", "small.jsonl"])
+def test_training_does_not_write_over_its_config(charrnn, config, tmp_path, name):
+    """Neither with the checkpoint nor with what stands beside it."""
+    path = config().rename(tmp_path / name)
+    before = path.read_bytes()
+    out = path if name == "small.yaml" else tmp_path / "small.npz"
+    result = charrnn("train", path, "--out", out, "-q")
+    assert result.exit_code == 2
+    assert "is the config, and training would write there" in result.stderr
+    assert path.read_bytes() == before
+
+
 def test_training_goes_on_when_nobody_reads_its_messages(config, tmp_path):
     """A pipe of stderr that closes early costs nothing but the messages."""
     path = config(train={"steps": 4000}, output={"validate_every": 200})
