@@ -150,11 +150,13 @@ def gradcheck(
     charrnn gradcheck configs/dinos.yaml --set model.cell=lstm --set model.layers=2
     """
     from charrnn import config as configs
+    from charrnn import download
     from charrnn import gradcheck as checks
 
     extra = [] if corpus is None else [assignment("corpus.path", corpus)]
     overrides = ("train.seed=1", *overrides)
     config = configs.load(config_path, overrides, extra)
+    download.fetch_missing(config.corpus)
     result = checks.check_config(config, entries, seed)
     click.echo(checks.table(result))
     if not all(row.passed for row in result.rows) or not result.remembers:

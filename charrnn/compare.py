@@ -21,6 +21,7 @@ from charrnn.errors import CharrnnError, CorpusError, VocabError
 from charrnn.evaluate import Evaluator, Score, ScoredPiece, scored
 from charrnn.params import Floats
 from charrnn.rows import LN2, lines
+from charrnn.team import Team
 
 BLOCK = 200  # characters
 RESAMPLES = 2000
@@ -48,8 +49,9 @@ def compare(
     pieces: Iterable[str],
     name: str,
     skip_unknown: bool = False,
+    threads: int = 1,
 ) -> Comparison:
-    """Score the same characters with both models.
+    """Score the same characters with both models; `threads` share lines scored side by side.
 
     A character that either does not know is an error, or skipped for both. Raises CharrnnError
     where the two do not read the same text, VocabError, and CorpusError where it is too short.
@@ -58,7 +60,7 @@ def compare(
     shared = _Shared(pieces, this, other, name, skip_unknown)
     mode = this.config.corpus.mode
     read_by_this, read_by_other = (
-        scored(Evaluator(model.model, model.params), model.vocab, text, mode, name)
+        scored(Evaluator(model.model, model.params, Team(threads)), model.vocab, text, mode, name)
         for model, text in zip((this, other), itertools.tee(shared), strict=True)
     )
     cut = _by_line if mode == "lines" else _by_block

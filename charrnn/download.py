@@ -60,6 +60,13 @@ def fetch(url: str, path: str, sha256: str | None, quiet: bool = False) -> None:
         )
 
 
+def fetch_missing(settings: CorpusConfig, quiet: bool = False) -> None:
+    """Download the text of a config that is not there, if the config says where from."""
+    (first, *others), url = settings.path, settings.url
+    if url is not None and not others and first != "-" and not os.path.exists(first):
+        fetch(url, first, settings.sha256, quiet)
+
+
 def check_place(settings: CorpusConfig, source: str) -> None:
     """Raise CorpusError for a missing text whose place `source`, a checkpoint, has chosen.
 

@@ -95,7 +95,14 @@ def print_comparison(subject: Subject, other: Checkpoint, as_json: bool) -> None
             "validation part",
             subject.quiet,
         )
-    found = compare(subject.loaded, other, subject.text(), subject.name, subject.skip_unknown)
+    found = compare(
+        subject.loaded,
+        other,
+        subject.text(),
+        subject.name,
+        subject.skip_unknown,
+        subject.evaluator.team.size,
+    )
     if not as_json:
         tell(_comparison_table(subject, found))
         return
@@ -113,8 +120,8 @@ def print_comparison(subject: Subject, other: Checkpoint, as_json: bool) -> None
 def _split(loaded: Checkpoint) -> tuple[Any, ...]:
     """What decides which part of which text a model was trained on."""
     settings = loaded.config.corpus
-    seed = loaded.config.train.seed if settings.mode == "lines" else None
-    return loaded.corpus_sha256, settings.mode, settings.validation, seed
+    of_lines = (loaded.config.train.seed, settings.copies) if settings.mode == "lines" else ()
+    return loaded.corpus_sha256, settings.mode, settings.validation, *of_lines
 
 
 def _comparison_table(subject: Subject, found: Comparison) -> str:

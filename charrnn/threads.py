@@ -107,7 +107,7 @@ def plan(config: Mapping[str, Any], rows: int | None = None) -> Plan:
     named = _named()
     workers = min(count, rows // FEW, product // share)
     if asked != "auto":
-        workers = count if rows >= count else 1
+        workers = min(count, rows)
     elif 2 * workers < count and product >= LARGE:
         workers = 1  # half of the cores would have nothing to do
     if workers > 1 and named in (None, 1):

@@ -312,9 +312,7 @@ def _trainer(
     assert config.train.seed is not None
     if source is not None:
         check_fits(source, config.model)
-    (first, *others), url = config.corpus.path, config.corpus.url
-    if url is not None and not others and first != "-" and not os.path.exists(first):
-        download.fetch(url, first, config.corpus.sha256, quiet)
+    download.fetch_missing(config.corpus, quiet)
     earlier = saved or source
     vocab = None if earlier is None else earlier.vocab
     text = corpus.read(

@@ -317,3 +317,16 @@ def test_training_asks_nobody_for_a_text_that_is_there(nobody, charrnn, config, 
     assert result.exit_code == 1
     assert f"Fetch it from {nobody} and put it at {tmp_path / 'corpus.txt'}" in result.stderr
     assert not (tmp_path / "corpus.txt").exists()
+
+
+def test_gradcheck_fetches_the_corpus_that_train_would(charrnn, server, tmp_path):
+    """A recipe can be checked before it is trained."""
+    path = tmp_path / "small.yaml"
+    path.write_text(
+        f"corpus: {{path: text.txt, url: {server.url}/text, sha256: {SHA256}}}\n"
+        "model: {hidden: 4}\n",
+        encoding="utf-8",
+    )
+    result = charrnn("gradcheck", path, "--entries", 2)
+    assert result.exit_code == 0, result.stderr
+    assert (tmp_path / "text.txt").read_bytes() == TEXT

@@ -9,6 +9,8 @@ import sys
 import pytest
 from conftest import LINES
 
+from charrnn.team import Team
+
 CHARRNN = [sys.executable, "-m", "charrnn"]
 PROSE = LINES * 9 + "the cat sat on the mat;\nthe dog sat on the log.\n" * 9
 
@@ -195,11 +197,26 @@ def test_compare_tells_the_difference_and_its_interval(charrnn, config):
     assert "95 % interval       none: it takes more than one" in single.stdout
 
 
+def test_compare_shares_the_lines_of_both_models(charrnn, trained, monkeypatch):
+    """As eval does without it."""
+    sizes = []
+    monkeypatch.setenv("OPENBLAS_NUM_THREADS", "1")
+    monkeypatch.setattr("charrnn.compare.Team", lambda size=1: sizes.append(size) or Team(size))
+    words = ("eval", trained, "-", "--compare", trained, "--threads", 3, "--json")
+    shared = json.loads(charrnn(*words, stdin=LINES).stdout)
+    assert sizes == [3, 3]
+    alone = json.loads(charrnn(*words, "--threads", 1, stdin=LINES).stdout)
+    assert sizes[2:] == [1, 1]
+    assert shared["this"]["nats_per_char"] == pytest.approx(alone["this"]["nats_per_char"])
+
+
 def test_compare_says_when_the_other_may_know_the_text(charrnn, trained, config):
     """Its validation part is another one."""
     other = charrnn("train", config(name="other"), "--seed", 8, "-q").stdout.strip()
     assert "may have seen" in charrnn("eval", trained, "--compare", other).stderr
     assert charrnn("eval", trained, "--compare", other, "-q").stderr == ""
+    apart = charrnn("train", config(name="apart"), "-q", "--set", "corpus.copies=apart")
+    assert "may have seen" in charrnn("eval", trained, "--compare", apart.stdout.strip()).stderr
 
 
 def test_a_rate_that_runs_away_ends_with_exit_code_3(charrnn, trained):

@@ -123,10 +123,11 @@ def test_many_cores_are_used_as_far_as_the_rows_go(environment, monkeypatch, siz
 
 
 @pytest.mark.parametrize(
-    ("asked", "rows", "expected"), [(1, 64, (1, 1)), (3, 64, (3, 1)), (3, 2, (1, 3))]
+    ("asked", "rows", "expected"),
+    [(1, 64, (1, 1)), (3, 64, (3, 1)), (8, 4, (4, 1)), (3, 1, (1, 1))],
 )
 def test_the_number_of_threads_may_be_asked_for(environment, asked, rows, expected):
-    """They share the rows, or where there are too few of them, each product."""
+    """They share the rows, as far as these go."""
     assert threads.plan(settings("gru", 512, rows, threads=asked)) == expected
 
 
