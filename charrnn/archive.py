@@ -8,11 +8,17 @@ a checkpoint before NumPy is imported.
 
 from __future__ import annotations
 
+import os
 import zipfile
 from typing import BinaryIO
 
 MAX_DIRECTORY_BYTES = 1 << 20  # that of the largest model, of 64 layers, has 20 kB
 MAX_META_BYTES = 16 << 20  # of the JSON string, four bytes a character
+
+
+def is_checkpoint(path: str) -> bool:
+    """Whether a word of the command line names a checkpoint: by its ending, else by its content."""
+    return path.endswith(".npz") or (os.path.isfile(path) and zipfile.is_zipfile(path))
 
 
 class _Careful:

@@ -6,6 +6,7 @@ NumPy and all that needs it is imported inside the commands, so that `--help` is
 from __future__ import annotations
 
 import contextlib
+import difflib
 import errno
 import io
 import json
@@ -15,6 +16,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from charrnn import __version__
 from charrnn.console import harmless, tell
@@ -25,6 +27,8 @@ from charrnn.plotcommand import plot
 from charrnn.ranks import launch
 from charrnn.samplecommand import sample
 from charrnn.traincommand import assignment, set_option, train
+
+VARIABLES = {"CHARRNN_CHECKPOINT", "CHARRNN_CACHE"}  # and one for every option, see below
 
 # Errors of writing. Those of our own files come with a name or as a message of their own.
 UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF}
@@ -44,12 +48,28 @@ class Program(click.Group):
         with _outcome():
             return super().make_context(*args, **options)
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command, and tell of variables that none of them heeds."""
+        if not ctx.resilient_parsing and not {"-q", "--quiet"} & {*args} and not launch().place:
+            for name in sorted(_unknown_variables()):
+                close = difflib.get_close_matches(name, VARIABLES, n=1)
+                hint = f": did you mean {close[0]}?" if close else ""
+                _note(f"{name} is set in the environment, but no option has that name{hint}")
+        return super().resolve_command(ctx, args)
+
     def invoke(self, ctx: click.Context) -> Any:
         """Run a command. A closed pipe ends it quietly."""
         with _outcome():
             result = super().invoke(ctx)
             sys.stdout.flush()
             return result
+
+
+def _unknown_variables() -> set[str]:
+    """What is set for this program and means nothing to it."""
+    return {name for name in os.environ if name.startswith("CHARRNN_")} - VARIABLES
 
 
 @contextlib.contextmanager
@@ -66,7 +86,8 @@ def _outcome() -> Iterator[None]:
     except click.ClickException as error:
         if isinstance(error, click.UsageError) and launch().place:
             raise click.exceptions.Exit(0) from None  # the first on a machine says it and fails
-        error.message = harmless(error.message, sys.stderr)  # type: ignore[misc]  # Click's own
+        message = error.message + _place_in_environment(error)
+        error.message = harmless(message, sys.stderr)  # type: ignore[misc]  # Click's own
         raise
     except MemoryError:
         click.echo("Error: not enough memory: try a smaller model, batch or window", err=True)
@@ -81,6 +102,15 @@ def _outcome() -> Iterator[None]:
         with contextlib.suppress(OSError):
             _note(f"Error: {message}")
         raise click.exceptions.Exit(1) from None
+
+
+def _place_in_environment(error: click.ClickException) -> str:
+    """The variable that a bad value came from, if it did."""
+    ctx, option = getattr(error, "ctx", None), getattr(error, "param", None)
+    if ctx is None or option is None:
+        return ""
+    source = ctx.get_parameter_source(option.name)
+    return f" It is from {option.envvar}." if source is ParameterSource.ENVIRONMENT else ""
 
 
 def _reason(error: OSError) -> str:
@@ -164,7 +194,7 @@ def gradcheck(
 
 
 @main.command()
-@click.argument("checkpoint_path", metavar="CKPT")
+@click.argument("checkpoint_path", metavar="CKPT", envvar="CHARRNN_CHECKPOINT")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def info(checkpoint_path: str, as_json: bool) -> None:
     """Tell what is inside CKPT (- is stdin): sizes, vocabulary, progress, config.
@@ -214,6 +244,7 @@ def _take_defaults_from_environment() -> None:
             if isinstance(parameter, click.Option):
                 flag = max(parameter.opts, key=len).lstrip("-").replace("-", "_")
                 parameter.envvar = f"CHARRNN_{name}_{flag}".upper()
+                VARIABLES.add(parameter.envvar)
 
 
 _take_defaults_from_environment()

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from charrnn import threads
+from charrnn import archive, threads
 from charrnn.console import Number, note, writer
 
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ def evaluate(checkpoint_path: str, text_path: str | None, **options: Any) -> Non
 
     TEXT is a file or - for stdin; without it, the validation part of the corpus that the model
     was trained on is scored. The text is read in pieces, in constant memory. Where the environment
-    names a CHARRNN_CHECKPOINT, a single word is TEXT.
+    names a CHARRNN_CHECKPOINT, a single word that is no checkpoint is TEXT.
 
     \b
     charrnn eval runs/dinos.npz
@@ -129,8 +129,9 @@ def evaluate(checkpoint_path: str, text_path: str | None, **options: Any) -> Non
     charrnn eval runs/dinos.npz names.txt --above 99 --percentile
     """
     in_environment = os.environ.get("CHARRNN_CHECKPOINT")
-    if in_environment and text_path is None and checkpoint_path != in_environment:
-        checkpoint_path, text_path = in_environment, checkpoint_path  # the one word is TEXT
+    is_text = checkpoint_path != in_environment and not archive.is_checkpoint(checkpoint_path)
+    if in_environment and text_path is None and is_text:
+        checkpoint_path, text_path = in_environment, checkpoint_path
     _check_together(checkpoint_path, text_path, options)
     settings = _settings(checkpoint_path, options["threads"])
     side_by_side = options["window"] or settings.get("corpus", {}).get("mode") == "lines"

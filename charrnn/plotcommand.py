@@ -17,7 +17,7 @@ MOST_RUNS = 26  # as many as there are letters to mark them
 
 
 @click.command()
-@click.argument("checkpoint_paths", metavar="CKPT...", nargs=-1, required=True)
+@click.argument("checkpoint_paths", metavar="CKPT...", nargs=-1)
 @click.option(
     "-o",
     "--out",
@@ -50,6 +50,11 @@ def plot(checkpoint_paths: tuple[str, ...], out_path: str | None, by: str, smoot
     charrnn plot runs/dinos.npz runs/lstm.npz --by seconds
     charrnn plot runs/dinos.npz runs/lstm.npz -o loss.png
     """
+    in_environment = os.environ.get("CHARRNN_CHECKPOINT")
+    if not checkpoint_paths and in_environment:
+        checkpoint_paths = (in_environment,)
+    if not checkpoint_paths:
+        raise click.UsageError("Missing argument 'CKPT...'.")
     kind = None if out_path is None else _kind(out_path)
     if checkpoint_paths.count("-") > 1:
         raise click.UsageError("only one checkpoint can come from standard input")

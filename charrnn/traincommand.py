@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from charrnn import archive
 from charrnn.console import note, tell
 from charrnn.errors import CheckpointError, ConfigError
 from charrnn.ranks import Elsewhere, Ranks, world
@@ -117,7 +118,7 @@ def _settled(
         raise ConfigError("the config and the corpus cannot both come from standard input")
     path = config.output.checkpoint
     assert path is not None
-    if not _is_checkpoint(config_path):
+    if not archive.is_checkpoint(config_path):
         _check_reads([config_path], "the config", path)
     _check_reads(config.corpus.path, "the corpus", path)
     if init_from is not None:
@@ -132,13 +133,6 @@ def assignment(key: str, value: Any) -> Any:
     from charrnn import config as configs
 
     return configs.Assignment(key, value, "the command line", os.getcwd())
-
-
-def _is_checkpoint(config_path: str) -> bool:
-    """Whether the config is the one inside a checkpoint."""
-    import zipfile
-
-    return config_path.endswith(".npz") or zipfile.is_zipfile(config_path)
 
 
 def _written(path: str) -> tuple[str, ...]:
@@ -162,7 +156,7 @@ def _check_reads(read: Iterable[str], what: str, path: str) -> None:
 def _train_config(path: str, overrides: tuple[str, ...], extra: Any) -> Config:
     from charrnn import config as configs
 
-    if not _is_checkpoint(path):
+    if not archive.is_checkpoint(path):
         config = configs.load(path, overrides, extra)
         limit(config.as_dict())
         return config

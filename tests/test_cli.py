@@ -319,3 +319,37 @@ def test_every_option_has_a_default_in_the_environment_under_its_own_name(charrn
     result = charrnn("sample", "none.npz")
     assert result.exit_code == 2
     assert "'hot' is neither a number" in result.stderr
+    assert result.stderr.rstrip().endswith("It is from CHARRNN_SAMPLE_TEMPERATURE.")
+    result = charrnn("sample", "none.npz", "--temperature", "hot")
+    assert "CHARRNN" not in result.stderr
+
+
+def test_a_variable_that_means_nothing_is_told(charrnn, trained, monkeypatch):
+    """With the nearest that does, unless the run is quiet."""
+    monkeypatch.setenv("CHARRNN_SAMPLE_TEMPRATURE", "0.5")
+    result = charrnn("sample", trained, "--n", 3, "--seed", 1)
+    assert result.stderr.splitlines() == [
+        "CHARRNN_SAMPLE_TEMPRATURE is set in the environment, but no option has that name: did you "
+        "mean CHARRNN_SAMPLE_TEMPERATURE?"
+    ]
+    assert charrnn("sample", trained, "--n", 3, "-q").stderr == ""
+
+
+def test_a_word_that_is_a_checkpoint_is_not_taken_for_a_text(
+    charrnn, config, trained, tmp_path, monkeypatch
+):
+    """Whatever the environment says, and whatever its name; info and plot heed the variable too."""
+    other = charrnn("train", config(name="other"), "--seed", 8, "-q").stdout.strip()
+    expected, facts, curve = (charrnn(word, other).stdout for word in ("eval", "info", "plot"))
+    renamed = tmp_path / "other.bin"
+    renamed.write_bytes(Path(other).read_bytes())
+    monkeypatch.setenv("CHARRNN_CHECKPOINT", trained)
+    assert charrnn("eval", other).stdout == charrnn("eval", renamed).stdout == expected
+    assert "none.npz: no such checkpoint" in charrnn("eval", tmp_path / "none.npz").stderr
+    monkeypatch.setenv("CHARRNN_CHECKPOINT", other)
+    assert (charrnn("info").stdout, charrnn("plot").stdout) == (facts, curve)
+    monkeypatch.delenv("CHARRNN_CHECKPOINT")
+    for command in ("info", "plot"):
+        result = charrnn(command)
+        assert result.exit_code == 2
+        assert "Missing argument 'CKPT" in result.stderr
