@@ -81,6 +81,7 @@ class Workspace:
             layer.outputs for layer in self.layers
         ]  # (T*B, H): what is read of every layer
         self.dropped: list[Floats] = []  # (H, G*H) a layer: the recurrent weights it works with
+        self.awaits_backward = False  # whether `logits` holds the probabilities of a forward
         self._new = new
 
     def draw_dropout(
@@ -216,10 +217,12 @@ class Model:
         np.subtract(nll, target_logits, nll)
         if batch.mask is not None:
             np.multiply(nll, batch.mask.reshape(-1), nll)
+        work.awaits_backward = True
         return float(work.ones.dot(nll)) / work.B, new_state
 
     def run(self, params: Params, ids: Ints, state: Floats, work: Workspace) -> Floats:
         """The network up to its logits, left in `work.logits`; returns the new state."""
+        work.awaits_backward = False
         new_state = np.empty_like(state)
         for index, (layer, (Wxh, Whh, bh)) in enumerate(zip(work.layers, self.names, strict=True)):
             if index > 0:
@@ -251,8 +254,12 @@ class Model:
     ) -> Floats:
         """Fill `grads` with the gradient of `scale` times the loss that `forward` just returned.
 
-        Returns the gradient (L, S, B, H) at the state that was carried in.
+        Returns the gradient (L, S, B, H) at the state that was carried in. It works in the memory
+        of that forward: a second call without another one raises RuntimeError.
         """
+        if not work.awaits_backward:
+            raise RuntimeError("each backward needs a forward of its own: call Model.forward first")
+        work.awaits_backward = False
         dlogits = work.logits  # d(-ln p[target]) / d logits = p - 1[target]
         work.flat_logits[work.picks] -= 1
         if batch.mask is not None:

@@ -121,10 +121,10 @@ class SGD(Optimizer):
 class Adagrad(Optimizer):
     """Steps that shrink with the squares of all gradients so far (Duchi et al. 2011).
 
-    m += g^2
-    p -= rate g / sqrt(m + 1e-8)
+    v += g^2
+    p -= rate g / sqrt(v + 1e-8)
 
-    The 1e-8 is in m from the start rather than added at each step.
+    The 1e-8 is in v from the start rather than added at each step.
     """
 
     slots = ("squares",)
@@ -133,10 +133,10 @@ class Adagrad(Optimizer):
     def _update(
         self, p: Floats, g: Floats, slots: list[Floats], scratch: Floats, rate: float, t: int
     ) -> None:
-        (m,) = slots
+        (v,) = slots
         np.multiply(g, g, scratch)
-        np.add(m, scratch, m)
-        np.sqrt(m, scratch)
+        np.add(v, scratch, v)
+        np.sqrt(v, scratch)
         np.divide(g, scratch, g)
         np.multiply(g, rate, g)
         np.subtract(p, g, p)
@@ -145,8 +145,8 @@ class Adagrad(Optimizer):
 class RMSprop(Optimizer):
     """Steps divided by a running size of the gradient (Tieleman and Hinton 2012).
 
-    m  = decay m + (1 - decay) g^2
-    p -= rate g / (sqrt(m) + 1e-8)
+    v  = decay v + (1 - decay) g^2
+    p -= rate g / (sqrt(v) + 1e-8)
     """
 
     slots = ("squares",)
@@ -154,13 +154,13 @@ class RMSprop(Optimizer):
     def _update(
         self, p: Floats, g: Floats, slots: list[Floats], scratch: Floats, rate: float, t: int
     ) -> None:
-        (m,) = slots
+        (v,) = slots
         decay = self.config.decay
         np.multiply(g, g, scratch)
         np.multiply(scratch, 1 - decay, scratch)
-        np.multiply(m, decay, m)
-        np.add(m, scratch, m)
-        np.sqrt(m, scratch)
+        np.multiply(v, decay, v)
+        np.add(v, scratch, v)
+        np.sqrt(v, scratch)
         np.add(scratch, 1e-8, scratch)
         np.divide(g, scratch, g)
         np.multiply(g, rate, g)
@@ -170,10 +170,10 @@ class RMSprop(Optimizer):
 class Adam(Optimizer):
     """Adam (Kingma and Ba 2015) with decoupled weight decay (Loshchilov and Hutter 2019).
 
-    v  = beta1 v + (1 - beta1) g
-    m  = beta2 m + (1 - beta2) g^2
+    m  = beta1 m + (1 - beta1) g
+    v  = beta2 v + (1 - beta2) g^2
     p -= rate weight_decay p
-    p -= rate (v / (1 - beta1^t)) / (sqrt(m / (1 - beta2^t)) + 1e-8)
+    p -= rate (m / (1 - beta1^t)) / (sqrt(v / (1 - beta2^t)) + 1e-8)
     """
 
     slots = ("mean", "squares")
@@ -181,19 +181,19 @@ class Adam(Optimizer):
     def _update(
         self, p: Floats, g: Floats, slots: list[Floats], scratch: Floats, rate: float, t: int
     ) -> None:
-        v, m = slots
+        m, v = slots
         beta1, beta2 = self.config.beta1, self.config.beta2
         root = math.sqrt(1 - beta2**t)
         np.multiply(g, g, scratch)
         np.multiply(scratch, 1 - beta2, scratch)
-        np.multiply(m, beta2, m)
-        np.add(m, scratch, m)
+        np.multiply(v, beta2, v)
+        np.add(v, scratch, v)
         np.multiply(g, 1 - beta1, g)
-        np.multiply(v, beta1, v)
-        np.add(v, g, v)
-        np.sqrt(m, scratch)  # the corrections of both averages go into the step's size
+        np.multiply(m, beta1, m)
+        np.add(m, g, m)
+        np.sqrt(v, scratch)  # the corrections of both averages go into the step's size
         np.add(scratch, 1e-8 * root, scratch)
-        np.divide(v, scratch, g)
+        np.divide(m, scratch, g)
         np.multiply(g, rate * root / (1 - beta1**t), g)
         if self.config.weight_decay:
             np.multiply(p, 1 - rate * self.config.weight_decay, p)

@@ -53,6 +53,18 @@ def test_parallel_readers_go_on_where_they_were():
     assert stream.per_epoch() == 6
 
 
+@pytest.mark.parametrize(("N", "windows"), [(30, 5), (31, 5), (32, 6), (36, 6), (37, 7)])
+def test_the_last_window_of_a_stream_is_the_last_of_the_gist(N, windows):
+    """It starts anew where p + T + 1 >= N, so a character at least is left over."""
+    stream = batches.StreamBatches(np.arange(N), T=5, B=1)
+    ends = [stream.next().targets[-1, 0] for _ in range(2 * windows)]
+    assert ends == 2 * [5 * (n + 1) for n in range(windows)]
+    assert stream.epoch == 1
+    assert stream.per_epoch() == windows
+    assert all(p + 5 + 1 < N for p in range(0, 5 * windows, 5))
+    assert 5 * windows + 5 + 1 >= N
+
+
 @pytest.mark.parametrize(("N", "T", "B"), [(27, 25, 1), (40, 5, 8), (3, 1, 1)])
 def test_the_setting_that_a_short_text_is_told_works(N, T, B):
     """One character less than needed: the advice, taken literally, must fit."""

@@ -264,6 +264,21 @@ def test_workspaces_of_all_sizes_share_memory_and_agree():
     assert np.shares_memory(works.get(1, 5).logits, works.get(6, 3).logits)
 
 
+def test_a_second_backward_without_a_forward_is_an_error():
+    """The first one has made gradients of the probabilities; so has `run` made logits."""
+    model, params = networks.network()
+    batch, state, grads = networks.batch(), networks.state_of(model), params.zeros_like()
+    work = Workspaces(model).get(*batch.ids.shape)
+    model.forward(params, batch, state, work)
+    model.backward(params, batch, work, grads)
+    with pytest.raises(RuntimeError, match="a forward of its own"):
+        model.backward(params, batch, work, grads)
+    model.forward(params, batch, state, work)
+    model.run(params, batch.ids, state, work)
+    with pytest.raises(RuntimeError, match="a forward of its own"):
+        model.backward(params, batch, work, grads)
+
+
 def test_workspaces_do_not_pile_up():
     """However many sizes come by, the views of only so many are kept."""
     works = Workspaces(networks.network()[0])
