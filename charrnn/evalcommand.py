@@ -311,10 +311,18 @@ def _print_shaded(subject: Subject, raw: bool) -> None:
 
     write = writer(raw)
     if not shade.wanted(sys.stdout.isatty(), os.environ):
+        last = "\n"
         for piece in subject.pieces():
             write(piece)
+            last = piece[-1:] or last
+        if last != "\n" and not raw:
+            write("\n")
         return
     write = writer(raw=True)  # the colours; what the text has of such is escaped by `shaded`
     write(shade.legend())
+    last = "\n"
     for scored in subject.scored(subject.text()):
         write(shade.shaded(scored.text, scored.nats / LN2, raw))
+        last = scored.text[-1:] or last
+    if last != "\n" and not raw:
+        write("\n")

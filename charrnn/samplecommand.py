@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import sys
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
@@ -52,7 +51,8 @@ class Temperature(click.ParamType):  # type: ignore[type-arg]  # generic from Cl
     "chars",
     type=click.IntRange(-1),
     metavar="N",
-    help="Characters to generate, the prime not counted; -1 sets no limit.  "
+    help="Characters to generate, neither the prime nor the newline that ends the output counted; "
+    "-1 sets no limit.  "
     "[default: 500, or no limit where something else ends a text]",
 )
 @click.option(
@@ -110,7 +110,8 @@ class Temperature(click.ParamType):  # type: ignore[type-arg]  # generic from Cl
 @click.option(
     "--raw",
     is_flag=True,
-    help="Write control characters to a terminal as they are, not as escapes such as \\x1b.",
+    help="Write control characters to a terminal as they are, not as escapes such as \\x1b, and no "
+    "newline behind a text that ends without one.",
 )
 @click.option("-q", "--quiet", is_flag=True, help="Print nothing on stderr but errors.")
 def sample(checkpoint_path: str, **options: Any) -> None:
@@ -216,8 +217,8 @@ def _write_at(
         last = "\n"
         for last in model.sample(chars, lines=line_limit, stop=options["stop"], **taste):
             write(last)
-        if last != "\n" and (several or sys.stdout.isatty()):
-            write("\n")  # a prompt belongs on a line of its own; a pipe gets what it asked for
+        if last != "\n" and (several or not options["raw"]):
+            write("\n")  # a prompt, and the next command of a pipe, begin on a line of their own
 
 
 def _write_texts(
@@ -226,7 +227,8 @@ def _write_texts(
     """Write finished texts, each with its separator or as a JSON object."""
     for text in texts:
         if not options["as_json"]:
-            write(text.text + ("\0" if options["null"] else "\n"))
+            ended = text.text.endswith("\n")
+            write(text.text + ("\0" if options["null"] else "" if ended else "\n"))
             continue
         facts = {
             "text": text.text,

@@ -84,9 +84,9 @@ def run(trainer: Trainer, path: str, watch: Watch) -> None:
 
 
 def _is_due(trainer: Trainer, every: int | None) -> bool:
-    """Whether something done at the end and every so many steps is to be done now."""
+    """Whether something done every so many steps and at the end is due; None is never."""
     step = trainer.step
-    return step >= trainer.steps or (every is not None and step % every == 0 and step > 0)
+    return every is not None and (step >= trainer.steps or (step % every == 0 and step > 0))
 
 
 def _update_until_due(trainer: Trainer, watch: Watch, check: Check) -> None:

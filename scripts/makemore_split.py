@@ -16,6 +16,10 @@ from pathlib import Path
 
 import numpy as np
 
+from charrnn import config, download
+from charrnn.errors import CharrnnError
+
+RECIPE = Path(__file__).resolve().parent.parent / "configs" / "names.yaml"
 SEED, TEST = 3407, 1000
 
 
@@ -32,11 +36,24 @@ def permutation(count: int, seed: int) -> list[int]:
     return order
 
 
+def fetch(path: Path) -> None:
+    """Get the list from where the recipe for names gets it, if that is what `path` means."""
+    corpus = config.load(str(RECIPE)).corpus
+    if str(path.resolve()) not in corpus.path:
+        raise SystemExit(f"{path}: no such file")
+    try:
+        download.fetch_missing(corpus)
+    except CharrnnError as error:
+        raise SystemExit(error.with_hint) from None
+
+
 def main() -> None:
     """Write both files."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("names", type=Path)
     path = parser.parse_args().names
+    if not path.exists():
+        fetch(path)
     lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
     names = [line for line in lines if line]
     order = permutation(len(names), SEED)

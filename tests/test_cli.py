@@ -1,5 +1,6 @@
 """The command line: what each command prints, where, and the exit code it ends with."""
 
+import itertools
 import json
 import math
 import re
@@ -151,13 +152,27 @@ def test_a_folder_that_cannot_be_written_is_found_before_training(charrnn, confi
 
 
 def test_sample_writes_exactly_so_many_characters(charrnn, trained):
-    """The prime comes first and is not counted."""
-    assert len(charrnn("sample", trained, "--n", 37).stdout) == 37
-    assert len(charrnn("sample", trained).stdout) == 500
-    assert charrnn("sample", trained, "--n", 0, "--prime", "anna").stdout == "anna"
-    primed = charrnn("sample", trained, "--n", 1, "--prime", "anna").stdout
+    """The prime comes first and is not counted, nor is the newline that --raw leaves out."""
+    assert len(charrnn("sample", trained, "--n", 37, "--raw").stdout) == 37
+    assert len(charrnn("sample", trained, "--raw").stdout) == 500
+    assert charrnn("sample", trained, "--n", 0, "--prime", "anna").stdout == "anna\n"
+    primed = charrnn("sample", trained, "--n", 1, "--prime", "anna", "--raw").stdout
     assert primed.startswith("anna")
     assert len(primed) == 5
+
+
+def test_a_text_ends_with_one_newline(charrnn, trained, config):
+    """Of its own or added, alone or one of several; -0 adds none."""
+    stream = charrnn("train", config("a\nb\n" * 60, "stream", "stream"), "-q").stdout.strip()
+    for path, words in itertools.product(
+        (trained, stream), (["--n", 7], ["--n", 8], ["--n", 9], ["--n", 0, "--prime", "a"])
+    ):
+        raw = charrnn("sample", path, *words, "--seed", 1, "--raw").stdout
+        text = charrnn("sample", path, *words, "--seed", 1).stdout
+        assert text == (raw if raw.endswith("\n") else raw + "\n")
+    several = charrnn("sample", stream, "--count", 3, "--max-lines", 2, "--seed", 1).stdout
+    assert several.count("\n") == 6
+    assert charrnn("sample", stream, "--count", 3, "--n", 4, "-0").stdout.count("\0") == 3
 
 
 def test_sample_writes_whole_lines_that_begin_with_the_prime(charrnn, trained):
@@ -174,7 +189,7 @@ def test_lines_of_a_model_without_newline_are_refused(charrnn, config):
     result = charrnn("sample", path, "--lines", 2)
     assert (result.exit_code, result.stdout) == (1, "")
     assert "newline" in result.stderr
-    assert len(charrnn("sample", path, "--n", 9).stdout) == 9
+    assert len(charrnn("sample", path, "--n", 9, "--raw").stdout) == 9
 
 
 def test_a_seed_repeats_a_text(charrnn, trained):

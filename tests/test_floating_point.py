@@ -270,7 +270,7 @@ def test_a_text_of_one_character_is_foretold(charrnn, config, cell, name):
     assert is_clean(out)
     score = json.loads(charrnn("eval", out, "-", "--json", stdin="aaaa").stdout)
     assert (score["nats_per_char"], score["perplexity"], score["chars"]) == (0, 1, 3)
-    assert charrnn("sample", out, "--n", 7, "-q").stdout == "a" * 7
+    assert charrnn("sample", out, "--n", 7, "-q").stdout == "a" * 7 + "\n"
     assert charrnn("sample", out, "--n", 3, "--count", 2, "-q", "-0").stdout == "aaa\0aaa\0"
     assert charrnn("eval", out).exit_code == 0
     assert charrnn("train", path, "--resume", "--set", "train.steps=30").exit_code == 0

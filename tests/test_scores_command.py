@@ -134,9 +134,11 @@ def test_a_line_is_answered_before_the_pipe_closes(trained, stream, mode, option
 
 
 def test_colour_is_shown_on_a_terminal_and_nowhere_else(charrnn, trained):
-    """Elsewhere the text is as it was."""
+    """Elsewhere the text is as it was, but for a last newline, which --raw leaves out."""
     plain = charrnn("eval", trained, "-", "--color", stdin="anna\nbob")
-    assert (plain.exit_code, plain.stdout, plain.stderr) == (0, "anna\nbob", "")
+    assert (plain.exit_code, plain.stdout, plain.stderr) == (0, "anna\nbob\n", "")
+    raw = charrnn("eval", trained, "-", "--color", "--raw", stdin="anna\nbob")
+    assert raw.stdout == "anna\nbob"
     assert "\x1b[38;5;16;48;5;" in on_terminal(trained, {"TERM": "xterm"})
     assert "\x1b" not in on_terminal(trained, {"TERM": "dumb"})
     assert "\x1b" not in on_terminal(trained, {"TERM": "xterm", "NO_COLOR": "1"})

@@ -115,10 +115,9 @@ def test_a_terminal_is_given_escapes_and_a_pipe_what_is_there(hostile):
     code, text, said = piped(*words)
     assert (code, said) == (0, "")
     assert set(HOSTILE + HARMLESS) == set(text)
-    end = "" if text.endswith("\n") else "\n"
-    assert seen(*words) == (0, escaped(text) + end)
+    assert seen(*words) == (0, escaped(text))
     raw = seen(*words, "--raw")[1]
-    assert raw == text.replace("\r\n", "\n") + end  # as a terminal's driver writes a newline
+    assert raw == text[:900].replace("\r\n", "\n")  # as a terminal's driver writes a newline
 
 
 def test_a_file_gets_what_is_there(hostile, tmp_path):

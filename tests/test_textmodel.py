@@ -21,7 +21,7 @@ def test_it_samples_what_the_command_samples(model, trained, charrnn):
     """One stream, several records, chosen ones."""
     assert (
         "".join(model.sample(50, seed=3))
-        == charrnn("sample", trained, "--n", 50, "--seed", 3, "-q").stdout
+        == charrnn("sample", trained, "--n", 50, "--seed", 3, "-q", "--raw").stdout
     )
     records = [text.text for text in model.texts(4, seed=3, prime="an", temperature=0.5)]
     shown = charrnn("sample", trained, "--lines", 4, "--seed", 3, "--prime", "an",
