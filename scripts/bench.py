@@ -31,10 +31,7 @@ from sides import Missing, Side
 
 import charrnn
 
-REST_S, QUICK_REST_S = (
-    0.3,
-    0.15,
-)  # so that one side's idle threads have stopped spinning when the other begins
+REST_S, QUICK_REST_S = 0.3, 0.15  # one side's idle threads stop spinning before the other begins
 SECONDS, ROUNDS = 1.0, 9  # of one side in one round; and rounds
 QUICK_SECONDS, QUICK_ROUNDS = 0.25, 3
 
@@ -42,11 +39,13 @@ QUICK_SECONDS, QUICK_ROUNDS = 0.25, 3
 class Bench:
     """Runs two sides in turn and keeps the rows of the table."""
 
-    def __init__(self, quick: bool) -> None:
-        self.quick = quick
-        self.rounds = QUICK_ROUNDS if quick else ROUNDS
-        self.seconds = QUICK_SECONDS if quick else SECONDS
-        self.rest = QUICK_REST_S if quick else REST_S
+    def __init__(self, quick: bool, smallest: bool = False) -> None:
+        """`smallest` is one round of one call, which measures nothing but that it runs."""
+        self.quick = quick or smallest
+        self.smallest = smallest
+        self.rounds = 1 if smallest else QUICK_ROUNDS if quick else ROUNDS
+        self.seconds = 0.0 if smallest else QUICK_SECONDS if quick else SECONDS
+        self.rest = 0.0 if smallest else QUICK_REST_S if quick else REST_S
         self.rows: list[tuple[str, str, str]] = []
 
     def row(self, name: str, figure: str, note: str = "") -> None:
@@ -103,7 +102,7 @@ def bench_loss(bench: Bench) -> None:
             textbook.Trainer(run.corpus.training, start, learning_rate=rate)
             for start in (weights, nudged)
         ]
-        for _ in range(1000):
+        for _ in range(10 if bench.smallest else 1000):
             ours, theirs, other = run.update(), *(loop.step() for loop in loops)
         bench.row(
             f"loss after 1,000 steps at rate {rate}: apart from the textbook loop's",
@@ -152,7 +151,7 @@ def bench_pytorch(bench: Bench) -> None:
 
 def bench_threads(bench: Bench) -> None:
     """Two processes that share the rows against one, and against products of two threads."""
-    for sizes in PYTORCH[1:5:3] if bench.quick else PYTORCH[1:]:
+    for sizes in PYTORCH[1:2] if bench.smallest else PYTORCH[1:5:3] if bench.quick else PYTORCH[1:]:
         words, (cell, layers, hidden, T, B) = settings(*sizes), sizes
         name, chars = f"{cell} {layers} x {hidden}, T {T}, B {B}", (T * B, T * B)
         single = {"OPENBLAS_NUM_THREADS": "1"}
@@ -204,7 +203,7 @@ def bench_sampling(bench: Bench) -> None:
             Side("pytorch_sampling", cell, hidden) as other,
         ):
             bench.ratio(f"sampling one text, {cell} {hidden}: PyTorch", ours, other, chars)
-    for count in (1000,) if bench.quick else (1000, 10_000):
+    for count in (10,) if bench.smallest else (1000,) if bench.quick else (1000, 10_000):
         with Side("texts", 100, count) as ours, Side("texts", 100, 1) as one:
             chars = (ours.facts["chars"], one.facts["chars"])
             bench.ratio(f"sampling {count:,} names at once, rnn 100: one by one", ours, one, chars)
@@ -304,8 +303,9 @@ def main() -> None:
     parser.add_argument("words", nargs="*", help="only benchmarks whose name holds one of these")
     parser.add_argument("--quick", action="store_true", help="fewer and shorter rounds")
     parser.add_argument("--corpus-size", type=float, help="bytes of a text made for the purpose")
+    parser.add_argument("--smallest", action="store_true", help="one call each: does it run?")
     options = parser.parse_args()
-    bench = Bench(options.quick)
+    bench = Bench(options.quick, options.smallest)
     if options.corpus_size:
         bench_corpus(bench, int(options.corpus_size))
     for benchmark in BENCHES if not options.corpus_size else ():

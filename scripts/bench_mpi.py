@@ -69,12 +69,12 @@ def spread(figures: list[float], form: str) -> str:
     return f"{median:{form}} ({least:{form}} to {most:{form}})"
 
 
-def bench_allreduce(rounds: int, seconds: float) -> None:
+def bench_allreduce(rounds: int, seconds: float, counts: list[int]) -> None:
     """The gradient's sum, by the number of parameters."""
     ranks = Several(COMM)
     say(f"\n| parameters | ms per Allreduce, {COMM.size} processes | GB/s of gradient |")
     say("|---|---|---|")
-    for count in COUNTS:
+    for count in counts:
         vector = np.zeros(count + EXTRA, np.float32)
 
         def add_up(vector: np.ndarray = vector) -> None:
@@ -98,14 +98,16 @@ def trainer(ranks: Ranks, cell: str, layers: int, hidden: int, T: int, B: int) -
     return Trainer(run.config, run.corpus, ranks)
 
 
-def bench_training(rounds: int, seconds: float) -> None:
+def bench_training(
+    rounds: int, seconds: float, sizes: list[tuple[str, int, int, int, int]]
+) -> None:
     """Updates by one process, the others asleep, and by all of them."""
     say(
         f"\n| network | parameters | k chars/s, 1 process | {COMM.size} processes | faster by |\n"
         "|---|---|---|---|---|"
     )
     several = Several(COMM)
-    for cell, layers, hidden, T, B in SIZES:
+    for cell, layers, hidden, T, B in sizes:
         if COMM.size > B:
             continue
         alone = trainer(Ranks(), cell, layers, hidden, T, B) if COMM.rank == 0 else None
@@ -137,9 +139,11 @@ def main() -> None:
     """Both tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="fewer and shorter rounds")
-    rounds, seconds = (3, 0.05) if parser.parse_args().quick else (9, 1.0)
-    bench_allreduce(rounds, seconds)
-    bench_training(rounds, seconds)
+    parser.add_argument("--smallest", action="store_true", help="one call each: does it run?")
+    options = parser.parse_args()
+    rounds, seconds = (3, 0.05) if options.quick else (1, 0.0) if options.smallest else (9, 1.0)
+    bench_allreduce(rounds, seconds, COUNTS[:1] if options.smallest else COUNTS)
+    bench_training(rounds, seconds, SIZES[:1] if options.smallest else SIZES)
     nodes = len(set(COMM.allgather(MPI.Get_processor_name())))
     vendor = " ".join(map(str, (MPI.get_vendor()[0], ".".join(map(str, MPI.get_vendor()[1])))))
     say(f"\n{COMM.size} processes on {nodes} machine(s), {vendor}; the first: {machine()}.")

@@ -14,6 +14,7 @@ import os
 import statistics
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import sides
@@ -34,8 +35,8 @@ AXES = {  # what varies, over what, and the exponent to be expected
 }
 
 
-def seconds_per_char(folder: Path, **changed: int) -> float:
-    """Of training, the median of the rounds."""
+def seconds_per_char(folder: Path, rounds: int, seconds: float, **changed: int) -> float:
+    """Of training, the median of the rounds, each of so many seconds."""
     sizes = {**BASE, **changed}
     path = folder / f"{sizes['text']}.txt"
     if not path.exists():
@@ -51,19 +52,19 @@ def seconds_per_char(folder: Path, **changed: int) -> float:
         "train.threads=1",
     ]
     with Side("on_text", str(path), *words, environment={"OPENBLAS_NUM_THREADS": "1"}) as side:
-        calls = max(1, int(SECONDS / side.time(2)))
-        times = [side.time(calls) for _ in range(ROUNDS)]
+        calls = max(1, int(seconds / side.time(2)))
+        times = [side.time(calls) for _ in range(rounds)]
     return statistics.median(times) / (sizes["T"] * sizes["B"])
 
 
-def draw(found: dict[str, list[float]], path: str) -> None:
+def draw(axes_of: dict[str, Any], found: dict[str, list[float]], path: str) -> None:
     """One line an axis, against how many times its smallest size."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(6, 4), layout="constrained")
     axes = figure.subplots()
     for axis, times in found.items():
-        name, sizes, _ = AXES[axis]
+        name, sizes, _ = axes_of[axis]
         axes.loglog(
             [size / sizes[0] for size in sizes],
             [seconds * 1e6 for seconds in times],
@@ -82,23 +83,31 @@ def main() -> None:
     """Measure, print the table, and draw."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("-o", "--out", help="picture to write")
+    parser.add_argument("--smallest", action="store_true", help="two sizes each: does it run?")
     options = parser.parse_args()
+    rounds, seconds = (1, 0.0) if options.smallest else (ROUNDS, SECONDS)
+    axes = {
+        axis: (name, sizes[:2] if options.smallest else sizes, expected)
+        for axis, (name, sizes, expected) in AXES.items()
+    }
     found: dict[str, list[float]] = {}
     with tempfile.TemporaryDirectory() as folder:
         os.environ[cache.VARIABLE] = str(Path(folder, "cache"))
-        for axis, (_, sizes, _) in AXES.items():
-            found[axis] = [seconds_per_char(Path(folder), **{axis: size}) for size in sizes]
+        for axis, (_, sizes, _) in axes.items():
+            found[axis] = [
+                seconds_per_char(Path(folder), rounds, seconds, **{axis: size}) for size in sizes
+            ]
     base = ", ".join(f"{key} {value}" for key, value in BASE.items())
     print(f"One thread, {base}, on {machine()}.\n")
     print("| what grows | from | to | microseconds a character | exponent | expected |")
     print("|---|---|---|---|---|---|")
     for axis, times in found.items():
-        name, sizes, expected = AXES[axis]
+        name, sizes, expected = axes[axis]
         slope = np.polyfit(np.log(sizes), np.log(times), 1)[0]
         ends = f"{times[0] * 1e6:.2f} to {times[-1] * 1e6:.2f}"
         print(f"| {name} | {sizes[0]:,} | {sizes[-1]:,} | {ends} | {slope:.2f} | {expected} |")
     if options.out:
-        draw(found, options.out)
+        draw(axes, found, options.out)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ none.
 
 from __future__ import annotations
 
+import argparse
 from pathlib import Path
 
 import numpy as np
@@ -48,6 +49,9 @@ def collect(network: Network, cell: str, layers: int, gradient: bool) -> dict[st
 
 def main() -> None:
     """One entry for each cell, with one layer and with two."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("-o", "--out", default=TARGET, help="the file to write")
+    target = Path(parser.parse_args().out)
     torch.manual_seed(0)
     frozen: dict[str, np.ndarray] = {}
     for cell in GATES:
@@ -88,8 +92,8 @@ def main() -> None:
             entry |= {"text": text[:, 0].numpy(), "text_nats": nats.numpy()}
             frozen |= {f"{cell}{layers}.{key}": value for key, value in entry.items()}
     frozen |= optimizers()
-    np.savez_compressed(TARGET, **frozen)
-    print(f"{TARGET}: {TARGET.stat().st_size:,} bytes, made by PyTorch {torch.__version__}")
+    np.savez_compressed(target, **frozen)
+    print(f"{target}: {target.stat().st_size:,} bytes, made by PyTorch {torch.__version__}")
 
 
 STEPS, SIZE = 20, 30

@@ -29,9 +29,9 @@ def charrnn(*words: str | Path) -> None:
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
 
 
-def train(runs: Path) -> None:
+def train(runs: Path, epochs: float) -> None:
     """The models that the pictures show."""
-    often = ["--set", "output.validate_every=50"]
+    often = ["--set", "output.validate_every=50", "--set", f"train.epochs={epochs}"]
     for name, settings in RUNS.items():
         out = runs / f"{name}.npz"
         charrnn("train", ROOT / "configs" / "dinos.yaml", *often, *settings, "--out", out, "-q")
@@ -76,10 +76,12 @@ def main() -> None:
     """Every picture."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", nargs="?", type=Path, default=ROOT / "data")
-    folder = parser.parse_args().folder
+    parser.add_argument("--epochs", type=float, default=25, help="of the models that are shown")
+    options = parser.parse_args()
+    folder = options.folder
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as runs:
-        train(Path(runs))
+        train(Path(runs), options.epochs)
         for draw in PICTURES:
             picture = draw(Path(runs), folder)
             shrink(picture)

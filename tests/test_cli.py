@@ -368,3 +368,12 @@ def test_a_word_that_is_a_checkpoint_is_not_taken_for_a_text(
         result = charrnn(command)
         assert result.exit_code == 2
         assert "Missing argument 'CKPT" in result.stderr
+
+
+def test_no_module_is_called_as_one_of_the_standard_library():
+    """A Python that is started in that folder would take it for the other."""
+    import sys
+
+    package = Path(checkpoint.__file__).parent
+    names = {path.stem for path in package.rglob("*.py")} - {"__init__", "__main__"}
+    assert not names & set(sys.stdlib_module_names)

@@ -270,3 +270,13 @@ def test_a_config_whose_name_has_a_dot_keeps_it(config, charrnn, tmp_path, monke
     assert charrnn("train", path, "-q").stdout.strip() == str(tmp_path / "lr0.01.npz")
     path = path.rename(tmp_path / "lr0.003")
     assert charrnn("train", path, "-q").stdout.strip() == str(tmp_path / "lr0.003.npz")
+
+
+def test_a_run_without_samples_shows_none(trainer, tmp_path):
+    """Not at its end either."""
+    for every, expected in ((None, []), (40, [40, 60])):
+        watch = Silent()
+        watch.sampled = lambda step, text, seen=(seen := []): seen.append(step)
+        overrides = [] if every is None else [f"output.sample_every={every}"]
+        train.run(trainer(*overrides), str(tmp_path / "run.npz"), watch)
+        assert seen == expected
