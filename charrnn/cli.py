@@ -18,7 +18,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from charrnn import __version__
+from charrnn import __version__, blas
 from charrnn.console import harmless, tell
 from charrnn.console import note as _note
 from charrnn.errors import CharrnnError, Interrupted
@@ -38,7 +38,8 @@ class Program(click.Group):
     """The one place where an error that a user can cause becomes a message and an exit code."""
 
     def main(self, *args: Any, **options: Any) -> Any:
-        """Be the program."""
+        """Be the program. NumPy is imported by the commands, after the first line."""
+        blas.limit()
         if sys.stdout is None:  # closed: whoever writes to it is to find out
             sys.stdout = open(os.devnull, encoding="utf-8")  # noqa: SIM115 - until the end
         return super().main(*args, **options)
@@ -222,9 +223,6 @@ def new(corpus_path: str, quiet: bool) -> None:
     charrnn new mine.txt > mine.yaml && charrnn train mine.yaml
     tr A-Z a-z < mine.txt | charrnn new - > mine.yaml
     """
-    from charrnn import threads
-
-    threads.limit()  # as the rows of the networks it tries are shared
     from charrnn import newconfig, survey
 
     found = survey.look(corpus_path)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from charrnn import archive, threads
+from charrnn import archive
 from charrnn.console import Number, note, writer
 
 if TYPE_CHECKING:
@@ -133,23 +133,21 @@ def evaluate(checkpoint_path: str, text_path: str | None, **options: Any) -> Non
     if in_environment and text_path is None and is_text:
         checkpoint_path, text_path = in_environment, checkpoint_path
     _check_together(checkpoint_path, text_path, options)
-    settings = _settings(checkpoint_path, options["threads"])
-    side_by_side = options["window"] or settings.get("corpus", {}).get("mode") == "lines"
-    rows = threads.ROWS if side_by_side else 1  # a stream with carried state is but one row
-    threads.limit(settings, rows)
-    from charrnn import checkpoint, scoretables
+    from charrnn import checkpoint, config, scoretables, threads
     from charrnn.subject import Subject
 
     loaded = checkpoint.load(checkpoint_path)
     if options["window"] and loaded.config.corpus.mode == "lines":
         raise click.UsageError("--window is for running text: each line is scored by itself")
+    settings = config.replace(loaded.config, "train", threads=options["threads"] or "auto")
+    side_by_side = options["window"] or settings.corpus.mode == "lines"
     subject = Subject(
         loaded,
         text_path,
         options["unknown"] == "skip",
         options["quiet"],
         options["window"],
-        threads.workers(settings, rows),
+        threads.workers(settings, threads.ROWS) if side_by_side else 1,
     )
     if options["other_path"] is not None:
         other = checkpoint.load(options["other_path"])
@@ -166,14 +164,6 @@ def evaluate(checkpoint_path: str, text_path: str | None, **options: Any) -> Non
         _write_page(subject, options)
     else:
         scoretables.print_total(subject, options["as_json"])
-
-
-def _settings(checkpoint_path: str, asked: int | None) -> dict[str, Any]:
-    """The config in a checkpoint, with the number of threads asked for."""
-    found = dict(threads.settings_in(checkpoint_path))
-    if not isinstance(found.get("corpus"), dict) or not isinstance(found.get("train"), dict):
-        return {}
-    return {**found, "train": {**found["train"], "threads": asked or "auto"}}
 
 
 def _check_together(checkpoint_path: str, text_path: str | None, options: dict[str, Any]) -> None:

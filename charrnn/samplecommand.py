@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from charrnn import threads
 from charrnn.console import Number, Write, note, writer
 from charrnn.errors import CharrnnError, VocabError
 
@@ -124,7 +123,6 @@ def sample(checkpoint_path: str, **options: Any) -> None:
     charrnn sample runs/dinos.npz --n -1 | head -c 1000
     """
     _check_together(checkpoint_path, options)
-    threads.limit()
     from charrnn import randomness, textmodel
 
     model = textmodel.load(checkpoint_path)

@@ -253,7 +253,7 @@ class TrainConfig:
     threads: int | str = setting(
         "auto",
         automatic(whole(1, 1024)),
-        "or processes that share the work; auto decides by its size",
+        "or processes that share the rows; auto decides by the size of the work",
     )
 
     def window(self, mode: str) -> int:

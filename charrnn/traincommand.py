@@ -13,7 +13,6 @@ from charrnn import archive
 from charrnn.console import note, tell
 from charrnn.errors import CheckpointError, ConfigError
 from charrnn.ranks import Elsewhere, Ranks, world
-from charrnn.threads import limit, settings_in
 
 if TYPE_CHECKING:
     from charrnn.checkpoint import Checkpoint
@@ -157,25 +156,15 @@ def _train_config(path: str, overrides: tuple[str, ...], extra: Any) -> Config:
     from charrnn import config as configs
 
     if not archive.is_checkpoint(path):
-        config = configs.load(path, overrides, extra)
-        limit(config.as_dict())
-        return config
-    settings = settings_in(path)  # NumPy is not there yet, and what it is told depends on them
-    pairs = [given.partition("=") for given in overrides]
-    named = {key.strip(): value for key, _, value in pairs}
-    named.update({setting.key: setting.value for setting in extra})
-    for key in ("train.threads", "train.batch_size", "model.hidden", "model.cell"):
-        section, _, name = key.partition(".")
-        if key in named and isinstance(settings.get(section), dict):
-            settings[section][name] = named[key]
-    limit(settings)
+        return configs.load(path, overrides, extra)
     from charrnn import checkpoint, download
 
     saved = configs.replace(
         checkpoint.load(path).config, "output", checkpoint=os.path.abspath(path)
     )
     config = configs.override(saved, overrides, extra, path)
-    if "corpus.path" not in named:
+    named = {given.partition("=")[0].strip() for given in overrides}
+    if "corpus.path" not in named | {setting.key for setting in extra}:
         download.check_place(config.corpus, path)
     return config
 
@@ -244,7 +233,6 @@ def _train(
     ranks: Ranks,
 ) -> None:
     """The run, with its files to itself."""
-    limit(config.as_dict())
     import numpy as np
 
     from charrnn import __version__, checkpoint

@@ -164,6 +164,20 @@ def bench_threads(bench: Bench) -> None:
             bench.ratio(f"{name}, rows shared by two: products divided", ours, products, chars)
 
 
+def bench_divided(bench: Bench) -> None:
+    """Large products of few rows, each by one thread, as they are made, against two threads."""
+    two = {"OPENBLAS_NUM_THREADS": "2"}
+    words = settings("gru", 1, 512, 64, 4)
+    with Side("charrnn", *words) as ours, Side("charrnn", *words, environment=two) as divided:
+        name = "gru 1 x 512, T 64, B 4, products by one thread: by two"
+        bench.ratio(name, ours, divided, (256, 256))
+    stream = ("scoring", "lstm", 512, "stream")
+    with Side(*stream) as ours, Side(*stream, environment=two) as divided:
+        chars = (ours.facts["chars"], divided.facts["chars"])
+        name = "scoring a stream, lstm 512, products by one thread: by two"
+        bench.ratio(name, ours, divided, chars)
+
+
 def bench_product(bench: Bench) -> None:
     """What share of the speed of one large matrix product a whole update reaches."""
     H, T, B, V = 512, 64, 64, 65
@@ -276,6 +290,7 @@ BENCHES = [
     bench_loss,
     bench_pytorch,
     bench_threads,
+    bench_divided,
     bench_product,
     bench_lines,
     bench_sampling,

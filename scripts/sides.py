@@ -20,6 +20,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from charrnn import blas
+
 ROOT = Path(__file__).resolve().parent.parent
 PARAGRAPH = (
     "A page of plain prose, with commas; a few numbers such as 17 or 1986, and a question?\n"
@@ -81,7 +83,7 @@ class Missing(Exception):
 
 
 def settings_of(overrides: list[str], path: str = "text") -> Any:
-    """A config of these settings, before NumPy is there."""
+    """A config of these settings."""
     from charrnn import config
 
     base = {"corpus": {"path": path}, "train": {"seed": 1}}
@@ -90,9 +92,6 @@ def settings_of(overrides: list[str], path: str = "text") -> Any:
 
 def trainer(*overrides: str, text: str = TEXT) -> Any:
     """A run on `text` with these settings, its threads chosen as the program chooses them."""
-    from charrnn import threads
-
-    threads.limit(settings_of(list(overrides)).as_dict())
     from charrnn import corpus
     from charrnn.trainer import Trainer
 
@@ -110,13 +109,10 @@ def charrnn(*overrides: str) -> Call:
 
 def on_text(path: str, *overrides: str) -> Call:
     """Updates of a run on the text in a file."""
-    from charrnn import threads
-
-    settings = settings_of(list(overrides), path)
-    threads.limit(settings.as_dict())
     from charrnn import corpus
     from charrnn.trainer import Trainer
 
+    settings = settings_of(list(overrides), path)
     return Trainer(settings, corpus.read(settings.corpus, 1)).update
 
 
@@ -186,9 +182,6 @@ def product() -> Call:
 
 def sampling(cell: str, hidden: int) -> Call:
     """One text by `charrnn sample`."""
-    from charrnn import threads
-
-    threads.limit()
     from charrnn.sample import Limits, Sampler, Taste
 
     run = trainer(f"model.cell={cell}", f"model.hidden={hidden}")
@@ -206,9 +199,6 @@ def pytorch_sampling(cell: str, hidden: int) -> Call:
 
 def texts(hidden: int, count: int) -> tuple[Call, dict[str, Any]]:
     """So many names at once, or for `count` 1 one after another."""
-    from charrnn import threads
-
-    threads.limit()
     from charrnn.sample import Limits, Sampler, Taste
 
     run = trainer("corpus.mode=lines", f"model.hidden={hidden}", text=NAMES)
@@ -226,20 +216,18 @@ def texts(hidden: int, count: int) -> tuple[Call, dict[str, Any]]:
 
 def scoring(cell: str, hidden: int, mode: str, threads_asked: Any = "auto") -> Any:
     """A text scored: 10,000 characters of a stream, or many lines side by side."""
-    from charrnn import threads
-
     settings = [f"model.cell={cell}", f"model.hidden={hidden}", f"train.threads={threads_asked}"]
-    rows = 1 if mode == "stream" else threads.ROWS
-    config = settings_of(settings).as_dict()
-    threads.limit(config, rows)
     import numpy as np
 
+    from charrnn import threads
     from charrnn.corpus import Records
     from charrnn.evaluate import Evaluator
     from charrnn.team import Team
 
     run = trainer(*settings)
-    evaluator = Evaluator(run.model, run.params, Team(threads.workers(config, rows)))
+    rows = 1 if mode == "stream" else threads.ROWS
+    workers = threads.workers(settings_of(settings), rows)
+    evaluator = Evaluator(run.model, run.params, Team(workers))
     if mode == "stream":
         ids = run.corpus.training[:10_001]
         return (lambda: evaluator.stream([ids])), {"chars": 10_000}
@@ -282,6 +270,8 @@ SIDES = {
 def main() -> None:
     """Be the side that the command line names."""
     kind, words = sys.argv[1], json.loads(sys.argv[2])
+    if not kind.startswith(("pytorch", "product")):  # which take all cores as they come
+        blas.limit()
     try:
         made = SIDES[kind](*words)
     except (Missing, ImportError) as error:

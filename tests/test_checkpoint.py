@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from charrnn import archive, checkpoint, threads
+from charrnn import archive, checkpoint
 from charrnn.checkpoint import HISTORY, Checkpoint
 from charrnn.errors import CheckpointError
 from charrnn.model import Model
@@ -98,7 +98,6 @@ def test_any_vocabulary_is_loaded_as_it_was_saved(tmp_path):
         saved.vocab = Vocab("".join(sorted(chars)))
         checkpoint.save(saved, path)
         assert checkpoint.load(path).vocab.chars == saved.vocab.chars
-        assert threads.settings_in(path)["model"] == saved.config.as_dict()["model"]
 
 
 def test_numpy_alone_opens_it(path):
@@ -266,10 +265,9 @@ def test_a_model_that_is_not_there_takes_no_memory(path):
 
 
 def test_nothing_packed_is_unpacked(path):
-    """Which could become a thousand times larger; nor is it when threads are chosen."""
+    """Which could become a thousand times larger."""
     np.savez_compressed(path, **members(path))
     refused(path, "array meta is compressed")
-    assert threads.settings_in(str(path)) == {}
 
 
 def test_two_members_of_one_name_are_refused(path):
@@ -277,7 +275,6 @@ def test_two_members_of_one_name_are_refused(path):
     with zipfile.ZipFile(path, "a") as zipped, pytest.warns(UserWarning, match="Duplicate"):
         zipped.writestr("Why.npy", zipped.read("Why.npy"))
     refused(path, "two of its members have the same name")
-    assert threads.settings_in(str(path)) == {}
 
 
 def test_a_directory_of_countless_members_is_not_read(path):
@@ -288,7 +285,6 @@ def test_a_directory_of_countless_members_is_not_read(path):
     tracemalloc.start()
     try:
         refused(path, "its directory is too large")
-        assert threads.settings_in(str(path)) == {}
         assert tracemalloc.get_traced_memory()[1] < archive.MAX_DIRECTORY_BYTES
     finally:
         tracemalloc.stop()
@@ -298,7 +294,6 @@ def test_a_meta_that_is_too_long_is_not_read(path, monkeypatch):
     """Though it is all there; it would become lists and dictionaries of many times its size."""
     monkeypatch.setattr(archive, "MAX_META_BYTES", 100)
     refused(path, "array meta has [0-9,]+ bytes, and never needs over 100")
-    assert threads.settings_in(str(path)) == {}
 
 
 def test_members_that_share_their_bytes_are_refused(path):

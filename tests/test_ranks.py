@@ -19,7 +19,8 @@ import pytest
 from processes import RUN, Process, read_until
 from trials import Silent, metrics
 
-from charrnn import checkpoint, ranks, threads, train
+from charrnn import blas, checkpoint, ranks, threads, train
+from charrnn import config as configs
 from charrnn import trainer as trainers
 from charrnn.errors import CharrnnError, CheckpointError, ConfigError, DivergedError, Interrupted
 from charrnn.progress import Progress
@@ -468,19 +469,19 @@ def test_only_the_first_rank_speaks(capsys):
     assert capsys.readouterr().err == "trouble at 0\nthe end of 0\n"
 
 
-@pytest.mark.parametrize(("local", "expected"), [(None, (8, 1)), ("2", (4, 1)), ("16", (1, 1))])
+@pytest.mark.parametrize(("local", "expected"), [(None, 8), ("2", 4), ("16", 1)])
 def test_ranks_on_one_machine_share_its_cores(monkeypatch, local, expected):
     """None of them takes less than one thread; what is asked for is for each of them."""
     if local is not None:
         monkeypatch.setenv("PMI_SIZE", local)
         monkeypatch.setenv("MPI_LOCALNRANKS", local)
-    for variable in (*threads.VARIABLES, "OMP_NUM_THREADS"):
-        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setattr(blas, "named", lambda: 1)
     monkeypatch.setattr(threads, "cores", lambda: 8)
-    config = {"model": {"cell": "lstm", "hidden": 512}, "train": {"batch_size": 256}}
-    assert threads.plan(config) == expected
-    config["train"]["threads"] = 3
-    assert threads.plan(config) == (3, 1)
+    settings = {"model": {"cell": "lstm", "hidden": 512}, "train": {"batch_size": 256}}
+    settings["corpus"] = {"path": "text"}
+    assert threads.workers(configs.from_dict(settings, "here")) == expected
+    settings["train"]["threads"] = 3
+    assert threads.workers(configs.from_dict(settings, "here")) == 3
 
 
 # Real processes from here on.
@@ -500,9 +501,7 @@ needs_mpi = pytest.mark.skipif(
     not has_mpich(), reason="there is no mpi4py with MPICH's mpiexec: pip install mpi4py mpich"
 )
 ENVIRONMENT = {
-    name: value
-    for name, value in os.environ.items()
-    if name not in (*VARIABLES, *threads.VARIABLES, "OMP_NUM_THREADS")
+    name: value for name, value in os.environ.items() if name not in (*VARIABLES, *blas.VARIABLES)
 }
 
 
