@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
@@ -14,6 +15,9 @@ else:
     Base = tqdm
 
 
+logger = logging.getLogger("charrnn")
+
+
 class Bar(Base):
     """tqdm's, without the thread that looks after bars nobody moves.
 
@@ -23,8 +27,7 @@ class Bar(Base):
     monitor_interval = 0
 
     @classmethod
-    def of_bytes(cls, what: str, total: int | None, quiet: bool, **settings: Any) -> Bar:
-        """One that counts bytes; shown only on a terminal, and not if `quiet`."""
-        return cls(
-            desc=what, total=total, unit="B", unit_scale=True, disable=quiet or None, **settings
-        )
+    def of_bytes(cls, what: str, total: int | None, **settings: Any) -> Bar:
+        """One that counts bytes; shown only on a terminal, and where notes are logged."""
+        hidden = None if logger.isEnabledFor(logging.INFO) else True
+        return cls(desc=what, total=total, unit="B", unit_scale=True, disable=hidden, **settings)

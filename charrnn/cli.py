@@ -19,8 +19,7 @@ import click
 from click.core import ParameterSource
 
 from charrnn import __version__, blas
-from charrnn.console import harmless, tell
-from charrnn.console import note as _note
+from charrnn.console import harmless, logger, logging_to_stderr, note, quiet_option, tell
 from charrnn.errors import CharrnnError, Interrupted
 from charrnn.evalcommand import evaluate
 from charrnn.plotcommand import plot
@@ -57,12 +56,12 @@ class Program(click.Group):
             for name in sorted(_unknown_variables()):
                 close = difflib.get_close_matches(name, VARIABLES, n=1)
                 hint = f": did you mean {close[0]}?" if close else ""
-                _note(f"{name} is set in the environment, but no option has that name{hint}")
+                note(f"{name} is set in the environment, but no option has that name{hint}")
         return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run a command. A closed pipe ends it quietly."""
-        with _outcome():
+        with _outcome(), logging_to_stderr():
             result = super().invoke(ctx)
             sys.stdout.flush()
             return result
@@ -80,7 +79,7 @@ def _outcome() -> Iterator[None]:
         yield
     except CharrnnError as error:
         with contextlib.suppress(OSError):  # nobody may be reading stderr, but the exit code
-            _note(f"Error: {error.with_hint}")
+            note(f"Error: {error.with_hint}")
         raise click.exceptions.Exit(error.exit_code) from None
     except KeyboardInterrupt:
         raise click.exceptions.Exit(Interrupted.exit_code) from None
@@ -101,7 +100,7 @@ def _outcome() -> Iterator[None]:
         if error.errno == errno.EPIPE:
             raise click.exceptions.Exit(0) from None
         with contextlib.suppress(OSError):
-            _note(f"Error: {message}")
+            note(f"Error: {message}")
         raise click.exceptions.Exit(1) from None
 
 
@@ -212,8 +211,8 @@ def info(checkpoint_path: str, as_json: bool) -> None:
 
 @main.command()
 @click.argument("corpus_path", metavar="CORPUS")
-@click.option("-q", "--quiet", is_flag=True, help="Print nothing on stderr but errors.")
-def new(corpus_path: str, quiet: bool) -> None:
+@quiet_option
+def new(corpus_path: str) -> None:
     """Look at the text CORPUS (- is stdin), and print a config that suits it and this machine.
 
     The config is to be saved in the current folder. Its comments tell what the text is made of
@@ -227,9 +226,8 @@ def new(corpus_path: str, quiet: bool) -> None:
 
     found = survey.look(corpus_path)
     if found.misread:
-        _note(
-            f"{found.name} is not UTF-8 text: {found.misread}. It is read as {found.encoding}",
-            quiet,
+        logger.info(
+            f"{found.name} is not UTF-8 text: {found.misread}. It is read as {found.encoding}"
         )
     # YAML is UTF-8, whatever the terminal's encoding.
     click.echo(newconfig.write(found, corpus_path).encode(), nl=False)

@@ -8,14 +8,18 @@ they are.
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import math
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import click
 
 Write = Callable[[str], None]
+
+logger = logging.getLogger("charrnn")
 
 # C0 but tab and newline, DEL and C1, which a terminal obeys; and the marks that override the
 # direction of what follows (https://trojansource.codes). Joiners and combining marks are letters'
@@ -50,10 +54,45 @@ def harmless(text: str, stream: Any) -> str:
     return text.translate(ESCAPES) if stream is not None and stream.isatty() else text
 
 
-def note(message: str, quiet: bool = False) -> None:
+def note(message: str) -> None:
     """A line on stderr."""
-    if not quiet:
-        click.echo(harmless(message, sys.stderr), err=True, color=True)
+    click.echo(harmless(message, sys.stderr), err=True, color=True)
+
+
+class _Stderr(logging.Handler):
+    """Shows what is logged as lines on stderr, whatever that is by then."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Show one message. An error of stderr goes to the caller."""
+        note(record.getMessage())
+
+
+@contextlib.contextmanager
+def logging_to_stderr() -> Iterator[None]:
+    """Show what the program logs, from INFO on, or from WARNING on once -q is read."""
+    handler, before = _Stderr(), logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(before)
+
+
+def _hush(ctx: click.Context, param: click.Parameter, quiet: bool) -> None:
+    if quiet and not ctx.resilient_parsing:
+        logger.setLevel(logging.WARNING)
+
+
+quiet_option = click.option(
+    "-q",
+    "--quiet",
+    is_flag=True,
+    expose_value=False,
+    callback=_hush,
+    help="Print nothing on stderr but errors.",
+)
 
 
 def tell(text: str) -> None:

@@ -112,7 +112,6 @@ def read(
     vocab: Vocab | None = None,
     known_sha256: str | None = None,
     extend: bool = False,
-    quiet: bool = True,
 ) -> Corpus:
     """Read, encode and split the text of a config.
 
@@ -120,7 +119,7 @@ def read(
     then; with `extend`, the vocabulary is that one and whatever else the text has. Raises
     CorpusError.
     """
-    with closing(Text(config, quiet)) as text:
+    with closing(Text(config)) as text:
         if config.sha256 is not None and text.sha256 != config.sha256:
             raise CorpusError(
                 f"{text.names} has sha256 {text.sha256}, but corpus.sha256 asks for "

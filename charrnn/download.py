@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import http.client
+import logging
 import os
 import urllib.error
 import urllib.request
@@ -20,16 +21,17 @@ from urllib.parse import urlsplit
 from charrnn import __version__
 from charrnn.atomic import replacement
 from charrnn.bar import Bar
-from charrnn.console import note
 from charrnn.errors import CorpusError
 from charrnn.settings import CorpusConfig
+
+logger = logging.getLogger("charrnn")
 
 CHUNK_BYTES = 1 << 16
 TIMEOUT_S = 30
 MAX_BYTES = 4 << 30  # far above any text that people train on by characters
 
 
-def fetch(url: str, path: str, sha256: str | None, quiet: bool = False) -> None:
+def fetch(url: str, path: str, sha256: str | None) -> None:
     """Download `url` to `path` by way of a temporary file beside it.
 
     Raises CorpusError when it cannot be had or is not what `sha256` promises; `path` and its
@@ -38,7 +40,7 @@ def fetch(url: str, path: str, sha256: str | None, quiet: bool = False) -> None:
     target = Path(path)
     try:
         with _folder(target.parent), replacement(target) as stream:
-            digest = _copy(url, stream, quiet)
+            digest = _copy(url, stream)
             if sha256 is not None and digest != sha256:
                 raise CorpusError(
                     f"{url} has sha256 {digest}, but corpus.sha256 asks for {sha256}: "
@@ -53,18 +55,17 @@ def fetch(url: str, path: str, sha256: str | None, quiet: bool = False) -> None:
             f"Fetch it from {url} and put it at {path}"
         ) from None
     if sha256 is None:
-        note(
+        logger.info(
             f"{path} was fetched and not checked, because the config has no corpus.sha256. "
-            f"If it is the text you mean, put this there: sha256: {digest}",
-            quiet,
+            f"If it is the text you mean, put this there: sha256: {digest}"
         )
 
 
-def fetch_missing(settings: CorpusConfig, quiet: bool = False) -> None:
+def fetch_missing(settings: CorpusConfig) -> None:
     """Download the text of a config that is not there, if the config says where from."""
     (first, *others), url = settings.path, settings.url
     if url is not None and not others and first != "-" and not os.path.exists(first):
-        fetch(url, first, settings.sha256, quiet)
+        fetch(url, first, settings.sha256)
 
 
 def check_place(settings: CorpusConfig, source: str) -> None:
@@ -133,14 +134,14 @@ def _opener() -> urllib.request.OpenerDirector:
     return opener
 
 
-def _copy(url: str, stream: BinaryIO, quiet: bool) -> str:
+def _copy(url: str, stream: BinaryIO) -> str:
     """Write what `url` gives to the stream; its sha256."""
     digest = hashlib.sha256()
     request = urllib.request.Request(url, headers={"User-Agent": f"charrnn/{__version__}"})
     with _opener().open(request, timeout=TIMEOUT_S) as response:
         total = _promised(response)
         _check_size(total or 0)
-        with Bar.of_bytes(f"fetching {url}", total, quiet) as bar:
+        with Bar.of_bytes(f"fetching {url}", total) as bar:
             received = 0
             while chunk := response.read(CHUNK_BYTES):
                 received += len(chunk)

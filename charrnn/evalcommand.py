@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from charrnn import archive
-from charrnn.console import Number, note, writer
+from charrnn.console import Number, logger, quiet_option, writer
 
 if TYPE_CHECKING:
     from charrnn.rows import Char, Line
@@ -114,7 +114,7 @@ class Rate(Number):
     is_flag=True,
     help="Write control characters to a terminal as they are, not as escapes such as \\x1b.",
 )
-@click.option("-q", "--quiet", is_flag=True, help="Print nothing on stderr but errors.")
+@quiet_option
 def evaluate(checkpoint_path: str, text_path: str | None, **options: Any) -> None:
     """Score TEXT with the model in CKPT: nats and bits per character, and perplexity.
 
@@ -133,7 +133,7 @@ def evaluate(checkpoint_path: str, text_path: str | None, **options: Any) -> Non
     if in_environment and text_path is None and is_text:
         checkpoint_path, text_path = in_environment, checkpoint_path
     _check_together(checkpoint_path, text_path, options)
-    from charrnn import checkpoint, config, scoretables, threads
+    from charrnn import checkpoint, config, threads
     from charrnn.subject import Subject
 
     loaded = checkpoint.load(checkpoint_path)
@@ -141,14 +141,20 @@ def evaluate(checkpoint_path: str, text_path: str | None, **options: Any) -> Non
         raise click.UsageError("--window is for running text: each line is scored by itself")
     settings = config.replace(loaded.config, "train", threads=options["threads"] or "auto")
     side_by_side = options["window"] or settings.corpus.mode == "lines"
-    subject = Subject(
+    with Subject(
         loaded,
         text_path,
         options["unknown"] == "skip",
-        options["quiet"],
         options["window"],
         threads.workers(settings, threads.ROWS) if side_by_side else 1,
-    )
+    ) as subject:
+        _print(subject, options)
+
+
+def _print(subject: Subject, options: dict[str, Any]) -> None:
+    """Print what is asked for."""
+    from charrnn import checkpoint, scoretables
+
     if options["other_path"] is not None:
         other = checkpoint.load(options["other_path"])
         scoretables.print_comparison(subject, other, options["as_json"])
@@ -252,10 +258,8 @@ def _threshold(subject: Subject, options: dict[str, Any], side: str) -> float | 
     if number is None or not options["percentile"]:
         return float(number) if number is not None else None
     bits, count = rows.percentile(subject.evaluator, subject.corpus(), number)
-    note(
-        f"{side} {bits:.4f} bits per character: percentile {number:g} of {count:,} validation "
-        "lines",
-        subject.quiet,
+    logger.info(
+        f"{side} {bits:.4f} bits per character: percentile {number:g} of {count:,} validation lines"
     )
     return bits
 

@@ -43,10 +43,9 @@ class Encoded:
 class Text:
     """The text of a config: its checksum, what was mended in it, and its ids."""
 
-    def __init__(self, config: CorpusConfig, quiet: bool = True) -> None:
+    def __init__(self, config: CorpusConfig) -> None:
         """Reads the text once. Raises CorpusError."""
         self.config = config
-        self.quiet = quiet
         self.facts: list[tuple[bool, int]] = []  # of each file: a byte order mark, CRLFs
         sizes = [os.path.getsize(path) for path in config.path if os.path.isfile(path)]
         self.bytes = sum(sizes) if len(sizes) == len(config.path) else None
@@ -225,7 +224,7 @@ class Text:
         """A progress bar, for what takes longer than a moment."""
         from charrnn.bar import Bar  # tqdm alone takes longer than to read a small text
 
-        return Bar.of_bytes(what, total or self.bytes, self.quiet, delay=1, leave=False)
+        return Bar.of_bytes(what, total or self.bytes, delay=1, leave=False)
 
     def close(self) -> None:
         """Let go of what it keeps on disk for itself, though not of what was mapped."""

@@ -8,15 +8,18 @@ too. A killed run leaves the file behind, but not the lock.
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import platform
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 from charrnn.atomic import beside
 from charrnn.errors import CheckpointError
+
+logger = logging.getLogger("charrnn")
 
 MAX_BYTES = 8192  # read of what a lock file says
 
@@ -49,7 +52,7 @@ def lock_path(checkpoint_path: str) -> Path:
 
 
 @contextlib.contextmanager
-def held(checkpoint_path: str, note: Callable[[str], None]) -> Iterator[bool]:
+def held(checkpoint_path: str) -> Iterator[bool]:
     """Keep every other run from this checkpoint and the files named like it.
 
     Gives False, and a note, where files cannot be locked. Raises CheckpointError when another
@@ -64,7 +67,7 @@ def held(checkpoint_path: str, note: Callable[[str], None]) -> Iterator[bool]:
             "Wait for its end, stop it, or choose another place with --out FILE",
         ) from None
     except OSError as error:
-        note(
+        logger.info(
             f"{path} cannot be locked ({error.strerror}): "
             f"see to it that no other run writes {checkpoint_path}"
         )

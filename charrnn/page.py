@@ -11,6 +11,7 @@ import base64
 import hashlib
 import html
 import json
+import logging
 from importlib import resources
 from string import Template
 from typing import Any
@@ -19,13 +20,14 @@ import numpy as np
 
 from charrnn import __version__
 from charrnn.atomic import Unwritable, replacement
-from charrnn.console import note
 from charrnn.evaluate import Score
 from charrnn.params import Floats, Ints
 from charrnn.reading import SHOWN, Reading, read
 from charrnn.shade import visible
 from charrnn.subject import Subject
 from charrnn.telling import Telling, most_telling
+
+logger = logging.getLogger("charrnn")
 
 CELLS = 60  # that are in a page, a byte for each character
 OF_A_FEATURE = 12  # at most: most cells of a network tell where its words end
@@ -59,10 +61,9 @@ def of(subject: Subject) -> str:
 def _read(subject: Subject) -> Reading:
     reading = read(subject, SHOWN)
     if len(reading.text) < reading.length:
-        note(
+        logger.info(
             f"the page shows the first {len(reading.text):,} of {reading.length:,} characters; "
-            "the score is that of the whole text",
-            subject.quiet,
+            "the score is that of the whole text"
         )
     return reading
 

@@ -5,6 +5,7 @@ All of it goes to standard error.
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 import signal
@@ -15,7 +16,7 @@ from collections.abc import Callable
 import click
 
 from charrnn.bar import Bar
-from charrnn.console import harmless
+from charrnn.console import harmless, logger
 from charrnn.errors import SIGNALS, Interrupted
 from charrnn.metrics import Report
 from charrnn.ranks import Ranks, StopAsked
@@ -30,9 +31,9 @@ class Progress:
     Of several ranks only the first shows anything, and none stops before the others do.
     """
 
-    def __init__(self, quiet: bool, ranks: Ranks | None = None) -> None:
+    def __init__(self, ranks: Ranks | None = None) -> None:
         self.ranks = ranks or Ranks()
-        self.quiet = quiet or not self.ranks.is_first
+        self.quiet = not (self.ranks.is_first and logger.isEnabledFor(logging.INFO))
         self._bar: Bar | None = None
         self._asked = False
         self._begun = False

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from charrnn.console import Number, Write, note, writer
+from charrnn.console import Number, Write, logger, quiet_option, writer
 from charrnn.errors import CharrnnError, VocabError
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ class Temperature(click.ParamType):  # type: ignore[type-arg]  # generic from Cl
     help="Write control characters to a terminal as they are, not as escapes such as \\x1b, and no "
     "newline behind a text that ends without one.",
 )
-@click.option("-q", "--quiet", is_flag=True, help="Print nothing on stderr but errors.")
+@quiet_option
 def sample(checkpoint_path: str, **options: Any) -> None:
     """Write new text with the model in CKPT (- is stdin), character by character.
 
@@ -134,7 +134,7 @@ def sample(checkpoint_path: str, **options: Any) -> None:
     seed = options["seed"]
     if seed is None:
         seed = randomness.fresh_seed()
-        note(f"seed {seed}", options["quiet"])
+        logger.info(f"seed {seed}")
     write, several = writer(options["raw"]), len(options["temperatures"]) > 1
     for temperature in options["temperatures"]:
         if several and not options["as_json"]:
@@ -198,7 +198,7 @@ def _write_at(
             **taste,
         )
         _write_texts(selection, taste, options, write)
-        note(selection.summary(), options["quiet"])
+        logger.info(selection.summary())
         if not selection.kept:
             raise CharrnnError("no record passed", "Try a higher --temperature or more --attempts")
     elif separate:

@@ -13,7 +13,7 @@ import numpy as np
 from charrnn.adapt import AdaptiveEvaluator, windows
 from charrnn.checkpoint import Checkpoint
 from charrnn.compare import BLOCK, Comparison, compare
-from charrnn.console import note, tell
+from charrnn.console import logger, tell
 from charrnn.evaluate import Score, ScoredPiece
 from charrnn.subject import Subject
 
@@ -90,10 +90,9 @@ def _static_of(
 def print_comparison(subject: Subject, other: Checkpoint, as_json: bool) -> None:
     """The scores of two models, and the difference with its interval."""
     if subject.of_validation and _split(subject.loaded) != _split(other):
-        note(
+        logger.info(
             "the other model was trained on another text or part of it, and may have seen this "
-            "validation part",
-            subject.quiet,
+            "validation part"
         )
     found = compare(
         subject.loaded,

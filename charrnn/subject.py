@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Iterator
 
 from charrnn.checkpoint import Checkpoint
-from charrnn.console import note
 from charrnn.corpus import Corpus
 from charrnn.errors import CorpusError
 from charrnn.evaluate import SURPRISAL, Evaluator, Figures, Score, ScoredPiece, scored, total
@@ -13,6 +13,8 @@ from charrnn.reader import TextReader, open_text
 from charrnn.resume import read_again
 from charrnn.rows import Folded, cut, validation_text
 from charrnn.team import Team
+
+logger = logging.getLogger("charrnn")
 
 
 class Subject:
@@ -23,7 +25,6 @@ class Subject:
         loaded: Checkpoint,
         path: str | None,
         skip_unknown: bool,
-        quiet: bool,
         window: int | None = None,
         threads: int = 1,
     ) -> None:
@@ -35,7 +36,6 @@ class Subject:
         self.evaluator = Evaluator(loaded.model, loaded.params, Team(threads))
         self.window = window
         self.settings = loaded.config.corpus
-        self.quiet = quiet
         self.skip_unknown = skip_unknown
         self.of_validation = path is None
         self._corpus: Corpus | None = None
@@ -46,6 +46,13 @@ class Subject:
         else:
             self.name = "standard input" if path == "-" else path
             self.reader = open_text(path, self.settings.encoding)
+
+    def __enter__(self) -> Subject:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self.reader is not None:
+            self.reader.stream.close()
 
     def corpus(self) -> Corpus:
         """The corpus of the model, split as it was. Raises CorpusError."""
@@ -71,7 +78,7 @@ class Subject:
         with self.reader.stream:
             yield from cut(self.reader)
         for notice in self.reader.notices():
-            note(notice, self.quiet)
+            logger.info(notice)
 
     def text(self) -> Iterable[str]:
         """The text as it arrives, as the model reads it."""

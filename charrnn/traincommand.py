@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from charrnn import archive
-from charrnn.console import note, tell
+from charrnn.console import logger, quiet_option, tell
 from charrnn.errors import CheckpointError, ConfigError
 from charrnn.ranks import Elsewhere, Ranks, world
 
@@ -49,7 +50,7 @@ set_option = click.option(
     help="Threads or processes that share the work, instead of train.threads.  [default: by the "
     "size of it]",
 )
-@click.option("-q", "--quiet", is_flag=True, help="Print nothing on stderr but errors.")
+@quiet_option
 def train(
     config_path: str,
     overrides: tuple[str, ...],
@@ -59,7 +60,6 @@ def train(
     resume: bool,
     init_from: str | None,
     threads: int | None,
-    quiet: bool,
 ) -> None:
     """Train a model as CONFIG says, and print the path of its checkpoint.
 
@@ -83,11 +83,13 @@ def train(
     extra = [assignment(key, value) for key, value in options.items() if value is not None]
     try:
         ranks = world()
+        if not ranks.is_first:
+            logger.setLevel(logging.ERROR)  # one of them tells it
         with ranks.together():
             config, path = ranks.first(
-                lambda: _settled(config_path, overrides, extra, resume, init_from, quiet, ranks)
+                lambda: _settled(config_path, overrides, extra, resume, init_from, ranks)
             )
-            _train(config, path, resume, init_from, quiet, ranks)
+            _train(config, path, resume, init_from, ranks)
     except Elsewhere as error:
         raise click.exceptions.Exit(error.exit_code) from None
     if ranks.is_first:
@@ -100,7 +102,6 @@ def _settled(
     extra: Any,
     resume: bool,
     init_from: str | None,
-    quiet: bool,
     ranks: Ranks,
 ) -> tuple[Config, str]:
     """The config, its seed settled, and the path of the checkpoint."""
@@ -124,7 +125,7 @@ def _settled(
         _check_source(init_from, config, path)
     if ranks.size > 1:
         _check_ranks(config, ranks.size)
-    return _seeded(config, path, resume, quiet), path
+    return _seeded(config, path, resume), path
 
 
 def assignment(key: str, value: Any) -> Any:
@@ -204,7 +205,7 @@ def _check_ranks(config: Config, size: int) -> None:
         )
 
 
-def _seeded(config: Config, path: str, resume: bool, quiet: bool) -> Config:
+def _seeded(config: Config, path: str, resume: bool) -> Config:
     """The config with a seed: its own, that of the run it continues, or a fresh one."""
     from charrnn import checkpoint, randomness
     from charrnn import config as configs
@@ -220,7 +221,7 @@ def _seeded(config: Config, path: str, resume: bool, quiet: bool) -> Config:
             )
         return configs.replace(config, "train", seed=found)
     seed = randomness.fresh_seed()
-    note(f"seed {seed}", quiet)
+    logger.info(f"seed {seed}")
     return configs.replace(config, "train", seed=seed)
 
 
@@ -229,7 +230,6 @@ def _train(
     path: str,
     resume: bool,
     init_from: str | None,
-    quiet: bool,
     ranks: Ranks,
 ) -> None:
     """The run, with its files to itself."""
@@ -240,7 +240,7 @@ def _train(
     from charrnn.train import run
 
     def begin() -> tuple[Checkpoint | None, Checkpoint | None]:
-        _claim(path, files, quiet)
+        _claim(path, files)
         return (
             checkpoint.load(path) if resume else None,
             None if init_from is None else checkpoint.load(init_from),
@@ -248,19 +248,16 @@ def _train(
 
     with contextlib.ExitStack() as files:
         saved, source = ranks.first(begin)
-        silent = quiet or not ranks.is_first
-        trainer = ranks.in_turn(
-            lambda: _trainer(config, path, saved, init_from, source, silent, ranks)
-        )
+        trainer = ranks.in_turn(lambda: _trainer(config, path, saved, init_from, source, ranks))
         ranks.check_alike({"charrnn": __version__, "corpus": trainer.corpus.sha256})
         # Overflow shows in the loss, which is watched; NumPy's own warnings would tell less.
-        with np.errstate(over="ignore", invalid="ignore"), Progress(quiet, ranks) as progress:
+        with np.errstate(over="ignore", invalid="ignore"), Progress(ranks) as progress:
             # Processors of two kinds may round first weights apart. All heed signals from here on.
             ranks.spread(trainer.params.flat)
             run(trainer, path, progress)
 
 
-def _claim(path: str, files: contextlib.ExitStack, quiet: bool) -> None:
+def _claim(path: str, files: contextlib.ExitStack) -> None:
     """See that the files of the run can be written, and keep others from them until the end."""
     from charrnn import checkpoint, lock
     from charrnn.atomic import clear_parts
@@ -271,7 +268,7 @@ def _claim(path: str, files: contextlib.ExitStack, quiet: bool) -> None:
                 f"{file} is a folder, and training writes that file", "Name another: --out FILE"
             )
     checkpoint.check_writable(path)
-    alone = files.enter_context(lock.held(path, lambda message: note(message, quiet)))
+    alone = files.enter_context(lock.held(path))
     for file in _written(path) if alone else ():
         clear_parts(file)
 
@@ -282,7 +279,6 @@ def _trainer(
     saved: Checkpoint | None,
     init_from: str | None,
     source: Checkpoint | None,
-    quiet: bool,
     ranks: Ranks,
 ) -> Trainer:
     """A trainer before its first step, or where the checkpoint `saved` stopped."""
@@ -294,25 +290,23 @@ def _trainer(
     assert config.train.seed is not None
     if source is not None:
         check_fits(source, config.model)
-    download.fetch_missing(config.corpus, quiet)
+    download.fetch_missing(config.corpus)
     earlier = saved or source
     vocab = None if earlier is None else earlier.vocab
-    text = corpus.read(
-        config.corpus, config.train.seed, vocab, extend=vocab is not None, quiet=quiet
-    )
+    text = corpus.read(config.corpus, config.train.seed, vocab, extend=vocab is not None)
     for notice in text.notices:
-        note(notice, quiet)
+        logger.info(notice)
     if saved is not None:
         for difference in check_same_run(saved, config, text):
-            note(f"changed since the checkpoint: {difference}", quiet)
+            logger.info(f"changed since the checkpoint: {difference}")
     trainer = Trainer(config, text, ranks)
     if source is not None:
         trainer.start_from(source)
-        note(f"beginning with the weights of {init_from} at step {source.step:,}", quiet)
+        logger.info(f"beginning with the weights of {init_from} at step {source.step:,}")
         for new in news(source, text.vocab):
-            note(new, quiet)
+            logger.info(new)
     if saved is not None:
         trainer.restore(saved)
     elif os.path.exists(path):
-        note(f"{path} is there already and is replaced at the first save", quiet)
+        logger.info(f"{path} is there already and is replaced at the first save")
     return trainer

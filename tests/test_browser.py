@@ -56,7 +56,7 @@ def made(tmp_path_factory):
         result = CliRunner().invoke(main, ["train", str(folder / f"{name}.yaml"), "-q"])
         assert result.exit_code == 0, result.stderr
     (folder / "prose.txt").write_text(PROSE * 4, encoding="utf-8")
-    subject = Subject(load_checkpoint(folder / "prose.npz"), str(folder / "prose.txt"), False, True)
+    subject = Subject(load_checkpoint(folder / "prose.npz"), str(folder / "prose.txt"), False)
     found = readings.read(subject)
     (folder / "prose.html").write_text(pages.page(subject, found), encoding="utf-8")
     names = [str(folder / name) for name in ("names.npz", "names.txt", "names.html")]

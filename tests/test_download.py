@@ -12,6 +12,7 @@ import urllib.request
 import pytest
 
 from charrnn import download
+from charrnn.console import logger, logging_to_stderr
 from charrnn.errors import ConfigError, CorpusError
 
 TEXT = "".join(f"line {n}\n" for n in range(20_000)).encode()  # more than two chunks
@@ -96,7 +97,7 @@ def _no_proxy(monkeypatch):
 def test_the_text_is_put_in_its_place(server, tmp_path, path, sha256):
     """Byte by byte, in a folder made for it, with nothing beside it."""
     target = tmp_path / "new" / "folder" / "text.txt"
-    download.fetch(server.url + path, str(target), sha256, quiet=True)
+    download.fetch(server.url + path, str(target), sha256)
     assert target.read_bytes() == TEXT
     assert os.listdir(target.parent) == ["text.txt"]
     assert server.asked[0][1].startswith("charrnn/")
@@ -105,7 +106,7 @@ def test_the_text_is_put_in_its_place(server, tmp_path, path, sha256):
 def test_a_wrong_checksum_leaves_nothing_behind(server, tmp_path):
     """Both checksums are told."""
     with pytest.raises(CorpusError) as caught:
-        download.fetch(f"{server.url}/text", str(tmp_path / "text.txt"), "0" * 64, quiet=True)
+        download.fetch(f"{server.url}/text", str(tmp_path / "text.txt"), "0" * 64)
     assert f"has sha256 {SHA256}, but corpus.sha256 asks for {'0' * 64}" in str(caught.value)
     assert os.listdir(tmp_path) == []
 
@@ -128,7 +129,7 @@ def test_what_cannot_be_had_leaves_nothing_behind(server, tmp_path, path, reason
     """The message has the reason, the URL and the place for the file."""
     target = tmp_path / "text.txt"
     with pytest.raises(CorpusError) as caught:
-        download.fetch(server.url + path, str(target), sha256, quiet=True)
+        download.fetch(server.url + path, str(target), sha256)
     message = str(caught.value)
     assert reason in message
     assert message.endswith(f"Fetch it from {server.url}{path} and put it at {target}")
@@ -141,7 +142,7 @@ def test_nothing_but_http_is_spoken(tmp_path, load, url):
     with pytest.raises(ConfigError, match=r"corpus\.url must be an http or https URL"):
         load(f"corpus: {{path: a.txt, url: '{url}'}}")
     with pytest.raises(CorpusError, match="unknown url type"):
-        download.fetch(url, str(tmp_path / "text.txt"), None, quiet=True)
+        download.fetch(url, str(tmp_path / "text.txt"), None)
     assert not (tmp_path / "text.txt").exists()
 
 
@@ -157,9 +158,9 @@ def test_there_is_no_way_back_from_https_to_http(server, tmp_path, monkeypatch):
     monkeypatch.setattr(urllib.request, "HTTPSHandler", Unencrypted)
     target, secure = tmp_path / "text.txt", server.url.replace("http:", "https:")
     with pytest.raises(CorpusError, match=rf"sends on to {server.url}/text, which is not followed"):
-        download.fetch(f"{secure}/downgrade", str(target), None, quiet=True)
+        download.fetch(f"{secure}/downgrade", str(target), None)
     assert not target.exists()
-    download.fetch(f"{secure}/moved", str(target), None, quiet=True)
+    download.fetch(f"{secure}/moved", str(target), None)
     assert target.read_bytes() == TEXT
 
 
@@ -168,17 +169,23 @@ def test_a_text_over_the_limit_is_given_up(server, tmp_path, monkeypatch, path):
     """Also one whose size the server does not tell: it is counted as it arrives."""
     monkeypatch.setattr(download, "MAX_BYTES", len(TEXT) - 1)
     with pytest.raises(CorpusError, match=f"it has over {len(TEXT) - 1:,} bytes"):
-        download.fetch(server.url + path, str(tmp_path / "text.txt"), SHA256, quiet=True)
+        download.fetch(server.url + path, str(tmp_path / "text.txt"), SHA256)
     assert os.listdir(tmp_path) == []
     monkeypatch.setattr(download, "MAX_BYTES", len(TEXT))
-    download.fetch(server.url + path, str(tmp_path / "text.txt"), SHA256, quiet=True)
+    download.fetch(server.url + path, str(tmp_path / "text.txt"), SHA256)
     assert os.listdir(tmp_path) == ["text.txt"]
 
 
 def test_a_text_that_nothing_vouches_for_is_told(server, tmp_path, capsys):
     """With the line that would; not when it was checked, and not with -q."""
-    for sha256, quiet, said in [(None, False, True), (None, True, False), (SHA256, False, False)]:
-        download.fetch(f"{server.url}/text", str(tmp_path / "text.txt"), sha256, quiet)
+    for sha256, level, said in [
+        (None, "INFO", True),
+        (None, "WARNING", False),
+        (SHA256, "INFO", False),
+    ]:
+        with logging_to_stderr():
+            logger.setLevel(level)
+            download.fetch(f"{server.url}/text", str(tmp_path / "text.txt"), sha256)
         err = capsys.readouterr().err
         assert ("was fetched and not checked" in err) == said
         assert (f"sha256: {SHA256}\n" in err) == said
@@ -189,7 +196,7 @@ def test_a_fetched_text_has_the_rights_of_any_new_file(server, tmp_path, mask):
     """As the umask says."""
     before = os.umask(mask)
     try:
-        download.fetch(f"{server.url}/text", str(tmp_path / "text.txt"), SHA256, quiet=True)
+        download.fetch(f"{server.url}/text", str(tmp_path / "text.txt"), SHA256)
     finally:
         os.umask(before)
     assert (tmp_path / "text.txt").stat().st_mode & 0o777 == 0o666 & ~mask
@@ -201,7 +208,7 @@ def test_folders_made_for_nothing_are_removed(server, tmp_path):
     target = tmp_path / "there" / "new" / "newer" / "text.txt"
     for path, sha256 in [("/nowhere", None), ("/short", None), ("/text", "0" * 64)]:
         with pytest.raises(CorpusError):
-            download.fetch(server.url + path, str(target), sha256, quiet=True)
+            download.fetch(server.url + path, str(target), sha256)
         assert os.listdir(tmp_path / "there") == []
     with contextlib.suppress(KeyboardInterrupt), download._folder(target.parent):
         (tmp_path / "there" / "new" / "other").write_text("", encoding="utf-8")
@@ -213,7 +220,7 @@ def test_what_a_killed_download_left_is_no_text(server, tmp_path):
     """It is neither taken for the text nor in the way of another download."""
     stale = tmp_path / ".text.txt.abcdefgh.part"
     stale.write_bytes(TEXT[:1000])
-    download.fetch(f"{server.url}/text", str(tmp_path / "text.txt"), SHA256, quiet=True)
+    download.fetch(f"{server.url}/text", str(tmp_path / "text.txt"), SHA256)
     assert (tmp_path / "text.txt").read_bytes() == TEXT
     assert stale.read_bytes() == TEXT[:1000]
 
@@ -223,7 +230,7 @@ def test_a_text_appears_when_it_is_whole(server, tmp_path, monkeypatch):
     seen = []
     target, check = tmp_path / "text.txt", download._check_size
     monkeypatch.setattr(download, "_check_size", lambda n: (seen.append(target.exists()), check(n)))
-    download.fetch(f"{server.url}/text", str(target), SHA256, quiet=True)
+    download.fetch(f"{server.url}/text", str(target), SHA256)
     assert len(seen) > 2
     assert not any(seen)
     assert target.read_bytes() == TEXT
@@ -251,7 +258,7 @@ def test_a_failure_leaves_an_older_file_alone(server, tmp_path):
     target.write_text("older", encoding="utf-8")
     for path, sha256 in [("/short", None), ("/text", "0" * 64)]:
         with pytest.raises(CorpusError):
-            download.fetch(server.url + path, str(target), sha256, quiet=True)
+            download.fetch(server.url + path, str(target), sha256)
     assert target.read_text(encoding="utf-8") == "older"
     assert os.listdir(tmp_path) == ["text.txt"]
 
@@ -260,7 +267,7 @@ def test_nobody_there_is_told_with_what_to_do(nobody, tmp_path):
     """The URL, and where to put what it gives."""
     target = tmp_path / "text.txt"
     with pytest.raises(CorpusError) as caught:
-        download.fetch(nobody, str(target), None, quiet=True)
+        download.fetch(nobody, str(target), None)
     assert "refused" in str(caught.value)
     assert str(caught.value).endswith(f"Fetch it from {nobody} and put it at {target}")
     assert os.listdir(tmp_path) == []
@@ -281,7 +288,7 @@ def test_nobody_there_is_told_with_what_to_do(nobody, tmp_path):
 def test_an_impossible_url_is_an_error_of_the_user(tmp_path, url):
     """However the library says so."""
     with pytest.raises(CorpusError, match="could not be fetched"):
-        download.fetch(url, str(tmp_path / "text.txt"), None, quiet=True)
+        download.fetch(url, str(tmp_path / "text.txt"), None)
     assert os.listdir(tmp_path) == []
 
 
@@ -289,7 +296,7 @@ def test_a_place_that_cannot_be_written_is_told(server, tmp_path):
     """Such as one below a file."""
     (tmp_path / "file").write_text("", encoding="utf-8")
     with pytest.raises(CorpusError, match="could not be fetched"):
-        download.fetch(f"{server.url}/text", str(tmp_path / "file" / "text.txt"), None, quiet=True)
+        download.fetch(f"{server.url}/text", str(tmp_path / "file" / "text.txt"), None)
     assert server.asked == []
 
 

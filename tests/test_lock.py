@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import logging
 import os
 import re
 import signal
@@ -10,6 +11,7 @@ import pytest
 from processes import read_until, start
 
 from charrnn import checkpoint, lock
+from charrnn.console import logger
 from charrnn.errors import CheckpointError
 
 ENDLESS = {"steps": 10**9, "seed": 7}
@@ -24,7 +26,11 @@ def path(tmp_path):
 @pytest.fixture
 def notes():
     """What the lock says."""
-    return []
+    handler, said = logging.Handler(), []
+    handler.emit = lambda record: said.append(record.getMessage())
+    logger.addHandler(handler)
+    yield said
+    logger.removeHandler(handler)
 
 
 @contextlib.contextmanager
@@ -69,12 +75,12 @@ def test_a_killed_run_leaves_no_lock(config, charrnn, tmp_path):
 
 def test_the_file_goes_when_the_run_ends(path, notes, tmp_path):
     """Well or not; while it lasts, the file tells whose it is."""
-    with lock.held(path, notes.append):
+    with lock.held(path):
         said = (tmp_path / ".run.lock").read_text()
         assert said.startswith(f"process {os.getpid()} on ")
         assert os.path.realpath(path) in said
     assert os.listdir(tmp_path) == []
-    with pytest.raises(ZeroDivisionError), lock.held(path, notes.append):
+    with pytest.raises(ZeroDivisionError), lock.held(path):
         raise ZeroDivisionError
     assert os.listdir(tmp_path) == []
     assert notes == []
@@ -85,15 +91,15 @@ def test_a_link_and_a_name_without_its_ending_are_the_same_run(path, notes, tmp_
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "elsewhere" / "link.npz").symlink_to(path)
     others = (path, str(tmp_path / "elsewhere" / "link.npz"), str(tmp_path / "run"))
-    with lock.held(path, notes.append):
+    with lock.held(path):
         for other in others:
-            with pytest.raises(CheckpointError, match="is taken"), lock.held(other, notes.append):
+            with pytest.raises(CheckpointError, match="is taken"), lock.held(other):
                 pass
         for different in ("run.best.npz", "run.ckpt"):
-            with lock.held(str(tmp_path / different), notes.append) as alone:
+            with lock.held(str(tmp_path / different)) as alone:
                 assert alone
     for other in others:
-        with lock.held(other, notes.append) as alone:
+        with lock.held(other) as alone:
             assert alone
 
 
@@ -110,20 +116,20 @@ def test_a_lock_on_a_file_that_is_removed_meanwhile_does_not_count(
         true_try(descriptor)
 
     monkeypatch.setattr(lock, "_try", removed_first)
-    with lock.held(path, notes.append):
+    with lock.held(path):
         assert removed
-        with pytest.raises(CheckpointError, match="is taken"), lock.held(path, notes.append):
+        with pytest.raises(CheckpointError, match="is taken"), lock.held(path):
             pass
 
 
 def test_the_end_of_a_run_does_not_remove_the_lock_of_another(path, notes, tmp_path):
     """As when the folder was removed, made again, and used by a new run."""
-    with lock.held(path, notes.append):
+    with lock.held(path):
         (tmp_path / ".run.lock").unlink()
-        second = lock.held(path, notes.append)
+        second = lock.held(path)
         second.__enter__()
     assert (tmp_path / ".run.lock").exists()
-    with pytest.raises(CheckpointError, match="is taken"), lock.held(path, notes.append):
+    with pytest.raises(CheckpointError, match="is taken"), lock.held(path):
         pass
     second.__exit__(None, None, None)
     assert not (tmp_path / ".run.lock").exists()
@@ -151,11 +157,11 @@ def test_where_files_cannot_be_locked_training_goes_on(
 @pytest.mark.parametrize("content", [b"", b"\x1b[2Jgotcha\n", b"\xff" * 10_000])
 def test_a_lock_file_of_nonsense_is_not_repeated(path, notes, tmp_path, content):
     """Anybody may have written it, and a terminal obeys some characters."""
-    with lock.held(path, notes.append):
+    with lock.held(path):
         (tmp_path / ".run.lock").write_bytes(content)
         with (
             pytest.raises(CheckpointError, match=r"is taken: [^\x1b]*$"),
-            lock.held(path, notes.append),
+            lock.held(path),
         ):
             pass
 
@@ -168,11 +174,11 @@ def test_a_lock_without_space_for_a_name_holds(path, notes, monkeypatch):
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "write", no_space)
-        held = lock.held(path, notes.append)
+        held = lock.held(path)
         assert held.__enter__()
     with (
         pytest.raises(CheckpointError, match="taken: another process is writing it"),
-        lock.held(path, notes.append),
+        lock.held(path),
     ):
         pass
     held.__exit__(None, None, None)
@@ -193,6 +199,6 @@ def test_parts_of_a_live_run_stay(config, charrnn, tmp_path, path, notes):
     """Nothing is cleared before the lock is held."""
     part = tmp_path / ".small.npz.abcdefgh.part"
     part.write_bytes(b"being written")
-    with lock.held(str(tmp_path / "small.npz"), notes.append):
+    with lock.held(str(tmp_path / "small.npz")):
         assert charrnn("train", config(), "-q").exit_code == 1
     assert part.exists()

@@ -69,7 +69,7 @@ def shown(parts):
 
 def subject_of(path, text, tmp_path):
     (tmp_path / "subject.txt").write_bytes(text.encode("utf-8", "surrogatepass"))
-    return Subject(load_checkpoint(path), str(tmp_path / "subject.txt"), True, True)
+    return Subject(load_checkpoint(path), str(tmp_path / "subject.txt"), True)
 
 
 @pytest.fixture
@@ -303,7 +303,7 @@ def test_a_page_holds_the_reading(charrnn, model_of, tmp_path, mode):
     page = (tmp_path / "page.html").read_text(encoding="utf-8")
     facts, found = (
         shown(Parts(page)),
-        readings.read(Subject(load_checkpoint(path), str(text), True, True)),
+        readings.read(Subject(load_checkpoint(path), str(text), True)),
     )
     assert "".join(chr(facts["points"][i]) for i in facts["text"]) == found.text
     np.testing.assert_allclose(facts["bits"], found.bits, atol=1e-6)
@@ -358,7 +358,7 @@ def _written(path, text):
 def hostile_page(path, folder):
     """The page of a text that would like to be part of it, half a surrogate pair included."""
     text = str(_written(folder / "x.txt", HOSTILE))
-    subject = Subject(load_checkpoint(path), text, skip_unknown=True, quiet=True)
+    subject = Subject(load_checkpoint(path), text, skip_unknown=True)
     subject.name = "a <b> & \u202e\udcff.txt"
     found = readings.read(subject)
     assert found.text == HOSTILE

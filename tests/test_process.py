@@ -150,7 +150,7 @@ def test_a_second_signal_leaves_in_the_middle_of_a_save(config, charrnn, trained
 
 def test_a_second_signal_does_not_wait_for_the_last_words(config, tmp_path):
     """Nobody may be reading them; the run is saved."""
-    with start_waiting("charrnn.cli:_note", "last words", "train", config(**ENDLESS)) as process:
+    with start_waiting("charrnn.cli:note", "last words", "train", config(**ENDLESS)) as process:
         read_until(process, "initial loss")
         process.send_signal(signal.SIGINT)
         read_until(process, "last words")
@@ -222,7 +222,7 @@ def test_a_bar_on_a_terminal_that_is_gone_does_not_end_the_run():
         def write(self, text):
             raise OSError(errno.EIO, os.strerror(errno.EIO))
 
-    with Progress(quiet=False) as watch:
+    with Progress() as watch:
         bar = tqdm(total=10, file=io.StringIO(), mininterval=0)
         watch._bar, bar.fp = bar, Gone()
         bar.sp = bar.status_printer(bar.fp)

@@ -22,6 +22,7 @@ from trials import Silent, metrics
 from charrnn import blas, checkpoint, ranks, threads, train
 from charrnn import config as configs
 from charrnn import trainer as trainers
+from charrnn.console import logging_to_stderr
 from charrnn.errors import CharrnnError, CheckpointError, ConfigError, DivergedError, Interrupted
 from charrnn.progress import Progress
 from charrnn.ranks import Elsewhere, Ranks, Several, StopAsked, launch
@@ -463,9 +464,10 @@ def test_a_checkpoint_that_cannot_be_written_does_not_part_the_ranks(short, tmp_
 def test_only_the_first_rank_speaks(capsys):
     """Also of what is told to those who want quiet."""
     for rank in range(2):
-        watch = Progress(False, SimpleNamespace(is_first=rank == 0, size=2))
-        watch.troubled(f"trouble at {rank}")
-        watch.ended(f"the end of {rank}")
+        with logging_to_stderr():
+            watch = Progress(SimpleNamespace(is_first=rank == 0, size=2))
+            watch.troubled(f"trouble at {rank}")
+            watch.ended(f"the end of {rank}")
     assert capsys.readouterr().err == "trouble at 0\nthe end of 0\n"
 
 

@@ -16,6 +16,7 @@ BENCHES = [
     "loss",
     "pytorch",
     "threads",
+    "divided",
     "product",
     "lines",
     "sampling",
