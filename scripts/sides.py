@@ -214,8 +214,10 @@ def texts(hidden: int, count: int) -> tuple[Call, dict[str, Any]]:
     return lambda: deque(sampler.texts(1, Taste(), Limits(), count=count), maxlen=0), facts
 
 
-def scoring(cell: str, hidden: int, mode: str, threads_asked: Any = "auto") -> Any:
-    """A text scored: 10,000 characters of a stream, or many lines side by side."""
+def scoring(
+    cell: str, hidden: int, mode: str, threads_asked: Any = "auto", chars: int = 10_000
+) -> Any:
+    """A text scored: so many characters of a stream, or many lines side by side."""
     settings = [f"model.cell={cell}", f"model.hidden={hidden}", f"train.threads={threads_asked}"]
     import numpy as np
 
@@ -229,8 +231,8 @@ def scoring(cell: str, hidden: int, mode: str, threads_asked: Any = "auto") -> A
     workers = threads.workers(settings_of(settings), rows)
     evaluator = Evaluator(run.model, run.params, Team(workers))
     if mode == "stream":
-        ids = run.corpus.training[:10_001]
-        return (lambda: evaluator.stream([ids])), {"chars": 10_000}
+        ids = run.corpus.training[: chars + 1]
+        return (lambda: evaluator.stream([ids])), {"chars": chars}
     lines = [line for line in TEXT[:LINES_CHARS].split("\n") if line]
     records = Records.of(lines, run.corpus.vocab.encode)
     which = np.arange(len(lines))
