@@ -28,10 +28,9 @@ from abc import ABC, abstractmethod
 import numpy as np
 import numpy.typing as npt
 
+from charrnn.arrays import Batch, Ints
 from charrnn.corpus import SCATTERED, Corpus
 from charrnn.errors import CorpusError
-from charrnn.model import Batch
-from charrnn.params import Ints
 from charrnn.randomness import Purpose, Shuffle, generator
 from charrnn.settings import TrainConfig
 

@@ -19,7 +19,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from charrnn.params import Floats
+from charrnn.arrays import Floats
 
 New = Callable[[tuple[int, ...]], Floats]  # allocates an array of a shape
 

@@ -33,12 +33,13 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from charrnn import __version__, archive
+from charrnn.arrays import Floats
 from charrnn.atomic import Unwritable, part_of, replacement
 from charrnn.config import from_dict
 from charrnn.errors import CheckpointError, ConfigError, VocabError
 from charrnn.model import Model
 from charrnn.optim import OPTIMIZERS
-from charrnn.params import Floats, Params
+from charrnn.params import Params
 from charrnn.settings import MOST, Config
 from charrnn.streams import standard_input
 from charrnn.vocab import Vocab

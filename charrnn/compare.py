@@ -15,11 +15,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from charrnn.arrays import Floats
 from charrnn.checkpoint import Checkpoint
 from charrnn.describe import shown
 from charrnn.errors import CharrnnError, CorpusError, VocabError
 from charrnn.evaluate import Evaluator, Score, ScoredPiece, scored
-from charrnn.params import Floats
 from charrnn.rows import LN2, lines
 from charrnn.team import Team
 

@@ -15,10 +15,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from charrnn.arrays import Ints
 from charrnn.cache import Part
 from charrnn.errors import CorpusError
 from charrnn.ids import Encoded, Text
-from charrnn.params import Ints
 from charrnn.settings import CorpusConfig
 from charrnn.split import split
 from charrnn.store import BLOCK, Row

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 
+from charrnn.arrays import Ints
 from charrnn.errors import VocabError
-from charrnn.params import Ints
 from charrnn.vocab import Vocab, unknown_character
 
 LINES = 4096  # lines handed on together

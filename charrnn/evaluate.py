@@ -14,13 +14,13 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
+from charrnn.arrays import Batch, Bools, Floats, Ints
 from charrnn.corpus import SCATTERED, Corpus, Records
 from charrnn.encode import Encoder, whole_lines
 from charrnn.errors import CorpusError
-from charrnn.model import Batch, Model, Workspace, Workspaces
-from charrnn.params import Floats, Ints, Params
+from charrnn.model import Model, Workspace, Workspaces
+from charrnn.params import Params
 from charrnn.team import Team
 from charrnn.threads import FEW, ROWS
 from charrnn.vocab import Vocab
@@ -30,7 +30,6 @@ WARM_UP = 256  # characters that a piece of a stream reads before its own
 AT_ONCE = 1 << 16  # records that are sorted by length together
 AREA = 1 << 18  # characters, padding included, of the lines scored side by side
 
-Bools = npt.NDArray[np.bool_]
 Check = Callable[[], None]  # called now and then, to leave a long scoring by an exception
 
 

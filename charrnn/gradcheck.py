@@ -16,8 +16,9 @@ import numpy as np
 
 from charrnn import batches
 from charrnn import corpus as corpora
-from charrnn.model import Batch, Model, Workspace
-from charrnn.params import Floats, Params
+from charrnn.arrays import Batch, Floats
+from charrnn.model import Model, Workspace
+from charrnn.params import Params
 from charrnn.randomness import Purpose, generator
 from charrnn.settings import Config
 

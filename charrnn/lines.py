@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from charrnn.params import Ints
+from charrnn.arrays import Ints
 from charrnn.randomness import mix
 from charrnn.store import Writer
 

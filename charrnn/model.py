@@ -18,35 +18,16 @@ import functools
 import itertools
 import math
 from collections.abc import Iterator
-from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from charrnn.arrays import Batch, Floats, Ints, Shapes
 from charrnn.cells import CELLS, New
-from charrnn.params import Floats, Ints, Params, Shapes
+from charrnn.params import Params
 from charrnn.settings import ModelConfig
 
 SIZES = 64  # window sizes whose views are kept: an endless pipe of lines brings all there are
-
-
-class Batch(NamedTuple):
-    """One window of characters and, at each position, the character that follows it."""
-
-    ids: Ints  # (T, B)
-    targets: Ints  # (T, B)
-    mask: Floats | None = None  # (T, B): 1 where a target counts, 0 where a row is padded
-    fresh: bool = False  # the rows begin here, from the zero state
-
-    @property
-    def chars(self) -> int:
-        """How many targets count."""
-        return self.targets.size if self.mask is None else int(self.mask.sum())
-
-    def rows(self, which: slice) -> Batch:
-        """Some of its rows."""
-        mask = None if self.mask is None else self.mask[:, which]
-        return Batch(self.ids[:, which], self.targets[:, which], mask, self.fresh)
 
 
 class Workspace:

@@ -14,7 +14,7 @@ from typing import ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from charrnn.params import Floats
+from charrnn.arrays import Floats
 from charrnn.settings import OptimizerConfig
 
 BLOCK = 1 << 15  # numbers updated at a time, so that the vectors of a pass stay in the cache

@@ -19,9 +19,9 @@ from typing import Any
 import numpy as np
 
 from charrnn import __version__
+from charrnn.arrays import Floats, Ints
 from charrnn.atomic import Unwritable, replacement
 from charrnn.evaluate import Score
-from charrnn.params import Floats, Ints
 from charrnn.reading import SHOWN, Reading, read
 from charrnn.shade import visible
 from charrnn.subject import Subject

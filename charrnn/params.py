@@ -9,9 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-Floats = npt.NDArray[np.floating[Any]]
-Ints = npt.NDArray[np.integer[Any]]
-Shapes = Mapping[str, tuple[int, ...]]
+from charrnn.arrays import Floats, Shapes
 
 
 def shared_zeros(size: int, dtype: npt.DTypeLike) -> Floats:

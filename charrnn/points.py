@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from charrnn import cache
-from charrnn.params import Ints
+from charrnn.arrays import Ints
 from charrnn.store import unwritable
 from charrnn.vocab import code_points
 

@@ -11,7 +11,7 @@ from enum import IntEnum
 
 import numpy as np
 
-from charrnn.params import Floats, Ints
+from charrnn.arrays import Floats, Ints
 
 ROUNDS = 6  # of the network that shuffles
 

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from charrnn.errors import CharrnnError, Interrupted
 
 if TYPE_CHECKING:  # NumPy must not be imported before its threads are told
-    from charrnn.params import Floats
+    from charrnn.arrays import Floats
 
 Result = TypeVar("Result")
 Check = Callable[[], None]

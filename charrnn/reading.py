@@ -14,9 +14,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from charrnn.arrays import Floats, Ints
 from charrnn.evaluate import Figures, Score
 from charrnn.model import Model, Workspace
-from charrnn.params import Floats, Ints
 from charrnn.rows import LN2
 from charrnn.subject import Subject
 

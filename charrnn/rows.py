@@ -9,9 +9,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from charrnn.arrays import Floats
 from charrnn.corpus import Corpus
 from charrnn.evaluate import Evaluator, ScoredPiece, scored
-from charrnn.params import Floats
 from charrnn.reader import lowered
 from charrnn.vocab import Vocab
 

@@ -20,8 +20,9 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from charrnn.arrays import Bools, Floats, Ints
 from charrnn.model import Model, Workspaces
-from charrnn.params import Floats, Ints, Params
+from charrnn.params import Params
 from charrnn.randomness import keys, uniforms
 from charrnn.step import step_of
 from charrnn.vocab import Vocab
@@ -29,9 +30,6 @@ from charrnn.vocab import Vocab
 PRIME_WINDOW = 256  # steps of a prime read at a time
 MAX_ROWS, MIN_ROWS = 1024, 8  # texts written side by side
 ROW_PARAMETERS = 1 << 25  # about as many parameters times rows: a step then takes a millisecond
-
-
-Bools = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping
 
-from charrnn.params import Floats
+from charrnn.arrays import Floats
 
 # Bits from which on a background is used, and its number among the terminal's 256 colours.
 SHADES = ((1, 230), (2, 223), (4, 216), (6, 209), (8, 203))

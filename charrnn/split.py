@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from charrnn.params import Ints
+from charrnn.arrays import Ints
 from charrnn.randomness import Purpose, generator, mix
 from charrnn.store import BLOCK, Row, Writer
 

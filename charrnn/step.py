@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from charrnn.arrays import Floats
 from charrnn.cells import RNN
 from charrnn.model import Model, Workspace
-from charrnn.params import Floats, Params
+from charrnn.params import Params
 
 
 class Step:

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from charrnn.params import Floats
+from charrnn.arrays import Floats
 
 LEAST = 10  # characters that must have a feature, and lack it, before a correlation means anything
 AT_ONCE = 64  # cells correlated together

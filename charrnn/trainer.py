@@ -17,15 +17,15 @@ from collections.abc import Callable
 import numpy as np
 
 from charrnn import batches, checkpoint, threads
+from charrnn.arrays import Batch, Floats
 from charrnn.checkpoint import HISTORY, Checkpoint
 from charrnn.corpus import Corpus
 from charrnn.errors import CheckpointError, DivergedError
 from charrnn.evaluate import Evaluator
 from charrnn.initialise import initialise
 from charrnn.metrics import Report
-from charrnn.model import Batch, Model, Workspaces
+from charrnn.model import Model, Workspaces
 from charrnn.optim import OPTIMIZERS, Average, clip_by_norm, clip_by_value
-from charrnn.params import Floats
 from charrnn.randomness import Purpose, generator
 from charrnn.ranks import EXTRA, Ranks
 from charrnn.sample import Limits, Sampler, Taste

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from charrnn.arrays import Ints
 from charrnn.errors import VocabError
-from charrnn.params import Ints
 
 # All that gb2312, big5, shift_jis and euc_kr can write, which is every script of East Asia, makes
 # 29,286 characters together. Bytes read in a wrong encoding, such as UTF-8 as UTF-16, soon have

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from charrnn.model import Batch, Model, Workspace, Workspaces
-from charrnn.params import Floats, Params
+from charrnn.arrays import Batch, Floats
+from charrnn.model import Model, Workspace, Workspaces
+from charrnn.params import Params
 from charrnn.randomness import Purpose, generator
 from charrnn.ranks import Ranks
 from charrnn.team import Team

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from charrnn.model import Batch, Model, Workspace
+from charrnn.arrays import Batch
+from charrnn.model import Model, Workspace
 from charrnn.params import Params
 
 V, H, T, B = 7, 5, 6, 3

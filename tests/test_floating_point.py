@@ -10,10 +10,11 @@ import pytest
 from trials import Silent
 
 from charrnn import checkpoint, optim, train
+from charrnn.arrays import Batch
 from charrnn.cells import CELLS
 from charrnn.errors import CheckpointError, DivergedError
 from charrnn.evaluate import Evaluator
-from charrnn.model import Batch, Model, Workspace
+from charrnn.model import Model, Workspace
 from charrnn.params import Params
 from charrnn.schedules import Schedule
 from charrnn.settings import OptimizerConfig

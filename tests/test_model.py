@@ -8,9 +8,10 @@ import pytest
 import textbook
 
 from charrnn import gradcheck
+from charrnn.arrays import Batch
 from charrnn.cells import CELLS
 from charrnn.initialise import initialise
-from charrnn.model import SIZES, Batch, Workspace, Workspaces
+from charrnn.model import SIZES, Workspace, Workspaces
 from charrnn.params import Params
 from charrnn.randomness import Purpose, generator
 

@@ -18,9 +18,9 @@ from test_scores_command import PROSE
 from charrnn import page as pages
 from charrnn import reading as readings
 from charrnn import telling
+from charrnn.arrays import Batch
 from charrnn.checkpoint import load as load_checkpoint
 from charrnn.evaluate import Evaluator
-from charrnn.model import Batch
 from charrnn.subject import Subject
 
 HOSTILE = (

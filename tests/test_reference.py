@@ -8,9 +8,10 @@ import networks
 import numpy as np
 import pytest
 
+from charrnn.arrays import Batch
 from charrnn.cells import CELLS
 from charrnn.evaluate import Evaluator
-from charrnn.model import Batch, Model
+from charrnn.model import Model
 from charrnn.optim import OPTIMIZERS
 from charrnn.params import Params
 from charrnn.settings import OptimizerConfig

@@ -4,8 +4,9 @@ import networks
 import numpy as np
 import pytest
 
+from charrnn.arrays import Batch
 from charrnn.evaluate import PREDICTION, Evaluator
-from charrnn.model import Batch, Model
+from charrnn.model import Model
 from charrnn.team import Team
 from charrnn.workers import Workers
 
