@@ -19,9 +19,10 @@ from charrnn.arrays import Floats
 from charrnn.checkpoint import Checkpoint
 from charrnn.describe import shown
 from charrnn.errors import CharrnnError, CorpusError, VocabError
-from charrnn.evaluate import Evaluator, Score, ScoredPiece, scored
+from charrnn.evaluate import Evaluator, Score
 from charrnn.rows import LN2, lines
 from charrnn.team import Team
+from charrnn.text_scoring import ScoredPiece, scored
 
 BLOCK = 200  # characters
 RESAMPLES = 2000

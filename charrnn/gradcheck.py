@@ -17,10 +17,11 @@ import numpy as np
 from charrnn import batches
 from charrnn import corpus as corpora
 from charrnn.arrays import Batch, Floats
-from charrnn.model import Model, Workspace
+from charrnn.model import Model
 from charrnn.params import Params
 from charrnn.randomness import Purpose, generator
 from charrnn.settings import Config
+from charrnn.workspace import Workspace
 
 EPS = 1e-5
 ABSOLUTE, RELATIVE = 1e-8, 1e-5  # tolerance: ABSOLUTE + RELATIVE * max(|backward|, |difference|)

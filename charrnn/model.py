@@ -14,100 +14,18 @@ the number of rows.
 
 from __future__ import annotations
 
-import functools
-import itertools
-import math
-from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from charrnn.arrays import Batch, Floats, Ints, Shapes
-from charrnn.cells import CELLS, New
+from charrnn.cells import CELLS
 from charrnn.params import Params
 from charrnn.settings import ModelConfig
 
-SIZES = 64  # window sizes whose views are kept: an endless pipe of lines brings all there are
-
-
-class Workspace:
-    """Every activation of one window of (T, B), allocated once and reused.
-
-    After `Model.forward`: `logits` (T*B, V) holds the probabilities, `nll` (T*B,) the loss of
-    each target in nats, zero where it is masked.
-    """
-
-    def __init__(self, model: Model, T: int, B: int, new: New | None = None) -> None:
-        new = new or functools.partial(np.empty, dtype=model.dtype)
-        H, V = model.hidden, model.vocab_size
-        self.T, self.B = T, B
-        self.layers = [model.cell(T, B, H, new) for _ in range(model.layers)]
-        self.logits = new((T * B, V))
-        self.flat_logits = self.logits.reshape(-1)
-        self.shift = new((T * B, 1))  # the largest logit of each position
-        self.total = new((T * B,))  # and its normaliser
-        self.nll = new((T * B,))
-        self.ones = np.ones(T * B, dtype=model.dtype)  # a sum over positions as a product
-        self.ones_V = np.ones(V, dtype=model.dtype)
-        if T * B >= V:
-            self.rows = new((V, model.cell.gates * H))  # the first layer's input of a character
-        self.one_hot = new((T * B, V))  # by which the first layer's gradient is gathered
-        self.flat_one_hot = self.one_hot.reshape(-1)
-        self.starts = np.arange(T * B) * V  # (T*B,): where each position's logits begin
-        self.picks = np.empty(T * B, dtype=np.intp)  # where its target's logit is
-        # Dropout, or none as in scoring:
-        self.masks: list[Floats] = []  # (T, B, H) a layer, or (1, B, H) for the whole window
-        self.kept: list[Floats] = []  # (H, G*H) a layer: the recurrent weights that are left
-        self.reads: list[Floats] = [
-            layer.outputs for layer in self.layers
-        ]  # (T*B, H): what is read of every layer
-        self.dropped: list[Floats] = []  # (H, G*H) a layer: the recurrent weights it works with
-        self.awaits_backward = False  # whether `logits` holds the probabilities of a forward
-        self._new = new
-
-    def draw_dropout(
-        self,
-        rng: np.random.Generator,
-        dropout: float,
-        variational: bool = False,
-        recurrent: float = 0.0,
-    ) -> None:
-        """Drop this share of every layer's output from now on, and scale up what is left.
-
-        `variational` drops the same units at every step of the window (Gal and Ghahramani 2016);
-        `recurrent` is the share of the recurrent weights that are dropped for the window (Merity
-        et al. 2018). The masks hold for every forward and backward until they are drawn again.
-        Scaling in training ("inverted" dropout, Srivastava et al. 2014) leaves nothing to do
-        afterwards.
-        """
-        T, B, H = self.layers[0].dhs.shape
-        if dropout and not self.masks:
-            shape = (1 if variational else T, B, H)
-            self.masks = [self._new(shape) for _ in self.layers]
-            self.reads = [self._new((T * B, H)) for _ in self.layers]
-        if recurrent and not self.kept:
-            shapes = [(H, layer.gates * H) for layer in self.layers]
-            self.kept = [self._new(shape) for shape in shapes]
-            self.dropped = [self._new(shape) for shape in shapes]
-        for masks, share in ((self.masks, dropout), (self.kept, recurrent)):
-            for mask in masks:
-                rng.random(out=mask, dtype=mask.dtype.type)
-                np.greater_equal(mask, share, mask)
-                np.multiply(mask, 1 / (1 - share), mask)
-
-    def read(self, layer: int) -> Floats:
-        """The output (T*B, H) of a layer as what is above reads it."""
-        if self.masks:
-            mask, read = self.masks[layer], self.reads[layer]
-            hs = self.layers[layer].hs[1:]  # (T, B, H)
-            np.multiply(hs, mask, read.reshape(hs.shape))
-        return self.reads[layer]
-
-    def recurrent(self, layer: int, Whh: Floats) -> Floats:
-        """The recurrent weights (H, G*H) of a layer, as it works with them in this window."""
-        if not self.kept:
-            return Whh
-        return np.multiply(Whh, self.kept[layer], self.dropped[layer])
+if TYPE_CHECKING:
+    from charrnn.workspace import Workspace
 
 
 class Model:
@@ -278,36 +196,3 @@ class Model:
         np.add(work.starts, ids.reshape(-1), work.picks)
         work.flat_one_hot[work.picks] = 1
         work.one_hot.T.dot(da, dWxh)
-
-
-class Workspaces:
-    """A workspace for every window size that occurs, all in the same memory.
-
-    Lines of many lengths make windows of many sizes, and only one of them is in use at a time: the
-    n-th array of each lies at the start of the n-th buffer, which is as large as the largest.
-    """
-
-    def __init__(self, model: Model) -> None:
-        self.model = model
-        self._buffers: list[Floats] = []
-        self._made: dict[tuple[int, int], Workspace] = {}
-
-    def get(self, T: int, B: int) -> Workspace:
-        """The workspace of (T, B), made at its first use. What another one held is lost."""
-        work = self._made.get((T, B))
-        if work is None:
-            if len(self._made) >= SIZES:
-                self._made.clear()
-            number = itertools.count()
-            new = functools.partial(self._new, number)
-            work = self._made[T, B] = Workspace(self.model, T, B, new)
-        return work
-
-    def _new(self, number: Iterator[int], shape: tuple[int, ...]) -> Floats:
-        index, size = next(number), math.prod(shape)
-        if index == len(self._buffers):
-            self._buffers.append(np.empty(0, dtype=self.model.dtype))
-        if self._buffers[index].size < size:
-            self._made.clear()  # the smaller ones move over when they are next needed
-            self._buffers[index] = np.empty(size, dtype=self.model.dtype)
-        return self._buffers[index][:size].reshape(shape)

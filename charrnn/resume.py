@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 import numpy as np
 
-from charrnn import corpus as corpora
 from charrnn.checkpoint import Checkpoint
 from charrnn.corpus import Corpus
 from charrnn.describe import shown
-from charrnn.errors import CheckpointError, CorpusError
+from charrnn.errors import CheckpointError
 from charrnn.settings import Config
 from charrnn.transfer import named
 
@@ -77,31 +75,6 @@ def _present(corpus: Corpus) -> str:
         for start in range(0, len(part), BLOCK):
             found[part[start : start + BLOCK]] = True
     return corpus.vocab.decode(np.flatnonzero(found).tolist())
-
-
-def read_again(loaded: Checkpoint) -> Corpus:
-    """The corpus a model was trained on, found again and split as it was. Raises CorpusError."""
-    settings, seed = loaded.config.corpus, loaded.config.train.seed
-    if "-" in settings.path:
-        raise CorpusError("the model was trained on standard input, and that text is gone")
-    for path in settings.path:
-        if os.path.exists(path) and not os.path.isfile(path):  # such as a device without end
-            raise CorpusError(f"{path}, which the checkpoint names as its corpus, is no file")
-    return corpora.read(settings, seed or 0, loaded.vocab, loaded.corpus_sha256)
-
-
-def known_lines(loaded: Checkpoint) -> set[str]:
-    """Every line of the corpus a model of lines was trained on. Raises CorpusError."""
-    corpus = read_again(loaded)
-    if corpus.records is None:
-        return set()
-    ids, rest, lines = corpus.records.ids, "", set()
-    for start in range(0, len(ids), BLOCK):
-        text = rest + loaded.vocab.decode(ids[start : start + BLOCK].tolist())
-        *whole, rest = text.split("\n")
-        lines.update(whole)
-        corpus.forget()
-    return {*lines, rest}
 
 
 def _flat(config: Config) -> dict[str, Any]:

@@ -11,8 +11,9 @@ import numpy as np
 
 from charrnn.arrays import Floats
 from charrnn.corpus import Corpus
-from charrnn.evaluate import Evaluator, ScoredPiece, scored
+from charrnn.evaluate import Evaluator
 from charrnn.reader import lowered
+from charrnn.text_scoring import ScoredPiece, scored
 from charrnn.vocab import Vocab
 
 LN2 = math.log(2)

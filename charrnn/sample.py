@@ -21,11 +21,12 @@ import numpy as np
 import numpy.typing as npt
 
 from charrnn.arrays import Bools, Floats, Ints
-from charrnn.model import Model, Workspaces
+from charrnn.model import Model
 from charrnn.params import Params
 from charrnn.randomness import keys, uniforms
 from charrnn.step import step_of
 from charrnn.vocab import Vocab
+from charrnn.workspace import Workspaces
 
 PRIME_WINDOW = 256  # steps of a prime read at a time
 MAX_ROWS, MIN_ROWS = 1024, 8  # texts written side by side

@@ -14,8 +14,9 @@ from charrnn.adapt import AdaptiveEvaluator, windows
 from charrnn.checkpoint import Checkpoint
 from charrnn.compare import BLOCK, Comparison, compare
 from charrnn.console import logger, tell
-from charrnn.evaluate import Score, ScoredPiece
+from charrnn.evaluate import Score
 from charrnn.subject import Subject
+from charrnn.text_scoring import ScoredPiece
 
 
 def print_total(subject: Subject, as_json: bool) -> None:

@@ -10,8 +10,9 @@ import numpy as np
 
 from charrnn.arrays import Floats
 from charrnn.cells import RNN
-from charrnn.model import Model, Workspace
+from charrnn.model import Model
 from charrnn.params import Params
+from charrnn.workspace import Workspace
 
 
 class Step:

@@ -8,11 +8,12 @@ from collections.abc import Iterable, Iterator
 from charrnn.checkpoint import Checkpoint
 from charrnn.corpus import Corpus
 from charrnn.errors import CorpusError
-from charrnn.evaluate import SURPRISAL, Evaluator, Figures, Score, ScoredPiece, scored, total
+from charrnn.evaluate import SURPRISAL, Evaluator, Figures, Score
 from charrnn.reader import TextReader, open_text
-from charrnn.resume import read_again
 from charrnn.rows import Folded, cut, validation_text
 from charrnn.team import Team
+from charrnn.text_scoring import ScoredPiece, scored, total
+from charrnn.training_corpus import read_again
 
 logger = logging.getLogger("charrnn")
 

@@ -115,7 +115,7 @@ class TextModel:
         pattern = None if match is None else compiled(match)
         beginning = "" if match is None else literal_beginning(match)
         self.vocab.encode(beginning, "the beginning of the expression")
-        from charrnn.resume import known_lines
+        from charrnn.training_corpus import known_lines
 
         texts = self.texts(
             None,
@@ -142,7 +142,8 @@ class TextModel:
         Raises VocabError for an unknown character unless they are skipped, and CorpusError for a
         text too short to score.
         """
-        from charrnn.evaluate import Evaluator, score_text
+        from charrnn.evaluate import Evaluator
+        from charrnn.text_scoring import score_text
 
         pieces = map(self._fold, [text] if isinstance(text, str) else text)
         evaluator = Evaluator(self.model, self.params)

@@ -24,7 +24,7 @@ from charrnn.errors import CheckpointError, DivergedError
 from charrnn.evaluate import Evaluator
 from charrnn.initialise import initialise
 from charrnn.metrics import Report
-from charrnn.model import Model, Workspaces
+from charrnn.model import Model
 from charrnn.optim import OPTIMIZERS, Average, clip_by_norm, clip_by_value
 from charrnn.randomness import Purpose, generator
 from charrnn.ranks import EXTRA, Ranks
@@ -35,6 +35,7 @@ from charrnn.standing import Progress
 from charrnn.team import Team
 from charrnn.transfer import carry_over
 from charrnn.workers import Workers
+from charrnn.workspace import Workspaces
 
 SAMPLE_CHARS = 200  # length of the samples shown while training
 TOO_HIGH = 3.0  # times the first loss, or that of guessing: after an epoch, a run going nowhere

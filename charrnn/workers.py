@@ -11,11 +11,12 @@ from __future__ import annotations
 import numpy as np
 
 from charrnn.arrays import Batch, Floats
-from charrnn.model import Model, Workspace, Workspaces
+from charrnn.model import Model
 from charrnn.params import Params
 from charrnn.randomness import Purpose, generator
 from charrnn.ranks import Ranks
 from charrnn.team import Team
+from charrnn.workspace import Workspace, Workspaces
 
 
 class Share:

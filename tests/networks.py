@@ -3,8 +3,9 @@
 import numpy as np
 
 from charrnn.arrays import Batch
-from charrnn.model import Model, Workspace
+from charrnn.model import Model
 from charrnn.params import Params
+from charrnn.workspace import Workspace
 
 V, H, T, B = 7, 5, 6, 3
 

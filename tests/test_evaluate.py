@@ -10,7 +10,8 @@ import pytest
 
 from charrnn.corpus import Records
 from charrnn.errors import CorpusError, VocabError
-from charrnn.evaluate import ROWS, WARM_UP, Evaluator, score_text, scored
+from charrnn.evaluate import ROWS, WARM_UP, Evaluator
+from charrnn.text_scoring import score_text, scored
 from charrnn.vocab import Vocab
 
 VOCAB = Vocab("\nabcdef")

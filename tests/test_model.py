@@ -11,9 +11,9 @@ from charrnn import gradcheck
 from charrnn.arrays import Batch
 from charrnn.cells import CELLS
 from charrnn.initialise import initialise
-from charrnn.model import SIZES, Workspace, Workspaces
 from charrnn.params import Params
 from charrnn.randomness import Purpose, generator
+from charrnn.workspace import SIZES, Workspace, Workspaces
 
 every_network = pytest.mark.parametrize("layers", [1, 2])
 every_cell = pytest.mark.parametrize("cell", CELLS)

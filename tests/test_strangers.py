@@ -22,10 +22,10 @@ from charrnn.config import Config
 from charrnn.corpus import Corpus
 from charrnn.errors import CharrnnError
 from charrnn.reader import TextReader
-from charrnn.resume import read_again
 from charrnn.settings import KINDS, CorpusConfig
 from charrnn.textmodel import TextModel
 from charrnn.trainer import Trainer
+from charrnn.training_corpus import read_again
 from charrnn.vocab import Vocab
 
 SCRIPTS = {

@@ -13,9 +13,9 @@ from charrnn.cells import CELLS
 from charrnn.checkpoint import Checkpoint
 from charrnn.errors import CheckpointError
 from charrnn.evaluate import Evaluator
-from charrnn.model import Workspace
 from charrnn.trainer import Trainer
 from charrnn.transfer import named
+from charrnn.workspace import Workspace
 
 OLD = "bdf\nfdb\nbbd\nffd\nddb\nbdd\nfff\n"  # newline b d f
 NEW = "abc\ndef\ngab\ncde\nfga\nbcd\nefg\n"  # newline a b c d e f g

@@ -1,0 +1,98 @@
+"""The score of a text as it arrives, piece by piece, and of the whole of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+from charrnn.arrays import Bools, Floats, Ints
+from charrnn.corpus import Records
+from charrnn.encode import Encoder, whole_lines
+from charrnn.errors import CorpusError
+from charrnn.evaluate import SURPRISAL, Evaluator, Figures, Score, WindowPlace
+from charrnn.vocab import Vocab
+
+
+class ScoredPiece(NamedTuple):
+    """Some of a text, and what is known about each of its characters."""
+
+    text: str  # of N characters; the last line of a list has its newline even if the text has not
+    figures: Floats  # (K, N): NaN at a character that is not scored
+    unknown: Bools  # (N,)
+
+    @property
+    def nats(self) -> Floats:
+        """The surprisal (N,) of each character, NaN where it is not scored."""
+        nats: Floats = self.figures[0]
+        return nats
+
+
+def scored(
+    evaluator: Evaluator,
+    vocab: Vocab,
+    pieces: Iterable[str],
+    mode: str,
+    name: str,
+    skip_unknown: bool = False,
+    figures: Figures = SURPRISAL,
+    window: int | None = None,
+) -> Iterator[ScoredPiece]:
+    """Every character of a text with its figures, piece by piece as it arrives.
+
+    A stream's pieces come out as they go in; of lines, those that a piece ended come together. Not
+    scored are the first character of a stream, unknown characters, and lines without a known one.
+    With `window`, a stream's state is carried over so many characters only. Raises VocabError.
+    """
+    encode = Encoder(vocab, name, skip_unknown)
+    state = evaluator.model.zero_state(1)
+    place = WindowPlace(window or 1, 0, state)
+    before: Ints = np.empty(0, dtype=np.intp)  # the last character so far
+    for text in pieces if mode == "stream" else whole_lines(pieces):
+        places, ids = encode(text)
+        found = np.full((figures.rows, len(text)), np.nan)
+        unknown = np.ones(len(text), dtype=bool)
+        unknown[places] = False
+        if mode == "stream":
+            first = 1 - len(before)  # 1 in the piece that opens the text
+            ids = np.concatenate([before, ids])
+            if window is None:
+                found[:, places[first:]], state = evaluator.follow(ids, state, figures)
+            else:
+                found[:, places[first:]], place = evaluator.in_windows(ids, place, figures)
+            before = ids[-1:]
+        else:
+            newline = vocab.lookup("\n")
+            ends = ids == newline
+            kept = ~ends | ~np.append(True, ends)[:-1]  # no empty line
+            places, ids, ends = places[kept], ids[kept], ends[kept]
+            starts = np.append(1, np.flatnonzero(ends) + 2)
+            records = Records(np.concatenate([newline, ids]), starts)
+            found[:, places] = evaluator.each(records, np.arange(len(starts) - 1), figures)
+        yield ScoredPiece(text, found, unknown)
+
+
+def score_text(
+    evaluator: Evaluator,
+    vocab: Vocab,
+    pieces: Iterable[str],
+    mode: str,
+    name: str,
+    skip_unknown: bool = False,
+) -> Score:
+    """Score a text as `mode` says, in constant memory. Raises VocabError and CorpusError."""
+    return total(scored(evaluator, vocab, pieces, mode, name, skip_unknown), mode, name)
+
+
+def total(pieces: Iterable[ScoredPiece], mode: str, name: str) -> Score:
+    """The score of a whole text. Raises CorpusError when there is nothing to divide by."""
+    nats, chars, unknown = 0.0, 0, 0
+    for piece in pieces:
+        nats += float(np.nansum(piece.nats))
+        chars += int(np.count_nonzero(~np.isnan(piece.nats)))
+        unknown += int(piece.unknown.sum())
+    if not chars:
+        least = "two characters" if mode == "stream" else "one line that is not empty"
+        raise CorpusError(f"{name} is too short to score: it takes at least {least}")
+    return Score(nats, chars, unknown)

@@ -1,0 +1,37 @@
+"""Finds the corpus again that a model was trained on."""
+
+from __future__ import annotations
+
+import os
+
+from charrnn import corpus as corpora
+from charrnn.checkpoint import Checkpoint
+from charrnn.corpus import Corpus
+from charrnn.errors import CorpusError
+
+BLOCK = 1 << 20  # ids looked at at a time
+
+
+def read_again(loaded: Checkpoint) -> Corpus:
+    """The corpus a model was trained on, found again and split as it was. Raises CorpusError."""
+    settings, seed = loaded.config.corpus, loaded.config.train.seed
+    if "-" in settings.path:
+        raise CorpusError("the model was trained on standard input, and that text is gone")
+    for path in settings.path:
+        if os.path.exists(path) and not os.path.isfile(path):  # such as a device without end
+            raise CorpusError(f"{path}, which the checkpoint names as its corpus, is no file")
+    return corpora.read(settings, seed or 0, loaded.vocab, loaded.corpus_sha256)
+
+
+def known_lines(loaded: Checkpoint) -> set[str]:
+    """Every line of the corpus a model of lines was trained on. Raises CorpusError."""
+    corpus = read_again(loaded)
+    if corpus.records is None:
+        return set()
+    ids, rest, lines = corpus.records.ids, "", set()
+    for start in range(0, len(ids), BLOCK):
+        text = rest + loaded.vocab.decode(ids[start : start + BLOCK].tolist())
+        *whole, rest = text.split("\n")
+        lines.update(whole)
+        corpus.forget()
+    return {*lines, rest}
