@@ -38,7 +38,6 @@ from charrnn.atomic import Unwritable, part_of, replacement
 from charrnn.config import from_dict
 from charrnn.errors import CheckpointError, ConfigError, VocabError
 from charrnn.model import Model
-from charrnn.optim import OPTIMIZERS
 from charrnn.params import Params
 from charrnn.settings import MOST, Config
 from charrnn.streams import standard_input
@@ -47,6 +46,7 @@ from charrnn.vocab import Vocab
 FORMAT = 1
 HISTORY = ("step", "seconds", "smooth_nats", "train_nats", "validation_nats")
 MAX_HEADER_BYTES = 4096
+SLOT, MAX_SLOTS = "optimizer.", 8  # an optimiser's vector, and how many one may have
 
 
 @dataclass
@@ -89,7 +89,7 @@ def save(checkpoint: Checkpoint, path: str) -> None:
     }
     arrays: dict[str, Any] = dict(checkpoint.params)
     for slot, vector in checkpoint.slots.items():
-        arrays[f"optimizer.{slot}"] = vector
+        arrays[SLOT + slot] = vector
     if checkpoint.training is not None:
         arrays["training"] = checkpoint.training
     arrays["state"] = checkpoint.state
@@ -189,8 +189,8 @@ class _Reader:
             {key: self.array(key, shape, model.dtype) for key, shape in shapes.items()}
         )
         slots = {
-            slot: self.array(f"optimizer.{slot}", params.flat.shape, model.dtype)
-            for slot in OPTIMIZERS[config.optimizer.name].slots
+            key.removeprefix(SLOT): self.array(key, params.flat.shape, model.dtype)
+            for key in self._slots()
         }
         training = None
         if config.optimizer.ema is not None:
@@ -224,6 +224,14 @@ class _Reader:
                 f"{__version__}, which reads version {FORMAT}: use the charrnn that wrote it"
             )
         return meta
+
+    def _slots(self) -> list[str]:
+        """The names of the optimiser's vectors. Whether they are the right ones, training asks."""
+        names = [name.removesuffix(".npy") for name in self.members.namelist()]
+        found = [name for name in names if name.startswith(SLOT)]
+        if len(found) > MAX_SLOTS:
+            raise self._bad(f"it has {len(found):,} vectors of an optimiser")
+        return found
 
     def array(
         self,

@@ -86,7 +86,12 @@ class Optimizer(ABC):
             self._update(p, g, slots, self._scratch[: len(p)], rate, t)
 
     def restore(self, memory: Mapping[str, Floats]) -> None:
-        """Take what `memory` once held. Raises ValueError for sums of squares that cannot be."""
+        """Take what `memory` once held.
+
+        Raises ValueError for other vectors than these, and for sums of squares that cannot be.
+        """
+        if memory.keys() != self.memory.keys():
+            raise ValueError("these are the vectors of another optimiser")
         for slot, vector in memory.items():
             if slot == "squares" and vector.min() < vector.dtype.type(self.starts_at):
                 raise ValueError("no sum of squares is so small")

@@ -143,7 +143,11 @@ WRONG = [
     ("of state without rows", {"state": np.zeros((1, 1, 3), "f4")}, "array state is float32"),
     ("of history that is no numbers", {"history": np.full((2, 5), "x")}, "array history is <U1"),
     ("of history in float32", {"history": np.zeros((2, 5), "f4")}, "array history is float32"),
-    ("of the optimiser that is missing", {"optimizer.mean": None}, "no array optimizer.mean"),
+    (
+        "of the optimiser, too many",
+        {f"optimizer.{n}": OLD["optimizer.mean"] for n in range(8)},
+        "it has 10 vectors of an optimiser",
+    ),
     ("of objects", {"Why": np.array([{"a": 1}] * 15).reshape(3, 5)}, "array Why is object"),
     ("of history that is too narrow", {"history": np.zeros((2, 4))}, "array history"),
     ("of meta that is a number", {"meta": np.array(1.0)}, "array meta is float64"),

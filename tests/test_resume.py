@@ -401,6 +401,20 @@ def test_sums_of_squares_that_cannot_be_are_refused(trainer, optimizer, small):
         trainer(f"optimizer.name={optimizer}").restore(saved)
 
 
+@pytest.mark.parametrize("changes", [{"mean": None}, {"mean": None, "velocity": 0}, {"other": 0}])
+def test_vectors_of_another_optimiser_are_not_continued(trainer, tmp_path, changes):
+    """The model can still be sampled; which vectors there should be is for training to know."""
+    run, path = trainer("optimizer.name=adam"), str(tmp_path / "run.npz")
+    run.update()
+    saved = run.snapshot()
+    for slot, source in changes.items():
+        saved.slots[slot] = run.params.flat * source if source is not None else None
+    saved.slots = {slot: vector for slot, vector in saved.slots.items() if vector is not None}
+    checkpoint.save(saved, path)
+    with FORGED:
+        trainer("optimizer.name=adam").restore(checkpoint.load(path))
+
+
 def test_a_checkpoint_without_a_seed_is_not_continued(charrnn, trained, tmp_path):
     """The order of its lines could not be found again."""
     from charrnn import config as configs
