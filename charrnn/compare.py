@@ -16,11 +16,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from charrnn.arrays import Floats
+from charrnn.characters import with_number
 from charrnn.checkpoint import Checkpoint
-from charrnn.describe import shown
 from charrnn.errors import CharrnnError, CorpusError, VocabError
 from charrnn.evaluate import Evaluator, Score
 from charrnn.rows import LN2, lines
+from charrnn.settings import shown
 from charrnn.team import Team
 from charrnn.text_scoring import ScoredPiece, scored
 
@@ -151,7 +152,7 @@ class _Shared:
                 index, char = next((i, c) for i, c in enumerate(piece) if c not in known)
                 without = next(whose for whose, vocab in self.models.items() if char not in vocab)
                 raise VocabError(
-                    f"{self.name} has {char!a} (U+{ord(char):04X}) at character "
+                    f"{self.name} has {with_number(char)} at character "
                     f"{position + index + 1:,}, which the training text of {without} did not have",
                     "To leave such characters out for both: --unknown skip",
                 )

@@ -16,12 +16,13 @@ from typing import Any, NamedTuple
 import yaml
 
 from charrnn.errors import ConfigError
-from charrnn.settings import DEFAULTS, KINDS, MOST, SECTIONS, Config
+from charrnn.settings import DEFAULTS, KINDS, MOST, NEED_VALIDATION, ONLY_FOR, SECTIONS, Config
 from charrnn.streams import standard_input
 
 MAX_CONFIG_BYTES = 1_000_000
 MOST_MISTAKES = 50  # written out; the others are counted
 SHOWN_ITEMS = 20  # of a list
+NO_PATH = "corpus.path is missing: name the text"
 
 
 class Assignment(NamedTuple):
@@ -112,24 +113,6 @@ def build(assignments: Iterable[Assignment], mistakes: list[str], source: str) -
             "A text can be named with --corpus FILE too" if listed[-1].endswith(NO_PATH) else "",
         )
     return Config(**{section: cls(**values[section]) for section, cls in SECTIONS.items()})
-
-
-# Settings that only one choice of another setting makes use of.
-ONLY_FOR = {
-    "corpus.copies": ("corpus.mode", ("lines",)),
-    "train.state": ("corpus.mode", ("stream",)),
-    "optimizer.momentum": ("optimizer.name", ("sgd",)),
-    "optimizer.decay": ("optimizer.name", ("rmsprop",)),
-    "optimizer.beta1": ("optimizer.name", ("adam",)),
-    "optimizer.beta2": ("optimizer.name", ("adam",)),
-    "optimizer.weight_decay": ("optimizer.name", ("adam",)),
-    "optimizer.final_rate": ("optimizer.schedule", ("cosine",)),
-    "optimizer.decay_factor": ("optimizer.schedule", ("step", "plateau")),
-    "optimizer.decay_epochs": ("optimizer.schedule", ("step",)),
-    "optimizer.plateau_patience": ("optimizer.schedule", ("plateau",)),
-}
-NO_PATH = "corpus.path is missing: name the text"
-NEED_VALIDATION = {"optimizer.schedule": "plateau", "output.keep": "best"}
 
 
 def _conflicts(values: dict[str, dict[str, Any]], refused: set[str], source: str) -> Iterator[str]:

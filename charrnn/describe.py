@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import math
 import shlex
 from typing import Any
 
 from charrnn.checkpoint import Checkpoint
+from charrnn.settings import shown
 
 
 def facts(loaded: Checkpoint, path: str) -> dict[str, Any]:
@@ -73,10 +73,3 @@ def _nats(nats: float | None) -> str:
 
 def _short(text: str) -> str:
     return text if len(text) <= 100 else text[:100] + "..."
-
-
-def shown(value: Any) -> str:
-    """A setting as it would stand in a config."""
-    if isinstance(value, (list, tuple)):
-        return ", ".join(map(str, value))
-    return value if isinstance(value, str) else json.dumps(value)

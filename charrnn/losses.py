@@ -11,6 +11,7 @@ from pathlib import PurePath
 from typing import NamedTuple
 
 from charrnn import checkpoint
+from charrnn.characters import visible
 from charrnn.checkpoint import HISTORY, Checkpoint
 from charrnn.errors import CheckpointError
 from charrnn.settings import MOST
@@ -114,7 +115,7 @@ def names(paths: Sequence[str]) -> list[str]:
     for k, name in enumerate(chosen):
         seen[name] += 1
         chosen[k] = name if seen[name] == 1 else f"{name} ({seen[name]})"
-    return ["".join(map(_visible, name)) for name in chosen]
+    return ["".join(map(visible, name)) for name in chosen]
 
 
 def _parts(path: str) -> tuple[str, ...]:
@@ -132,11 +133,6 @@ def _shortest(parts: tuple[str, ...], places: list[tuple[str, ...]]) -> tuple[st
         if all(place[-length:] != end for place in others):
             return end
     return parts
-
-
-def _visible(char: str) -> str:
-    """The character, or an escape of one that a terminal would obey or nothing can show."""
-    return char if char.isprintable() else char.encode("unicode_escape").decode("ascii")
 
 
 def when(x: float, by: str) -> str:

@@ -6,12 +6,11 @@ from typing import Any
 
 import numpy as np
 
+from charrnn.characters import named
 from charrnn.checkpoint import Checkpoint
 from charrnn.corpus import Corpus
-from charrnn.describe import shown
 from charrnn.errors import CheckpointError
-from charrnn.settings import Config
-from charrnn.transfer import named
+from charrnn.settings import Config, shown
 
 BLOCK = 1 << 20  # ids looked at at a time
 

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 import os
 from collections.abc import Callable
@@ -347,3 +348,27 @@ DEFAULTS: dict[str, Any] = {
     for section, cls in SECTIONS.items()
     for key in dataclasses.fields(cls)
 }
+
+
+# Settings that only one choice of another setting makes use of.
+ONLY_FOR = {
+    "corpus.copies": ("corpus.mode", ("lines",)),
+    "train.state": ("corpus.mode", ("stream",)),
+    "optimizer.momentum": ("optimizer.name", ("sgd",)),
+    "optimizer.decay": ("optimizer.name", ("rmsprop",)),
+    "optimizer.beta1": ("optimizer.name", ("adam",)),
+    "optimizer.beta2": ("optimizer.name", ("adam",)),
+    "optimizer.weight_decay": ("optimizer.name", ("adam",)),
+    "optimizer.final_rate": ("optimizer.schedule", ("cosine",)),
+    "optimizer.decay_factor": ("optimizer.schedule", ("step", "plateau")),
+    "optimizer.decay_epochs": ("optimizer.schedule", ("step",)),
+    "optimizer.plateau_patience": ("optimizer.schedule", ("plateau",)),
+}
+NEED_VALIDATION = {"optimizer.schedule": "plateau", "output.keep": "best"}
+
+
+def shown(value: Any) -> str:
+    """A setting as it would stand in a config."""
+    if isinstance(value, (list, tuple)):
+        return ", ".join(map(str, value))
+    return value if isinstance(value, str) else json.dumps(value)

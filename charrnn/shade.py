@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Mapping
 
 from charrnn.arrays import Floats
+from charrnn.characters import visible
 
 # Bits from which on a background is used, and its number among the terminal's 256 colours.
 SHADES = ((1, 230), (2, 223), (4, 216), (6, 209), (8, 203))
@@ -30,7 +31,7 @@ def shaded(text: str, bits: Floats, raw: bool = False) -> str:
 
     Control characters are shown as escapes, unless `raw`; a newline as one, and then as itself.
     """
-    show = str if raw else visible
+    show = str if raw else _shown
     places = zip(text, (colour_of(value) for value in bits.tolist()), strict=True)
     runs = itertools.groupby(places, key=lambda place: place[1])
     return "".join(_paint("".join(show(char) for char, _ in run), colour) for colour, run in runs)
@@ -42,12 +43,9 @@ def colour_of(bits: float) -> int | None:
     return colours[-1] if colours else None
 
 
-def visible(char: str) -> str:
-    """The character, or an escape where a terminal would obey it or show nothing."""
-    if char.isprintable():
-        return char
-    escape = char.encode("unicode_escape").decode("ascii")
-    return escape + "\n" if char == "\n" else escape
+def _shown(char: str) -> str:
+    """The character as it can be seen; a newline also ends the line."""
+    return visible(char) + "\n" if char == "\n" else visible(char)
 
 
 def _paint(text: str, colour: int | None) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from charrnn.characters import named
 from charrnn.checkpoint import Checkpoint
 from charrnn.errors import CheckpointError
 from charrnn.params import Params
@@ -17,7 +18,6 @@ from charrnn.settings import ModelConfig
 from charrnn.vocab import Vocab
 
 MUST_FIT = ("cell", "hidden", "layers")  # dtype, dropout and init may differ
-SHOWN = 20  # characters named in a message
 
 
 def check_fits(source: Checkpoint, config: ModelConfig) -> None:
@@ -69,10 +69,3 @@ def news(source: Checkpoint, vocab: Vocab) -> list[str]:
         return []
     count = "one character" if len(new) == 1 else f"{len(new):,} characters"
     return [f"fresh weights for {count} that the model does not know: {named(new)}"]
-
-
-def named(chars: list[str]) -> str:
-    """Characters in a printable form: the first of them, and how many more."""
-    shown = ", ".join(f"{char!a} (U+{ord(char):04X})" for char in chars[:SHOWN])
-    more = len(chars) - SHOWN
-    return f"{shown}, and {more:,} more" if more > 0 else shown

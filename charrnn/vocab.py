@@ -7,6 +7,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from charrnn.arrays import Ints
+from charrnn.characters import with_number
 from charrnn.errors import VocabError
 
 # All that gb2312, big5, shift_jis and euc_kr can write, which is every script of East Asia, makes
@@ -105,6 +106,6 @@ class Vocab:
 def unknown_character(char: str, position: int, where: str) -> str:
     """The sentence about a character that is not in the vocabulary."""
     return (
-        f"{where} has {char!a} (U+{ord(char):04X}) at character {position + 1:,}, "
+        f"{where} has {with_number(char)} at character {position + 1:,}, "
         "which the model's training text did not have"
     )

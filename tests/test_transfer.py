@@ -10,11 +10,11 @@ from conftest import LINES
 from charrnn import checkpoint, corpus
 from charrnn import config as configs
 from charrnn.cells import CELLS
+from charrnn.characters import named
 from charrnn.checkpoint import Checkpoint
 from charrnn.errors import CheckpointError
 from charrnn.evaluate import Evaluator
 from charrnn.trainer import Trainer
-from charrnn.transfer import named
 from charrnn.workspace import Workspace
 
 OLD = "bdf\nfdb\nbbd\nffd\nddb\nbdd\nfff\n"  # newline b d f

@@ -1,0 +1,26 @@
+"""How a character is shown that a terminal would obey, or that nobody could see."""
+
+from __future__ import annotations
+
+SHOWN = 20  # characters named in a message
+
+
+def visible(char: str) -> str:
+    """The character, or an escape where a terminal would obey it or show nothing."""
+    return char if char.isprintable() else char.encode("unicode_escape").decode("ascii")
+
+
+def with_number(char: str) -> str:
+    r"""A character in ASCII, with its code point.
+
+    >>> with_number("é")
+    "'\\xe9' (U+00E9)"
+    """
+    return f"{char!a} (U+{ord(char):04X})"
+
+
+def named(chars: list[str]) -> str:
+    """Characters in a printable form: the first of them, and how many more."""
+    shown = ", ".join(with_number(char) for char in chars[:SHOWN])
+    more = len(chars) - SHOWN
+    return f"{shown}, and {more:,} more" if more > 0 else shown
