@@ -19,13 +19,21 @@ import click
 from click.core import ParameterSource
 
 from charrnn import __version__, blas
-from charrnn.console import harmless, logger, logging_to_stderr, note, quiet_option, tell
+from charrnn.console import (
+    harmless,
+    logger,
+    logging_to_stderr,
+    note,
+    quiet_option,
+    set_option,
+    tell,
+)
 from charrnn.errors import CharrnnError, Interrupted
 from charrnn.evalcommand import evaluate
 from charrnn.plotcommand import plot
 from charrnn.ranks import launch
 from charrnn.samplecommand import sample
-from charrnn.traincommand import assignment, set_option, train
+from charrnn.traincommand import train
 
 VARIABLES = {"CHARRNN_CHECKPOINT", "CHARRNN_CACHE"}  # and one for every option, see below
 
@@ -183,7 +191,7 @@ def gradcheck(
     from charrnn import download
     from charrnn import gradcheck as checks
 
-    extra = [] if corpus is None else [assignment("corpus.path", corpus)]
+    extra = [] if corpus is None else [configs.assignment("corpus.path", corpus)]
     overrides = ("train.seed=1", *overrides)
     config = configs.load(config_path, overrides, extra)
     download.fetch_missing(config.corpus)

@@ -34,6 +34,11 @@ class Assignment(NamedTuple):
     base: str
 
 
+def assignment(key: str, value: Any) -> Assignment:
+    """A setting given by an option of its own; paths are relative to the current folder."""
+    return Assignment(key, value, "the command line", os.getcwd())
+
+
 def load(path: str, overrides: Sequence[str] = (), extra: Iterable[Assignment] = ()) -> Config:
     """Read the YAML file `path` (`-` is stdin), then `--set` overrides, then other options.
 

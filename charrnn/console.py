@@ -40,6 +40,15 @@ class Number(click.FloatRange):
         return number
 
 
+set_option = click.option(
+    "--set",
+    "overrides",
+    metavar="KEY=VALUE",
+    multiple=True,
+    help="Change a setting, such as model.hidden=200. Repeatable.",
+)
+
+
 def harmless(text: str, stream: Any) -> str:
     r"""The text as this stream may have it: on a terminal, without what the terminal would obey.
 

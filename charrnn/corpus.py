@@ -4,13 +4,19 @@
 validation part is random lines, with all copies of a line on the same side. A record is read after
 a newline and ends with one: its inputs are that newline and its characters, its targets its
 characters and its own newline.
+
+Each line has a rank, a hash of the seed and of the line, so copies have the same. Groups of equal
+lines are taken in the order of their ranks, as long as they fit; one that is too large is left to
+training. Where copies may part, the line's number is a part of its rank.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -19,11 +25,12 @@ from charrnn.arrays import Ints
 from charrnn.cache import Part
 from charrnn.errors import CorpusError
 from charrnn.ids import Encoded, Text
+from charrnn.randomness import Purpose, generator, mix
 from charrnn.settings import CorpusConfig
-from charrnn.split import split
-from charrnn.store import BLOCK, Row
+from charrnn.store import BLOCK, Row, Writer
 from charrnn.vocab import Vocab
 
+AT_ONCE = 4 * BLOCK  # lines whose ranks are held in memory
 SCATTERED = 64  # places of a mapped file to look at before its memory is given back
 
 
@@ -187,3 +194,63 @@ def _cut_lines(text: Text, encoded: Encoded, config: CorpusConfig, seed: int) ->
         tuple(notices),
         (encoded.ids, encoded.starts, training, validation),
     )
+
+
+class Split(NamedTuple):
+    """The numbers of the lines of each part, in the order of the text."""
+
+    training: Row
+    validation: Row
+    different: int  # lines, copies not counted
+
+
+def split(sums: Row, share: float, seed: int, place: Path | None, together: bool = True) -> Split:
+    """Hold out `share` of the lines with these hashes; the parts are kept in `place`, if given."""
+    lines = len(sums.numbers)
+    key = generator(seed, Purpose.SPLIT).integers(0, 2**63, dtype=np.uint64)
+    room = round(lines * share)
+    different = 0
+    taken: list[Ints] = [np.empty(0, dtype=np.uint64)]
+    for ranks in _in_order(sums, key, together):
+        groups, sizes = np.unique(ranks, return_counts=True)
+        different += len(groups)
+        while room and len(groups):
+            fitting = sizes <= room
+            groups, sizes = groups[fitting], sizes[fitting]
+            count = int(np.searchsorted(np.cumsum(sizes), room, side="right"))
+            taken.append(groups[:count])
+            room -= int(sizes[:count].sum())
+            groups, sizes = groups[count:], sizes[count:]
+    held_out = np.sort(np.concatenate(taken))
+    parts = [Writer(place and place / name, np.int64) for name in ("training", "validation")]
+    start = 0
+    for ranks in _ranks(sums, key, together):
+        inside = np.zeros(len(ranks), dtype=bool)
+        if len(held_out):
+            inside = held_out.take(np.searchsorted(held_out, ranks), mode="clip") == ranks
+        for part, side in zip(parts, (~inside, inside), strict=True):
+            part.add(np.flatnonzero(side) + start)
+        start += len(ranks)
+    return Split(parts[0].row(), parts[1].row(), different)
+
+
+def _ranks(sums: Row, key: np.uint64, together: bool) -> Iterator[Ints]:
+    start = 0
+    for block in sums.blocks():
+        of_line: Ints = block ^ key
+        if not together:
+            of_line = of_line + mix(np.arange(start, start + len(block), dtype=np.uint64))
+        start += len(block)
+        yield mix(of_line)
+
+
+def _in_order(sums: Row, key: np.uint64, together: bool) -> Iterator[Ints]:
+    """All ranks, those of one range after those of another, a few million at a time."""
+    parts = -(-len(sums.numbers) // AT_ONCE)
+    for part in range(parts):
+        low, high = (np.uint64(((1 << 64) - 1) * n // parts) for n in (part, part + 1))
+        some = [
+            ranks if parts == 1 else ranks[(ranks >= low) & ((ranks < high) | (part == parts - 1))]
+            for ranks in _ranks(sums, key, together)
+        ]
+        yield np.concatenate(some)

@@ -49,7 +49,7 @@ class Nursery:
 
     CODE = """
 import json, os, sys
-from charrnn import progress, resume, trainer, traincommand, transfer
+from charrnn import progress, session
 from charrnn.cli import main
 for line in sys.stdin:
     child = os.fork()

@@ -1,0 +1,218 @@
+"""From a config to a checkpoint: what a run needs before its first step, and the run itself."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
+
+import numpy as np
+
+from charrnn import __version__, archive, checkpoint, download, lock, randomness
+from charrnn import config as configs
+from charrnn import corpus as corpora
+from charrnn import train as loop
+from charrnn.atomic import clear_parts
+from charrnn.checkpoint import Checkpoint
+from charrnn.config import Assignment
+from charrnn.errors import CheckpointError, ConfigError
+from charrnn.metrics import metrics_path
+from charrnn.ranks import Ranks
+from charrnn.resume import check_same_run
+from charrnn.runfiles import best_path
+from charrnn.settings import Config
+from charrnn.train import Watch
+from charrnn.trainer import Trainer
+from charrnn.transfer import check_fits, news
+
+logger = logging.getLogger("charrnn")
+
+
+def settled(
+    config_path: str,
+    overrides: Sequence[str],
+    extra: Sequence[Assignment],
+    resume: bool,
+    init_from: str | None,
+    ranks: Ranks,
+) -> tuple[Config, str]:
+    """The config of a run, its seed settled, and the path of its checkpoint.
+
+    `config_path` is a YAML file, - for stdin, or a checkpoint, whose own config is then used;
+    `overrides` are those of `--set`, `extra` come from options of their own. Raises ConfigError,
+    CheckpointError and CorpusError.
+    """
+    config = _config_of(config_path, overrides, extra)
+    if config_path == "-" and "-" in config.corpus.path:
+        raise ConfigError("the config and the corpus cannot both come from standard input")
+    path = config.output.checkpoint
+    assert path is not None
+    if not archive.is_checkpoint(config_path):
+        _check_reads([config_path], "the config", path)
+    _check_reads(config.corpus.path, "the corpus", path)
+    if init_from is not None:
+        _check_source(init_from, config, path)
+    if ranks.size > 1:
+        _check_ranks(config, ranks.size)
+    return _seeded(config, path, resume), path
+
+
+def run(
+    config: Config,
+    path: str,
+    resume: bool,
+    init_from: str | None,
+    ranks: Ranks,
+    watching: AbstractContextManager[Watch],
+) -> None:
+    """Train to the end, with the files of the run to itself.
+
+    `watching` is entered before the first step. Raises what `loop.run` raises, and CharrnnError
+    for files, weights and texts that do not fit.
+    """
+
+    def begin() -> tuple[Checkpoint | None, Checkpoint | None]:
+        _claim(path, files)
+        return (
+            checkpoint.load(path) if resume else None,
+            None if init_from is None else checkpoint.load(init_from),
+        )
+
+    with contextlib.ExitStack() as files:
+        saved, source = ranks.first(begin)
+        trainer = ranks.in_turn(lambda: _trainer(config, path, saved, init_from, source, ranks))
+        ranks.check_alike({"charrnn": __version__, "corpus": trainer.corpus.sha256})
+        # Overflow shows in the loss, which is watched; NumPy's own warnings would tell less.
+        with np.errstate(over="ignore", invalid="ignore"), watching as watch:
+            # Processors of two kinds may round first weights apart. All heed signals from here on.
+            ranks.spread(trainer.params.flat)
+            loop.run(trainer, path, watch)
+
+
+def _config_of(path: str, overrides: Sequence[str], extra: Sequence[Assignment]) -> Config:
+    if not archive.is_checkpoint(path):
+        return configs.load(path, overrides, extra)
+    saved = configs.replace(
+        checkpoint.load(path).config, "output", checkpoint=os.path.abspath(path)
+    )
+    config = configs.override(saved, overrides, extra, path)
+    named = {given.partition("=")[0].strip() for given in overrides}
+    if "corpus.path" not in named | {setting.key for setting in extra}:
+        download.check_place(config.corpus, path)
+    return config
+
+
+def _written(path: str) -> tuple[str, ...]:
+    """The files that a run writes whose checkpoint is `path`."""
+    return path, best_path(path), str(metrics_path(path))
+
+
+def _check_reads(read: Iterable[str], what: str, path: str) -> None:
+    """ConfigError when the run would write to a file that it reads."""
+    paths = [os.path.realpath(file) for file in read]
+    for file in _written(path):
+        if os.path.realpath(file) in paths:
+            raise ConfigError(
+                f"{file} is {what}, and training would write there", "Name another: --out FILE"
+            )
+
+
+def _check_source(init_from: str, config: Config, path: str) -> None:
+    """ConfigError when the checkpoint of --init-from is also something else of the run."""
+    from charrnn.runfiles import best_path
+
+    if init_from == "-":
+        if "-" in config.corpus.path:
+            raise ConfigError(
+                "the corpus and the checkpoint of --init-from cannot both come from standard input"
+            )
+        return
+    written = [path, best_path(path)] if config.output.keep == "best" else [path]
+    if os.path.realpath(init_from) in map(os.path.realpath, written):
+        raise ConfigError(
+            f"the run would write over {init_from}, whose weights it begins with",
+            "Name another file: --out FILE",
+        )
+
+
+def _check_ranks(config: Config, size: int) -> None:
+    """ConfigError when so many processes cannot train together."""
+    rows = config.train.batch_size
+    if size > rows:
+        fewer = f"mpiexec -n {rows} charrnn train ..., or " if rows > 1 else ""
+        raise ConfigError(
+            f"{size} processes share the rows of a batch, and batch_size is {rows}",
+            f"Try {fewer}--set train.batch_size={size}",
+        )
+    if "-" in config.corpus.path:
+        raise ConfigError(
+            "standard input goes to the first of several processes alone, and all of them read "
+            "the corpus",
+            "Name a file with --corpus FILE",
+        )
+
+
+def _seeded(config: Config, path: str, resume: bool) -> Config:
+    """The config with a seed: its own, that of the run it continues, or a fresh one."""
+    if config.train.seed is not None:
+        return config
+    if resume:
+        found = checkpoint.load(path).config.train.seed
+        if found is None:
+            raise CheckpointError(
+                f"{path} does not tell the seed of its run: it can be sampled and scored, "
+                "but not continued"
+            )
+        return configs.replace(config, "train", seed=found)
+    seed = randomness.fresh_seed()
+    logger.info(f"seed {seed}")
+    return configs.replace(config, "train", seed=seed)
+
+
+def _claim(path: str, files: contextlib.ExitStack) -> None:
+    """See that the files of the run can be written, and keep others from them until the end."""
+    for file in _written(path):
+        if file != path and os.path.isdir(file):
+            raise CheckpointError(
+                f"{file} is a folder, and training writes that file", "Name another: --out FILE"
+            )
+    checkpoint.check_writable(path)
+    alone = files.enter_context(lock.held(path))
+    for file in _written(path) if alone else ():
+        clear_parts(file)
+
+
+def _trainer(
+    config: Config,
+    path: str,
+    saved: Checkpoint | None,
+    init_from: str | None,
+    source: Checkpoint | None,
+    ranks: Ranks,
+) -> Trainer:
+    """A trainer before its first step, or where the checkpoint `saved` stopped."""
+    assert config.train.seed is not None
+    if source is not None:
+        check_fits(source, config.model)
+    download.fetch_missing(config.corpus)
+    earlier = saved or source
+    vocab = None if earlier is None else earlier.vocab
+    text = corpora.read(config.corpus, config.train.seed, vocab, extend=vocab is not None)
+    for notice in text.notices:
+        logger.info(notice)
+    if saved is not None:
+        for difference in check_same_run(saved, config, text):
+            logger.info(f"changed since the checkpoint: {difference}")
+    trainer = Trainer(config, text, ranks)
+    if source is not None:
+        trainer.start_from(source)
+        logger.info(f"beginning with the weights of {init_from} at step {source.step:,}")
+        for new in news(source, text.vocab):
+            logger.info(new)
+    if saved is not None:
+        trainer.restore(saved)
+    elif os.path.exists(path):
+        logger.info(f"{path} is there already and is replaced at the first save")
+    return trainer
