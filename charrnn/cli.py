@@ -9,7 +9,6 @@ import contextlib
 import difflib
 import errno
 import io
-import json
 import os
 import sys
 from collections.abc import Iterator
@@ -21,15 +20,14 @@ from click.core import ParameterSource
 from charrnn import __version__, blas
 from charrnn.console import (
     harmless,
-    logger,
     logging_to_stderr,
     note,
-    quiet_option,
-    set_option,
-    tell,
 )
 from charrnn.errors import CharrnnError, Interrupted
 from charrnn.evalcommand import evaluate
+from charrnn.gradcheckcommand import gradcheck
+from charrnn.infocommand import info
+from charrnn.newcommand import new
 from charrnn.plotcommand import plot
 from charrnn.ranks import launch
 from charrnn.samplecommand import sample
@@ -161,84 +159,9 @@ main.add_command(train)
 main.add_command(sample)
 main.add_command(evaluate)
 main.add_command(plot)
-
-
-@main.command()
-@click.argument("config_path", metavar="CONFIG")
-@set_option
-@click.option("--corpus", metavar="FILE", help="Text to take the slice from; - is stdin.")
-@click.option(
-    "--entries",
-    type=click.IntRange(1),
-    default=50,
-    show_default=True,
-    help="How many numbers of each array to check.",
-)
-@click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="Chooses them.")
-def gradcheck(
-    config_path: str, overrides: tuple[str, ...], corpus: str | None, entries: int, seed: int
-) -> None:
-    """Show that back-propagation is correct: compare it with finite differences, in float64.
-
-    The network of CONFIG, with its cell, layers, dropout and mask, reads a small slice of its
-    corpus. Every parameter array and the initial state get a row. Exit code 1 if any fails.
-
-    \b
-    charrnn gradcheck configs/dinos.yaml
-    charrnn gradcheck configs/dinos.yaml --set model.cell=lstm --set model.layers=2
-    """
-    from charrnn import config as configs
-    from charrnn import download
-    from charrnn import gradcheck as checks
-
-    extra = [] if corpus is None else [configs.assignment("corpus.path", corpus)]
-    overrides = ("train.seed=1", *overrides)
-    config = configs.load(config_path, overrides, extra)
-    download.fetch_missing(config.corpus)
-    result = checks.check_config(config, entries, seed)
-    click.echo(checks.table(result))
-    if not all(row.passed for row in result.rows) or not result.remembers:
-        raise click.exceptions.Exit(1)
-
-
-@main.command()
-@click.argument("checkpoint_path", metavar="CKPT", envvar="CHARRNN_CHECKPOINT")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def info(checkpoint_path: str, as_json: bool) -> None:
-    """Tell what is inside CKPT (- is stdin): sizes, vocabulary, progress, config.
-
-    \b
-    charrnn info runs/dinos.npz
-    charrnn info runs/dinos.npz --json
-    """
-    from charrnn import checkpoint, describe
-
-    facts = describe.facts(checkpoint.load(checkpoint_path), checkpoint_path)
-    tell(json.dumps(facts) if as_json else describe.page(facts))
-
-
-@main.command()
-@click.argument("corpus_path", metavar="CORPUS")
-@quiet_option
-def new(corpus_path: str) -> None:
-    """Look at the text CORPUS (- is stdin), and print a config that suits it and this machine.
-
-    The config is to be saved in the current folder. Its comments tell what the text is made of
-    and about how long training takes.
-
-    \b
-    charrnn new mine.txt > mine.yaml && charrnn train mine.yaml
-    tr A-Z a-z < mine.txt | charrnn new - > mine.yaml
-    """
-    from charrnn import newconfig, survey
-
-    found = survey.look(corpus_path)
-    if found.misread:
-        logger.info(
-            f"{found.name} is not UTF-8 text: {found.misread}. It is read as {found.encoding}"
-        )
-    # YAML is UTF-8, whatever the terminal's encoding.
-    click.echo(newconfig.write(found, corpus_path).encode(), nl=False)
+main.add_command(gradcheck)
+main.add_command(info)
+main.add_command(new)
 
 
 def _take_defaults_from_environment() -> None:

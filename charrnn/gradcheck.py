@@ -7,27 +7,20 @@ about 1e-9, while a gradient that is wrong by a tenth of a percent stands out.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from charrnn import batches
-from charrnn import corpus as corpora
 from charrnn.arrays import Batch, Floats
 from charrnn.model import Model
 from charrnn.params import Params
-from charrnn.randomness import Purpose, generator
-from charrnn.settings import Config
 from charrnn.workspace import Workspace
 
 EPS = 1e-5
 ABSOLUTE, RELATIVE = 1e-8, 1e-5  # tolerance: ABSOLUTE + RELATIVE * max(|backward|, |difference|)
 STATE = "initial state"
-STEPS, ROWS = 8, 3  # of the slice that a config is checked on
-LOOKS = 200  # batches looked at to find one with padding
 
 
 @dataclass(frozen=True)
@@ -94,77 +87,6 @@ def compare(name: str, shape: tuple[int, ...], gradient: Floats, difference: Flo
     relative = np.divide(apart, size, out=np.zeros_like(apart), where=size > 0)
     passed = bool((apart <= ABSOLUTE + RELATIVE * size).all())
     return Row(name, shape, len(gradient), float(apart.max()), float(relative.max()), passed)
-
-
-@dataclass(frozen=True)
-class Result:
-    """A whole check."""
-
-    rows: list[Row]
-    state_effect: float  # see `state_matters`
-    what: str  # the network and the slice it read
-
-    @property
-    def remembers(self) -> bool:
-        """Whether the state carried in makes any difference."""
-        return self.state_effect > 1e-6
-
-
-def check_config(config: Config, entries: int, seed: int) -> Result:
-    """Check the network of a config on a small slice of its own corpus, in float64.
-
-    The weights are drawn U(-1/sqrt(H), 1/sqrt(H)), biases too: first weights as small as in
-    min-char-rnn would make most gradients so small that an error could hide in the tolerance.
-    Raises ConfigError and CorpusError.
-    """
-    corpus = corpora.read(config.corpus, seed)
-    settings = dataclasses.replace(config.model, dtype="float64")
-    train = dataclasses.replace(
-        config.train,
-        batch_size=min(config.train.batch_size, ROWS),
-        seq_length=min(config.train.window(config.corpus.mode), STEPS),
-    )
-    model = Model.of(settings, len(corpus.vocab))
-    rng = generator(seed, Purpose.CHECK)
-    params = Params(model.shapes(), "float64")
-    params.flat[:] = rng.uniform(-1, 1, params.flat.size) / np.sqrt(model.hidden)
-    stream = batches.of(corpus, train, seed, "float64")
-    batch = stream.next()
-    for _ in range(LOOKS):  # in lines, look for a batch that has padding
-        if corpus.records is None or batch.chars < batch.ids.size:
-            break
-        batch = stream.next()
-    T, B = batch.ids.shape
-    work = Workspace(model, T, B)
-    model.draw_dropout(work, rng)
-    state = rng.uniform(-1, 1, model.state_shape(B))
-    masked = "no mask" if batch.mask is None else f"{batch.mask.size - batch.chars} masked"
-    what = (
-        f"{settings.cell}, {model.layers} x {model.hidden}, dropout {model.dropout:g}; "
-        f"T {T}, B {B}, {masked}; float64, eps {EPS:g}, up to {entries} numbers an array"
-    )
-    rows = check(model, params, batch, state, work, entries, seed)
-    return Result(rows, state_matters(model, params, batch, state, work), what)
-
-
-def table(result: Result) -> str:
-    """A check as people read it."""
-    width = max(len(row.name) for row in result.rows)
-    lines = [result.what, f"{'array':<{width}}  {'shape':<14}  checked  absolute  relative"]
-    for row in result.rows:
-        shape = " x ".join(map(str, row.shape))
-        lines.append(
-            f"{row.name:<{width}}  {shape:<14}  {row.checked:7}  {row.absolute:8.1e}  "
-            f"{row.relative:8.1e}  {'ok' if row.passed else 'WRONG'}"
-        )
-    lines.append(
-        f"state matters: another state changes the last logits by up to {result.state_effect:.1e}  "
-        f"{'ok' if result.remembers else 'NO MEMORY'}"
-    )
-    failed = [row.name for row in result.rows if not row.passed]
-    tolerance = f"{ABSOLUTE:g} + {RELATIVE:g} max(|backward|, |difference|)"
-    verdict = f"not within {tolerance}: {', '.join(failed)}" if failed else f"within {tolerance}"
-    return "\n".join([*lines, verdict])
 
 
 def state_matters(

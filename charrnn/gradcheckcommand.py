@@ -1,0 +1,44 @@
+"""The command `charrnn gradcheck`: its options."""
+
+from __future__ import annotations
+
+import click
+
+from charrnn.console import set_option
+
+
+@click.command()
+@click.argument("config_path", metavar="CONFIG")
+@set_option
+@click.option("--corpus", metavar="FILE", help="Text to take the slice from; - is stdin.")
+@click.option(
+    "--entries",
+    type=click.IntRange(1),
+    default=50,
+    show_default=True,
+    help="How many numbers of each array to check.",
+)
+@click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="Chooses them.")
+def gradcheck(
+    config_path: str, overrides: tuple[str, ...], corpus: str | None, entries: int, seed: int
+) -> None:
+    """Show that back-propagation is correct: compare it with finite differences, in float64.
+
+    The network of CONFIG, with its cell, layers, dropout and mask, reads a small slice of its
+    corpus. Every parameter array and the initial state get a row. Exit code 1 if any fails.
+
+    \b
+    charrnn gradcheck configs/dinos.yaml
+    charrnn gradcheck configs/dinos.yaml --set model.cell=lstm --set model.layers=2
+    """
+    from charrnn import config as configs
+    from charrnn import download, gradcheck_config
+
+    extra = [] if corpus is None else [configs.assignment("corpus.path", corpus)]
+    overrides = ("train.seed=1", *overrides)
+    config = configs.load(config_path, overrides, extra)
+    download.fetch_missing(config.corpus)
+    result = gradcheck_config.check_config(config, entries, seed)
+    click.echo(gradcheck_config.table(result))
+    if not all(row.passed for row in result.rows) or not result.remembers:
+        raise click.exceptions.Exit(1)

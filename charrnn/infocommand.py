@@ -1,0 +1,25 @@
+"""The command `charrnn info`: its options."""
+
+from __future__ import annotations
+
+import json
+
+import click
+
+from charrnn.console import tell
+
+
+@click.command()
+@click.argument("checkpoint_path", metavar="CKPT", envvar="CHARRNN_CHECKPOINT")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def info(checkpoint_path: str, as_json: bool) -> None:
+    """Tell what is inside CKPT (- is stdin): sizes, vocabulary, progress, config.
+
+    \b
+    charrnn info runs/dinos.npz
+    charrnn info runs/dinos.npz --json
+    """
+    from charrnn import checkpoint, describe
+
+    facts = describe.facts(checkpoint.load(checkpoint_path), checkpoint_path)
+    tell(json.dumps(facts) if as_json else describe.page(facts))

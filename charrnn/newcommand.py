@@ -1,0 +1,31 @@
+"""The command `charrnn new`: its options."""
+
+from __future__ import annotations
+
+import click
+
+from charrnn.console import logger, quiet_option
+
+
+@click.command()
+@click.argument("corpus_path", metavar="CORPUS")
+@quiet_option
+def new(corpus_path: str) -> None:
+    """Look at the text CORPUS (- is stdin), and print a config that suits it and this machine.
+
+    The config is to be saved in the current folder. Its comments tell what the text is made of
+    and about how long training takes.
+
+    \b
+    charrnn new mine.txt > mine.yaml && charrnn train mine.yaml
+    tr A-Z a-z < mine.txt | charrnn new - > mine.yaml
+    """
+    from charrnn import newconfig, survey
+
+    found = survey.look(corpus_path)
+    if found.misread:
+        logger.info(
+            f"{found.name} is not UTF-8 text: {found.misread}. It is read as {found.encoding}"
+        )
+    # YAML is UTF-8, whatever the terminal's encoding.
+    click.echo(newconfig.write(found, corpus_path).encode(), nl=False)
