@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from charrnn.textmodel import TextModel
+    from charrnn.api import TextModel
 
 __version__ = "0.1.0"
 __all__ = ["__version__", "load"]
@@ -16,6 +16,6 @@ def load(path: str) -> TextModel:
 
     Raises charrnn.errors.CheckpointError.
     """
-    from charrnn import textmodel  # here, so that `charrnn --help` need not wait for NumPy
+    from charrnn import api as textmodel  # here, so that `charrnn --help` need not wait for NumPy
 
     return textmodel.load(path)

@@ -31,7 +31,7 @@ import numpy.typing as npt
 from charrnn.arrays import Batch, Ints
 from charrnn.corpus import SCATTERED, Corpus
 from charrnn.errors import CorpusError
-from charrnn.randomness import Purpose, Shuffle, generator
+from charrnn.rng import Purpose, Shuffle, generator
 from charrnn.settings import TrainConfig
 
 Position = dict[str, int]

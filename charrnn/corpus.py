@@ -25,7 +25,7 @@ from charrnn.arrays import Ints
 from charrnn.cache import Part
 from charrnn.errors import CorpusError
 from charrnn.ids import Encoded, Text
-from charrnn.randomness import Purpose, generator, mix
+from charrnn.rng import Purpose, generator, mix
 from charrnn.settings import CorpusConfig
 from charrnn.store import BLOCK, Row, Writer
 from charrnn.vocab import Vocab

@@ -12,7 +12,7 @@ from charrnn import corpus as corpora
 from charrnn.gradcheck import ABSOLUTE, EPS, RELATIVE, Row, check, state_matters
 from charrnn.model import Model
 from charrnn.params import Params
-from charrnn.randomness import Purpose, generator
+from charrnn.rng import Purpose, generator
 from charrnn.settings import Config
 from charrnn.workspace import Workspace
 

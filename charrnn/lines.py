@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from charrnn.arrays import Ints
-from charrnn.randomness import mix
+from charrnn.rng import mix
 from charrnn.store import Writer
 
 NEWLINE = 10

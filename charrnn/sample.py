@@ -23,7 +23,7 @@ import numpy.typing as npt
 from charrnn.arrays import Bools, Floats, Ints
 from charrnn.model import Model
 from charrnn.params import Params
-from charrnn.randomness import keys, uniforms
+from charrnn.rng import keys, uniforms
 from charrnn.step import step_of
 from charrnn.vocab import Vocab
 from charrnn.workspace import Workspaces

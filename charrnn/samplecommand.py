@@ -13,8 +13,8 @@ from charrnn.console import Number, Write, logger, quiet_option, writer
 from charrnn.errors import CharrnnError, VocabError
 
 if TYPE_CHECKING:
+    from charrnn.api import TextModel
     from charrnn.sample import Text
-    from charrnn.textmodel import TextModel
 
 DEFAULT_CHARS = 500
 DEFAULT_RECORDS = 5  # for each temperature of a range
@@ -123,7 +123,8 @@ def sample(checkpoint_path: str, **options: Any) -> None:
     charrnn sample runs/dinos.npz --n -1 | head -c 1000
     """
     _check_together(checkpoint_path, options)
-    from charrnn import randomness, textmodel
+    from charrnn import api as textmodel
+    from charrnn import rng as randomness
 
     model = textmodel.load(checkpoint_path)
     if "\n" not in model.vocab and (options["lines"] or options["max_lines"]):

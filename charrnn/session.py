@@ -10,9 +10,10 @@ from contextlib import AbstractContextManager
 
 import numpy as np
 
-from charrnn import __version__, archive, checkpoint, download, lock, randomness
+from charrnn import __version__, archive, checkpoint, download, lock
 from charrnn import config as configs
 from charrnn import corpus as corpora
+from charrnn import rng as randomness
 from charrnn import train as loop
 from charrnn.atomic import clear_parts
 from charrnn.checkpoint import Checkpoint

@@ -26,8 +26,8 @@ from charrnn.initialise import initialise
 from charrnn.metrics import Report
 from charrnn.model import Model
 from charrnn.optim import OPTIMIZERS, Average, clip_by_norm, clip_by_value
-from charrnn.randomness import Purpose, generator
 from charrnn.ranks import EXTRA, Ranks
+from charrnn.rng import Purpose, generator
 from charrnn.sample import Limits, Sampler, Taste
 from charrnn.schedules import Schedule
 from charrnn.settings import DEFAULT_STEPS, MOST, Config

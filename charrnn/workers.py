@@ -13,8 +13,8 @@ import numpy as np
 from charrnn.arrays import Batch, Floats
 from charrnn.model import Model
 from charrnn.params import Params
-from charrnn.randomness import Purpose, generator
 from charrnn.ranks import Ranks
+from charrnn.rng import Purpose, generator
 from charrnn.team import Team
 from charrnn.workspace import Workspace, Workspaces
 

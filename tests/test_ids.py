@@ -15,7 +15,7 @@ from conftest import LINES
 
 from charrnn import cache, checkpoint, corpus, ids, points, store
 from charrnn.errors import CorpusError, VocabError
-from charrnn.randomness import Purpose, Shuffle, generator
+from charrnn.rng import Purpose, Shuffle, generator
 from charrnn.settings import CorpusConfig
 from charrnn.vocab import Vocab
 

@@ -12,7 +12,7 @@ from charrnn.arrays import Batch
 from charrnn.cells import CELLS
 from charrnn.initialise import initialise
 from charrnn.params import Params
-from charrnn.randomness import Purpose, generator
+from charrnn.rng import Purpose, generator
 from charrnn.workspace import SIZES, Workspace, Workspaces
 
 every_network = pytest.mark.parametrize("layers", [1, 2])

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from charrnn.cells import CELLS
-from charrnn.randomness import keys, uniforms
+from charrnn.rng import keys, uniforms
 from charrnn.sample import Choice, Limits, Sampler, Taste, choose, probabilities
 from charrnn.step import RNNStep, step_of
 from charrnn.vocab import Vocab

@@ -103,7 +103,7 @@ def test_a_record_that_does_not_end_is_dropped(trained, monkeypatch):
     """Or a model that never writes a newline would be waited for for ever."""
     model = load(trained)
     model.params["by"][model.vocab.lookup("\n")[0]] = -1e9
-    monkeypatch.setattr("charrnn.textmodel.LONGEST", 50)
+    monkeypatch.setattr("charrnn.api.LONGEST", 50)
     selection = model.select(1, attempts=3, seed=1)
     assert list(selection) == []
     assert selection.summary() == (
