@@ -29,10 +29,10 @@ import numpy as np
 import numpy.typing as npt
 
 from charrnn.arrays import Batch, Ints
+from charrnn.config.schema import TrainConfig
 from charrnn.corpus import SCATTERED, Corpus
 from charrnn.errors import CorpusError
 from charrnn.rng import Purpose, Shuffle, generator
-from charrnn.settings import TrainConfig
 
 Position = dict[str, int]
 MAX_EPOCH = 2**53

@@ -35,11 +35,11 @@ import numpy as np
 from charrnn import __version__, archive
 from charrnn.arrays import Floats
 from charrnn.atomic import Unwritable, part_of, replacement
-from charrnn.config import from_dict
+from charrnn.config.loader import from_dict
+from charrnn.config.schema import MOST, Config
 from charrnn.errors import CheckpointError, ConfigError, VocabError
 from charrnn.model import Model
 from charrnn.params import Params
-from charrnn.settings import MOST, Config
 from charrnn.streams import standard_input
 from charrnn.vocab import Vocab
 

@@ -18,10 +18,10 @@ import numpy as np
 from charrnn.arrays import Floats
 from charrnn.characters import with_number
 from charrnn.checkpoint import Checkpoint
+from charrnn.config.schema import shown
 from charrnn.errors import CharrnnError, CorpusError, VocabError
 from charrnn.evaluate import Evaluator, Score
 from charrnn.rows import LN2, lines
-from charrnn.settings import shown
 from charrnn.team import Team
 from charrnn.text_scoring import ScoredPiece, scored
 

@@ -23,10 +23,10 @@ import numpy.typing as npt
 
 from charrnn.arrays import Ints
 from charrnn.cache import Part
+from charrnn.config.schema import CorpusConfig
 from charrnn.errors import CorpusError
 from charrnn.ids import Encoded, Text
 from charrnn.rng import Purpose, generator, mix
-from charrnn.settings import CorpusConfig
 from charrnn.store import BLOCK, Row, Writer
 from charrnn.vocab import Vocab
 

@@ -7,7 +7,7 @@ import shlex
 from typing import Any
 
 from charrnn.checkpoint import Checkpoint
-from charrnn.settings import shown
+from charrnn.config.schema import shown
 
 
 def facts(loaded: Checkpoint, path: str) -> dict[str, Any]:

@@ -21,8 +21,8 @@ from urllib.parse import urlsplit
 from charrnn import __version__
 from charrnn.atomic import replacement
 from charrnn.bar import Bar
+from charrnn.config.schema import CorpusConfig
 from charrnn.errors import CorpusError
-from charrnn.settings import CorpusConfig
 
 logger = logging.getLogger("charrnn")
 

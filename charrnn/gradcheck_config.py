@@ -9,11 +9,11 @@ import numpy as np
 
 from charrnn import batches
 from charrnn import corpus as corpora
+from charrnn.config.schema import Config
 from charrnn.gradcheck import ABSOLUTE, EPS, RELATIVE, Row, check, state_matters
 from charrnn.model import Model
 from charrnn.params import Params
 from charrnn.rng import Purpose, generator
-from charrnn.settings import Config
 from charrnn.workspace import Workspace
 
 STEPS, ROWS = 8, 3  # of the slice that a config is checked on

@@ -18,10 +18,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from charrnn import cache, points
+from charrnn.config.schema import CorpusConfig
 from charrnn.errors import CorpusError, VocabError
 from charrnn.lines import DTYPES, Lines
 from charrnn.reader import CHUNK_BYTES, mended, open_text
-from charrnn.settings import CorpusConfig
 from charrnn.store import Row, Writer, unwritable
 from charrnn.vocab import Vocab, unknown_character
 

@@ -13,8 +13,8 @@ from typing import NamedTuple
 from charrnn import checkpoint
 from charrnn.characters import visible
 from charrnn.checkpoint import HISTORY, Checkpoint
+from charrnn.config.schema import MOST
 from charrnn.errors import CheckpointError
-from charrnn.settings import MOST
 
 LN2 = math.log(2)
 MOST_NATS = 1e6  # a larger loss is no run's

@@ -21,8 +21,8 @@ import numpy.typing as npt
 
 from charrnn.arrays import Batch, Floats, Ints, Shapes
 from charrnn.cells import CELLS
+from charrnn.config.schema import ModelConfig
 from charrnn.params import Params
-from charrnn.settings import ModelConfig
 
 if TYPE_CHECKING:
     from charrnn.workspace import Workspace

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from charrnn.arrays import Floats
-from charrnn.settings import OptimizerConfig
+from charrnn.config.schema import OptimizerConfig
 
 BLOCK = 1 << 15  # numbers updated at a time, so that the vectors of a pass stay in the cache
 

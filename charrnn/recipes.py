@@ -18,8 +18,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from charrnn.config.schema import Config, CorpusConfig, ModelConfig, OptimizerConfig, TrainConfig
 from charrnn.corpus import Corpus, Records
-from charrnn.settings import Config, CorpusConfig, ModelConfig, OptimizerConfig, TrainConfig
 from charrnn.survey import Survey
 from charrnn.trainer import Trainer
 from charrnn.vocab import Vocab

@@ -8,9 +8,9 @@ import numpy as np
 
 from charrnn.characters import named
 from charrnn.checkpoint import Checkpoint
+from charrnn.config.schema import Config, shown
 from charrnn.corpus import Corpus
 from charrnn.errors import CheckpointError
-from charrnn.settings import Config, shown
 
 BLOCK = 1 << 20  # ids looked at at a time
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 
-from charrnn.settings import OptimizerConfig
+from charrnn.config.schema import OptimizerConfig
 
 MOST_CHANGES = 1e9  # of `step`: no factor below 1 leaves anything of the rate after so many
 

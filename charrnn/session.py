@@ -11,19 +11,19 @@ from contextlib import AbstractContextManager
 import numpy as np
 
 from charrnn import __version__, archive, checkpoint, download, lock
-from charrnn import config as configs
 from charrnn import corpus as corpora
 from charrnn import rng as randomness
 from charrnn import train as loop
 from charrnn.atomic import clear_parts
 from charrnn.checkpoint import Checkpoint
-from charrnn.config import Assignment
+from charrnn.config import loader as configs
+from charrnn.config.loader import Assignment
+from charrnn.config.schema import Config
 from charrnn.errors import CheckpointError, ConfigError
 from charrnn.metrics import metrics_path
 from charrnn.ranks import Ranks
 from charrnn.resume import check_same_run
 from charrnn.runfiles import best_path
-from charrnn.settings import Config
 from charrnn.train import Watch
 from charrnn.trainer import Trainer
 from charrnn.transfer import check_fits, news

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from charrnn.settings import MOST
+from charrnn.config.schema import MOST
 
 
 @dataclass

@@ -36,8 +36,8 @@ import sys
 
 from charrnn import blas
 from charrnn.cells import CELLS
+from charrnn.config.schema import Config
 from charrnn.ranks import launch
-from charrnn.settings import Config
 
 FEW = 4  # rows that each of those who share them must have
 SHARE = 1 << 17  # and multiplications in its part of a step's recurrent product

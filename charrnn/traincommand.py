@@ -64,7 +64,7 @@ def train(
             "the config and the checkpoint of --init-from cannot both come from standard input"
         )
     from charrnn import session
-    from charrnn.config import assignment
+    from charrnn.config.loader import assignment
     from charrnn.progress import Progress
 
     options = {

@@ -19,6 +19,7 @@ import numpy as np
 from charrnn import batches, checkpoint, threads
 from charrnn.arrays import Batch, Floats
 from charrnn.checkpoint import HISTORY, Checkpoint
+from charrnn.config.schema import DEFAULT_STEPS, MOST, Config
 from charrnn.corpus import Corpus
 from charrnn.errors import CheckpointError, DivergedError
 from charrnn.evaluate import Evaluator
@@ -30,7 +31,6 @@ from charrnn.ranks import EXTRA, Ranks
 from charrnn.rng import Purpose, generator
 from charrnn.sample import Limits, Sampler, Taste
 from charrnn.schedules import Schedule
-from charrnn.settings import DEFAULT_STEPS, MOST, Config
 from charrnn.standing import Progress
 from charrnn.team import Team
 from charrnn.transfer import carry_over

@@ -12,9 +12,9 @@ import numpy as np
 
 from charrnn.characters import named
 from charrnn.checkpoint import Checkpoint
+from charrnn.config.schema import ModelConfig
 from charrnn.errors import CheckpointError
 from charrnn.params import Params
-from charrnn.settings import ModelConfig
 from charrnn.vocab import Vocab
 
 MUST_FIT = ("cell", "hidden", "layers")  # dtype, dropout and init may differ

@@ -16,7 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
-from charrnn import cache, config, corpus
+from charrnn import cache, corpus
+from charrnn.config import loader as config
 
 SMALL = 1_000_000  # bytes of the text that is trained on for comparison
 

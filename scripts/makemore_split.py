@@ -16,7 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
-from charrnn import config, download
+from charrnn import download
+from charrnn.config import loader as config
 from charrnn.errors import CharrnnError
 
 RECIPE = Path(__file__).resolve().parent.parent / "configs" / "names.yaml"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from charrnn.settings import SECTIONS
+from charrnn.config.schema import SECTIONS
 
 
 def table() -> str:

@@ -84,7 +84,7 @@ class Missing(Exception):
 
 def settings_of(overrides: list[str], path: str = "text") -> Any:
     """A config of these settings."""
-    from charrnn import config
+    from charrnn.config import loader as config
 
     base = {"corpus": {"path": path}, "train": {"seed": 1}}
     return config.override(config.from_dict(base, "bench"), overrides, [], "bench")

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from charrnn import batches, corpus
+from charrnn.config.schema import CorpusConfig
 from charrnn.errors import CorpusError
-from charrnn.settings import CorpusConfig
 
 
 @pytest.fixture

@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 
 from charrnn import archive, checkpoint
 from charrnn.checkpoint import HISTORY, Checkpoint
+from charrnn.config.schema import Config, CorpusConfig, ModelConfig, OptimizerConfig
 from charrnn.errors import CheckpointError
 from charrnn.model import Model
 from charrnn.params import Params
-from charrnn.settings import Config, CorpusConfig, ModelConfig, OptimizerConfig
 from charrnn.vocab import Vocab
 
 

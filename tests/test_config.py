@@ -11,9 +11,9 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from charrnn import config as configs
+from charrnn.config import loader as configs
+from charrnn.config.schema import KINDS, SECTIONS, Config
 from charrnn.errors import ConfigError
-from charrnn.settings import KINDS, SECTIONS, Config
 
 ROOT = Path(__file__).parent.parent
 MINIMAL = "corpus:\n  path: text.txt\n"

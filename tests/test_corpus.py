@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from charrnn import corpus
+from charrnn.config.schema import CorpusConfig
 from charrnn.errors import CorpusError
 from charrnn.reader import TextReader, open_text
-from charrnn.settings import CorpusConfig
 
 
 class Drip(io.BytesIO):

@@ -9,7 +9,7 @@ import pytest
 from trials import Silent, contents, metrics
 
 from charrnn import atomic, checkpoint, corpus, progress, train
-from charrnn import config as configs
+from charrnn.config import loader as configs
 from charrnn.errors import CheckpointError
 from charrnn.trainer import Trainer
 

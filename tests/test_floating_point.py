@@ -12,12 +12,12 @@ from trials import Silent
 from charrnn import checkpoint, optim, train
 from charrnn.arrays import Batch
 from charrnn.cells import CELLS
+from charrnn.config.schema import OptimizerConfig
 from charrnn.errors import CheckpointError, DivergedError
 from charrnn.evaluate import Evaluator
 from charrnn.model import Model
 from charrnn.params import Params
 from charrnn.schedules import Schedule
-from charrnn.settings import OptimizerConfig
 from charrnn.workspace import Workspace
 
 HUGE = {"float32": 1e30, "float64": 1e290}

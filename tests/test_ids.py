@@ -14,9 +14,9 @@ import pytest
 from conftest import LINES
 
 from charrnn import cache, checkpoint, corpus, ids, points, store
+from charrnn.config.schema import CorpusConfig
 from charrnn.errors import CorpusError, VocabError
 from charrnn.rng import Purpose, Shuffle, generator
-from charrnn.settings import CorpusConfig
 from charrnn.vocab import Vocab
 
 MIXED = "".join(f"plain {n}\r\n\nÉté {n % 7}\n\u4e2d\u6587\n\U0001f600\n" for n in range(40))

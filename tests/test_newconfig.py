@@ -12,7 +12,8 @@ import yaml
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from charrnn import config, corpus, newconfig, recipes, survey
+from charrnn import corpus, newconfig, recipes, survey
+from charrnn.config import loader as config
 from charrnn.errors import CharrnnError
 from charrnn.trainer import Trainer
 

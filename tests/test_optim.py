@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from charrnn import optim
-from charrnn.settings import OptimizerConfig
+from charrnn.config.schema import OptimizerConfig
 
 SIZE = 50
 

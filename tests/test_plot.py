@@ -17,11 +17,11 @@ from processes import CHARRNN
 
 from charrnn import checkpoint, curve, losses
 from charrnn.checkpoint import Checkpoint
+from charrnn.config.schema import Config, CorpusConfig, ModelConfig, OutputConfig
 from charrnn.curve import BRAILLE, Style
 from charrnn.losses import LN2, Point, Run
 from charrnn.model import Model
 from charrnn.params import Params
-from charrnn.settings import Config, CorpusConfig, ModelConfig, OutputConfig
 from charrnn.vocab import Vocab
 
 needs_matplotlib = pytest.mark.skipif(

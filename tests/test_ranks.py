@@ -20,8 +20,8 @@ from processes import RUN, Process, read_until
 from trials import Silent, metrics
 
 from charrnn import blas, checkpoint, ranks, threads, train
-from charrnn import config as configs
 from charrnn import trainer as trainers
+from charrnn.config import loader as configs
 from charrnn.console import logging_to_stderr
 from charrnn.errors import CharrnnError, CheckpointError, ConfigError, DivergedError, Interrupted
 from charrnn.progress import Progress

@@ -10,11 +10,11 @@ import pytest
 
 from charrnn.arrays import Batch
 from charrnn.cells import CELLS
+from charrnn.config.schema import OptimizerConfig
 from charrnn.evaluate import Evaluator
 from charrnn.model import Model
 from charrnn.optim import OPTIMIZERS
 from charrnn.params import Params
-from charrnn.settings import OptimizerConfig
 
 
 @pytest.fixture(scope="module")

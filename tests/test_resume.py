@@ -417,7 +417,7 @@ def test_vectors_of_another_optimiser_are_not_continued(trainer, tmp_path, chang
 
 def test_a_checkpoint_without_a_seed_is_not_continued(charrnn, trained, tmp_path):
     """The order of its lines could not be found again."""
-    from charrnn import config as configs
+    from charrnn.config import loader as configs
 
     saved = checkpoint.load(trained)
     saved.config = configs.replace(saved.config, "train", seed=None)

@@ -6,8 +6,8 @@ import math
 
 import pytest
 
+from charrnn.config.schema import OptimizerConfig
 from charrnn.schedules import Schedule
-from charrnn.settings import OptimizerConfig
 
 
 def rates(steps=100, per_epoch=10, **settings):

@@ -9,9 +9,9 @@ import pytest
 
 from charrnn import adapt, compare, rows, shade
 from charrnn.checkpoint import Checkpoint
+from charrnn.config.schema import Config, CorpusConfig, ModelConfig
 from charrnn.errors import CharrnnError, DivergedError, VocabError
 from charrnn.evaluate import PREDICTION, SURPRISAL, Evaluator
-from charrnn.settings import Config, CorpusConfig, ModelConfig
 from charrnn.text_scoring import score_text, scored
 from charrnn.vocab import Vocab
 

@@ -6,7 +6,7 @@ import pytest
 from trials import Silent
 
 from charrnn import checkpoint, session
-from charrnn.config import assignment
+from charrnn.config.loader import assignment
 from charrnn.errors import ConfigError
 from charrnn.ranks import Ranks
 

@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from charrnn import config as configs
+from charrnn.config import loader as configs
+from charrnn.config.schema import DEFAULTS, KINDS, SECTIONS, Config
 from charrnn.errors import ConfigError
-from charrnn.settings import DEFAULTS, KINDS, SECTIONS, Config
 
 MINIMAL = "corpus:\n  path: text.txt\n"
 

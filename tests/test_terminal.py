@@ -17,9 +17,9 @@ import pytest
 from charrnn import checkpoint, console
 from charrnn.checkpoint import HISTORY, Checkpoint
 from charrnn.cli import main
+from charrnn.config.schema import Config, CorpusConfig, ModelConfig
 from charrnn.model import Model
 from charrnn.params import Params
-from charrnn.settings import Config, CorpusConfig, ModelConfig
 from charrnn.vocab import Vocab
 
 CHARRNN = [sys.executable, "-m", "charrnn"]

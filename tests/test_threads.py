@@ -7,7 +7,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from charrnn import blas, config, threads
+from charrnn import blas, threads
+from charrnn.config import loader as config
 
 CAN_FORK, CORES, NAMED = threads.can_fork, threads.cores, blas.named
 

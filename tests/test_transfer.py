@@ -8,10 +8,10 @@ import pytest
 from conftest import LINES
 
 from charrnn import checkpoint, corpus
-from charrnn import config as configs
 from charrnn.cells import CELLS
 from charrnn.characters import named
 from charrnn.checkpoint import Checkpoint
+from charrnn.config import loader as configs
 from charrnn.errors import CheckpointError
 from charrnn.evaluate import Evaluator
 from charrnn.trainer import Trainer

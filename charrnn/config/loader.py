@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 
 import yaml
 
+from charrnn.config.schema import DEFAULTS, KINDS, MOST, NEED_VALIDATION, ONLY_FOR, SECTIONS, Config
 from charrnn.errors import ConfigError
-from charrnn.settings import DEFAULTS, KINDS, MOST, NEED_VALIDATION, ONLY_FOR, SECTIONS, Config
 from charrnn.streams import standard_input
 
 MAX_CONFIG_BYTES = 1_000_000
