@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING
 
 from charrnn import checkpoint
 from charrnn.checkpoint import Checkpoint
+from charrnn.data.reader import lowered
 from charrnn.errors import ConfigError
-from charrnn.reader import lowered
 from charrnn.rng import fresh_seed
 from charrnn.sample import Limits, Sampler, Taste, Text
 from charrnn.selection import LONGEST, Selection, compiled, literal_beginning

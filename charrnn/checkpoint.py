@@ -37,11 +37,11 @@ from charrnn.arrays import Floats
 from charrnn.atomic import Unwritable, part_of, replacement
 from charrnn.config.loader import from_dict
 from charrnn.config.schema import MOST, Config
+from charrnn.data.vocabulary import Vocab
 from charrnn.errors import CheckpointError, ConfigError, VocabError
 from charrnn.model import Model
 from charrnn.params import Params
 from charrnn.streams import standard_input
-from charrnn.vocab import Vocab
 
 FORMAT = 1
 HISTORY = ("step", "seconds", "smooth_nats", "train_nats", "validation_nats")

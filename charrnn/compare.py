@@ -16,9 +16,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from charrnn.arrays import Floats
-from charrnn.characters import with_number
 from charrnn.checkpoint import Checkpoint
 from charrnn.config.schema import shown
+from charrnn.data.characters import with_number
 from charrnn.errors import CharrnnError, CorpusError, VocabError
 from charrnn.evaluate import Evaluator, Score
 from charrnn.rows import LN2, lines

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from charrnn.arrays import Batch, Bools, Floats, Ints
-from charrnn.corpus import SCATTERED, Corpus, Records
+from charrnn.data.corpus import SCATTERED, Corpus, Records
 from charrnn.model import Model
 from charrnn.params import Params
 from charrnn.team import Team

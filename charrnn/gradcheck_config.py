@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from charrnn import batches
-from charrnn import corpus as corpora
 from charrnn.config.schema import Config
+from charrnn.data import batches
+from charrnn.data import corpus as corpora
 from charrnn.gradcheck import ABSOLUTE, EPS, RELATIVE, Row, check, state_matters
 from charrnn.model import Model
 from charrnn.params import Params

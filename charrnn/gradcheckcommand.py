@@ -31,8 +31,9 @@ def gradcheck(
     charrnn gradcheck configs/dinos.yaml
     charrnn gradcheck configs/dinos.yaml --set model.cell=lstm --set model.layers=2
     """
-    from charrnn import download, gradcheck_config
+    from charrnn import gradcheck_config
     from charrnn.config import loader as configs
+    from charrnn.data import download
 
     extra = [] if corpus is None else [configs.assignment("corpus.path", corpus)]
     overrides = ("train.seed=1", *overrides)

@@ -11,9 +11,9 @@ from pathlib import PurePath
 from typing import NamedTuple
 
 from charrnn import checkpoint
-from charrnn.characters import visible
 from charrnn.checkpoint import HISTORY, Checkpoint
 from charrnn.config.schema import MOST
+from charrnn.data.characters import visible
 from charrnn.errors import CheckpointError
 
 LN2 = math.log(2)

@@ -8,9 +8,9 @@ from pathlib import Path
 import yaml
 
 from charrnn import recipes
+from charrnn.data.text_profile import RARE, Survey
 from charrnn.errors import CharrnnError
 from charrnn.recipes import CELL, VALIDATIONS, Plan
-from charrnn.survey import RARE, Survey
 
 SHOWN = 10  # rare characters named in a comment
 

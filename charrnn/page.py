@@ -21,7 +21,7 @@ import numpy as np
 from charrnn import __version__
 from charrnn.arrays import Floats, Ints
 from charrnn.atomic import Unwritable, replacement
-from charrnn.characters import visible
+from charrnn.data.characters import visible
 from charrnn.evaluate import Score
 from charrnn.reading import SHOWN, Reading, read
 from charrnn.subject import Subject

@@ -19,10 +19,10 @@ from typing import NamedTuple
 import numpy as np
 
 from charrnn.config.schema import Config, CorpusConfig, ModelConfig, OptimizerConfig, TrainConfig
-from charrnn.corpus import Corpus, Records
-from charrnn.survey import Survey
+from charrnn.data.corpus import Corpus, Records
+from charrnn.data.text_profile import Survey
+from charrnn.data.vocabulary import Vocab
 from charrnn.trainer import Trainer
-from charrnn.vocab import Vocab
 
 BUDGET_S = 120.0  # seconds that a run may take
 MEASURE_S = 0.3  # seconds of updates that its speed is taken from

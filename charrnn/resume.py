@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from charrnn.characters import named
 from charrnn.checkpoint import Checkpoint
 from charrnn.config.schema import Config, shown
-from charrnn.corpus import Corpus
+from charrnn.data.characters import named
+from charrnn.data.corpus import Corpus
 from charrnn.errors import CheckpointError
 
 BLOCK = 1 << 20  # ids looked at at a time

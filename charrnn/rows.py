@@ -10,11 +10,11 @@ from typing import NamedTuple
 import numpy as np
 
 from charrnn.arrays import Floats
-from charrnn.corpus import Corpus
+from charrnn.data.corpus import Corpus
+from charrnn.data.reader import lowered
+from charrnn.data.vocabulary import Vocab
 from charrnn.evaluate import Evaluator
-from charrnn.reader import lowered
 from charrnn.text_scoring import ScoredPiece, scored
-from charrnn.vocab import Vocab
 
 LN2 = math.log(2)
 PIECE_CHARS = 1 << 16  # of a long text that are scored at a time

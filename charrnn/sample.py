@@ -21,11 +21,11 @@ import numpy as np
 import numpy.typing as npt
 
 from charrnn.arrays import Bools, Floats, Ints
+from charrnn.data.vocabulary import Vocab
 from charrnn.model import Model
 from charrnn.params import Params
 from charrnn.rng import keys, uniforms
 from charrnn.step import step_of
-from charrnn.vocab import Vocab
 from charrnn.workspace import Workspaces
 
 PRIME_WINDOW = 256  # steps of a prime read at a time

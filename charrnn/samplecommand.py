@@ -163,7 +163,7 @@ def _check_together(checkpoint_path: str, options: dict[str, Any]) -> None:
 
 def _prime(path: str) -> str:
     """The text of --prime-file. A newline that an editor left at its end is kept."""
-    from charrnn.reader import open_text
+    from charrnn.data.reader import open_text
 
     reader = open_text(path)
     with reader.stream:

@@ -10,8 +10,7 @@ from contextlib import AbstractContextManager
 
 import numpy as np
 
-from charrnn import __version__, archive, checkpoint, download, lock
-from charrnn import corpus as corpora
+from charrnn import __version__, archive, checkpoint, lock
 from charrnn import rng as randomness
 from charrnn import train as loop
 from charrnn.atomic import clear_parts
@@ -19,6 +18,8 @@ from charrnn.checkpoint import Checkpoint
 from charrnn.config import loader as configs
 from charrnn.config.loader import Assignment
 from charrnn.config.schema import Config
+from charrnn.data import corpus as corpora
+from charrnn.data import download
 from charrnn.errors import CheckpointError, ConfigError
 from charrnn.metrics import metrics_path
 from charrnn.ranks import Ranks

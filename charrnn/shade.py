@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Mapping
 
 from charrnn.arrays import Floats
-from charrnn.characters import visible
+from charrnn.data.characters import visible
 
 # Bits from which on a background is used, and its number among the terminal's 256 colours.
 SHADES = ((1, 230), (2, 223), (4, 216), (6, 209), (8, 203))

@@ -6,10 +6,10 @@ import logging
 from collections.abc import Iterable, Iterator
 
 from charrnn.checkpoint import Checkpoint
-from charrnn.corpus import Corpus
+from charrnn.data.corpus import Corpus
+from charrnn.data.reader import TextReader, open_text
 from charrnn.errors import CorpusError
 from charrnn.evaluate import SURPRISAL, Evaluator, Figures, Score
-from charrnn.reader import TextReader, open_text
 from charrnn.rows import Folded, cut, validation_text
 from charrnn.team import Team
 from charrnn.text_scoring import ScoredPiece, scored, total

@@ -8,11 +8,11 @@ from typing import NamedTuple
 import numpy as np
 
 from charrnn.arrays import Bools, Floats, Ints
-from charrnn.corpus import Records
-from charrnn.encode import Encoder, whole_lines
+from charrnn.data.corpus import Records
+from charrnn.data.encoding import Encoder, whole_lines
+from charrnn.data.vocabulary import Vocab
 from charrnn.errors import CorpusError
 from charrnn.evaluate import SURPRISAL, Evaluator, Figures, Score, WindowPlace
-from charrnn.vocab import Vocab
 
 
 class ScoredPiece(NamedTuple):

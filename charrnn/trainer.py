@@ -16,11 +16,12 @@ from collections.abc import Callable
 
 import numpy as np
 
-from charrnn import batches, checkpoint, threads
+from charrnn import checkpoint, threads
 from charrnn.arrays import Batch, Floats
 from charrnn.checkpoint import HISTORY, Checkpoint
 from charrnn.config.schema import DEFAULT_STEPS, MOST, Config
-from charrnn.corpus import Corpus
+from charrnn.data import batches
+from charrnn.data.corpus import Corpus
 from charrnn.errors import CheckpointError, DivergedError
 from charrnn.evaluate import Evaluator
 from charrnn.initialise import initialise

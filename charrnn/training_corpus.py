@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 
-from charrnn import corpus as corpora
 from charrnn.checkpoint import Checkpoint
-from charrnn.corpus import Corpus
+from charrnn.data import corpus as corpora
+from charrnn.data.corpus import Corpus
 from charrnn.errors import CorpusError
 
 BLOCK = 1 << 20  # ids looked at at a time

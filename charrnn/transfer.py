@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from charrnn.characters import named
 from charrnn.checkpoint import Checkpoint
 from charrnn.config.schema import ModelConfig
+from charrnn.data.characters import named
+from charrnn.data.vocabulary import Vocab
 from charrnn.errors import CheckpointError
 from charrnn.params import Params
-from charrnn.vocab import Vocab
 
 MUST_FIT = ("cell", "hidden", "layers")  # dtype, dropout and init may differ
 

@@ -21,7 +21,7 @@ import sides
 from bench import machine
 from sides import Side
 
-from charrnn import cache
+from charrnn.data import cache
 
 ROUNDS = 5
 SECONDS = 0.3  # of one round

@@ -16,8 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
-from charrnn import cache, corpus
 from charrnn.config import loader as config
+from charrnn.data import cache, corpus
 
 SMALL = 1_000_000  # bytes of the text that is trained on for comparison
 

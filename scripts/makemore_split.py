@@ -16,8 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
-from charrnn import download
 from charrnn.config import loader as config
+from charrnn.data import download
 from charrnn.errors import CharrnnError
 
 RECIPE = Path(__file__).resolve().parent.parent / "configs" / "names.yaml"

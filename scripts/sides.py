@@ -92,7 +92,7 @@ def settings_of(overrides: list[str], path: str = "text") -> Any:
 
 def trainer(*overrides: str, text: str = TEXT) -> Any:
     """A run on `text` with these settings, its threads chosen as the program chooses them."""
-    from charrnn import corpus
+    from charrnn.data import corpus
     from charrnn.trainer import Trainer
 
     with tempfile.TemporaryDirectory() as folder:
@@ -109,7 +109,7 @@ def charrnn(*overrides: str) -> Call:
 
 def on_text(path: str, *overrides: str) -> Call:
     """Updates of a run on the text in a file."""
-    from charrnn import corpus
+    from charrnn.data import corpus
     from charrnn.trainer import Trainer
 
     settings = settings_of(list(overrides), path)
@@ -222,7 +222,7 @@ def scoring(
     import numpy as np
 
     from charrnn import threads
-    from charrnn.corpus import Records
+    from charrnn.data.corpus import Records
     from charrnn.evaluate import Evaluator
     from charrnn.team import Team
 

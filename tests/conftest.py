@@ -5,9 +5,9 @@ import pytest
 from click.testing import CliRunner
 from trials import TEXT
 
-from charrnn import corpus as corpora
 from charrnn.cli import main
 from charrnn.config import loader as configs
+from charrnn.data import corpus as corpora
 from charrnn.errors import ConfigError
 from charrnn.trainer import Trainer
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from charrnn import batches, corpus
 from charrnn.config.schema import CorpusConfig
+from charrnn.data import batches, corpus
 from charrnn.errors import CorpusError
 
 

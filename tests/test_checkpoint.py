@@ -17,10 +17,10 @@ from hypothesis import strategies as st
 from charrnn import archive, checkpoint
 from charrnn.checkpoint import HISTORY, Checkpoint
 from charrnn.config.schema import Config, CorpusConfig, ModelConfig, OptimizerConfig
+from charrnn.data.vocabulary import Vocab
 from charrnn.errors import CheckpointError
 from charrnn.model import Model
 from charrnn.params import Params
-from charrnn.vocab import Vocab
 
 
 def small(cell="rnn", ema=None, layers=1, hidden=3):

@@ -6,10 +6,10 @@ import io
 import numpy as np
 import pytest
 
-from charrnn import corpus
 from charrnn.config.schema import CorpusConfig
+from charrnn.data import corpus
+from charrnn.data.reader import TextReader, open_text
 from charrnn.errors import CorpusError
-from charrnn.reader import TextReader, open_text
 
 
 class Drip(io.BytesIO):

@@ -11,8 +11,8 @@ import urllib.request
 
 import pytest
 
-from charrnn import download
 from charrnn.console import logger, logging_to_stderr
+from charrnn.data import download
 from charrnn.errors import ConfigError, CorpusError
 
 TEXT = "".join(f"line {n}\n" for n in range(20_000)).encode()  # more than two chunks

@@ -8,11 +8,11 @@ import networks
 import numpy as np
 import pytest
 
-from charrnn.corpus import Records
+from charrnn.data.corpus import Records
+from charrnn.data.vocabulary import Vocab
 from charrnn.errors import CorpusError, VocabError
 from charrnn.evaluate import ROWS, WARM_UP, Evaluator
 from charrnn.text_scoring import score_text, scored
-from charrnn.vocab import Vocab
 
 VOCAB = Vocab("\nabcdef")
 

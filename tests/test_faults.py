@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from trials import Silent, contents, metrics
 
-from charrnn import atomic, checkpoint, corpus, progress, train
+from charrnn import atomic, checkpoint, progress, train
 from charrnn.config import loader as configs
+from charrnn.data import corpus
 from charrnn.errors import CheckpointError
 from charrnn.trainer import Trainer
 

@@ -13,11 +13,12 @@ import numpy as np
 import pytest
 from conftest import LINES
 
-from charrnn import cache, checkpoint, corpus, ids, points, store
+from charrnn import checkpoint
 from charrnn.config.schema import CorpusConfig
+from charrnn.data import cache, corpus, ids, points, store
+from charrnn.data.vocabulary import Vocab
 from charrnn.errors import CorpusError, VocabError
 from charrnn.rng import Purpose, Shuffle, generator
-from charrnn.vocab import Vocab
 
 MIXED = "".join(f"plain {n}\r\n\nÉté {n % 7}\n\u4e2d\u6587\n\U0001f600\n" for n in range(40))
 TEXTS = {"ascii": LINES * 9, "mixed": MIXED, "no newline at its end": LINES + "last"}
@@ -27,7 +28,7 @@ TEXTS = {"ascii": LINES * 9, "mixed": MIXED, "no newline at its end": LINES + "l
 def large(monkeypatch, tmp_path):
     """From now on every text of 50 bytes is a large one, read a few bytes at a time."""
     monkeypatch.setattr(points, "LARGE_BYTES", 50)
-    monkeypatch.setattr("charrnn.reader.CHUNK_BYTES", 37)
+    monkeypatch.setattr("charrnn.data.reader.CHUNK_BYTES", 37)
     monkeypatch.setattr(store, "BLOCK", 11)
     return cache.folder()
 
@@ -270,7 +271,7 @@ def test_training_on_a_large_text_is_training_on_the_text(charrnn, config, tmp_p
 @pytest.mark.parametrize("size", [1, 2, 3, 10, 1000])
 def test_equal_lines_have_equal_sums_wherever_they_are_cut(size, monkeypatch, tmp_path):
     """And different lines have different ones."""
-    monkeypatch.setattr("charrnn.reader.CHUNK_BYTES", size)
+    monkeypatch.setattr("charrnn.data.reader.CHUNK_BYTES", size)
     text = "aa\nab\nba\n\nabc\naa\nacb\na\naaa\nabc\n\nab"
     path = tmp_path / "lines.txt"
     path.write_text(text)

@@ -12,8 +12,10 @@ import yaml
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from charrnn import corpus, newconfig, recipes, survey
+from charrnn import newconfig, recipes
 from charrnn.config import loader as config
+from charrnn.data import corpus
+from charrnn.data import text_profile as survey
 from charrnn.errors import CharrnnError
 from charrnn.trainer import Trainer
 

@@ -19,10 +19,10 @@ from charrnn import checkpoint, curve, losses
 from charrnn.checkpoint import Checkpoint
 from charrnn.config.schema import Config, CorpusConfig, ModelConfig, OutputConfig
 from charrnn.curve import BRAILLE, Style
+from charrnn.data.vocabulary import Vocab
 from charrnn.losses import LN2, Point, Run
 from charrnn.model import Model
 from charrnn.params import Params
-from charrnn.vocab import Vocab
 
 needs_matplotlib = pytest.mark.skipif(
     find_spec("matplotlib") is None, reason="matplotlib, the extra [plot], is not installed"

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from charrnn.cells import CELLS
+from charrnn.data.vocabulary import Vocab
 from charrnn.rng import keys, uniforms
 from charrnn.sample import Choice, Limits, Sampler, Taste, choose, probabilities
 from charrnn.step import RNNStep, step_of
-from charrnn.vocab import Vocab
 
 LOGITS = np.log(np.array([[0.4, 0.3, 0.15, 0.1, 0.05]]))
 VOCAB = Vocab("\nabcdef")

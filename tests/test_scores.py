@@ -10,10 +10,10 @@ import pytest
 from charrnn import adapt, compare, rows, shade
 from charrnn.checkpoint import Checkpoint
 from charrnn.config.schema import Config, CorpusConfig, ModelConfig
+from charrnn.data.vocabulary import Vocab
 from charrnn.errors import CharrnnError, DivergedError, VocabError
 from charrnn.evaluate import PREDICTION, SURPRISAL, Evaluator
 from charrnn.text_scoring import score_text, scored
-from charrnn.vocab import Vocab
 
 VOCAB = Vocab("\nabcdef")
 TEXT = "abc\nfeed\n\nbad\n" + "decade" * 60 + "\n" + "fade\ncab\n" * 9 + "bed"

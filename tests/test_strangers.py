@@ -15,18 +15,18 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from charrnn import checkpoint, describe
-from charrnn import corpus as corpora
 from charrnn.api import TextModel
 from charrnn.checkpoint import Checkpoint
 from charrnn.config import loader as configs
 from charrnn.config.loader import Config
 from charrnn.config.schema import KINDS, CorpusConfig
-from charrnn.corpus import Corpus
+from charrnn.data import corpus as corpora
+from charrnn.data.corpus import Corpus
+from charrnn.data.reader import TextReader
+from charrnn.data.vocabulary import Vocab
 from charrnn.errors import CharrnnError
-from charrnn.reader import TextReader
 from charrnn.trainer import Trainer
 from charrnn.training_corpus import read_again
-from charrnn.vocab import Vocab
 
 SCRIPTS = {
     "right to left": "שלום עולם\nمرحبا بالعالم\u200f\n",

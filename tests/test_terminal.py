@@ -18,9 +18,9 @@ from charrnn import checkpoint, console
 from charrnn.checkpoint import HISTORY, Checkpoint
 from charrnn.cli import main
 from charrnn.config.schema import Config, CorpusConfig, ModelConfig
+from charrnn.data.vocabulary import Vocab
 from charrnn.model import Model
 from charrnn.params import Params
-from charrnn.vocab import Vocab
 
 CHARRNN = [sys.executable, "-m", "charrnn"]
 CONTROLS = [*range(9), *range(11, 32), *range(0x7F, 0xA0)]

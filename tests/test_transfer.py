@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 from conftest import LINES
 
-from charrnn import checkpoint, corpus
+from charrnn import checkpoint
 from charrnn.cells import CELLS
-from charrnn.characters import named
 from charrnn.checkpoint import Checkpoint
 from charrnn.config import loader as configs
+from charrnn.data import corpus
+from charrnn.data.characters import named
 from charrnn.errors import CheckpointError
 from charrnn.evaluate import Evaluator
 from charrnn.trainer import Trainer

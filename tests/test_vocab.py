@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from charrnn import vocab as vocabs
+from charrnn.data import vocabulary as vocabs
+from charrnn.data.vocabulary import Vocab
 from charrnn.errors import VocabError
-from charrnn.vocab import Vocab
 
 ANY_TEXT = st.text(st.characters(codec=None, exclude_categories=()))  # lone surrogates too
 

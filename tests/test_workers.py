@@ -57,7 +57,7 @@ def test_each_drops_by_step_and_place_alone(variational, processes):
 @pytest.mark.parametrize("mode", ["pieces", "records"])
 def test_scores_do_not_depend_on_who_shares_them(mode, processes):
     """To rounding, in float64; the predictions of each character too."""
-    from charrnn.corpus import Records
+    from charrnn.data.corpus import Records
 
     model, params = networks.network("lstm", layers=2)
     ids = np.random.default_rng(0).integers(0, networks.V, 20_000)

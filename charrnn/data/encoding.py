@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 
 from charrnn.arrays import Ints
+from charrnn.data.vocabulary import Vocab, unknown_character
 from charrnn.errors import VocabError
-from charrnn.vocab import Vocab, unknown_character
 
 LINES = 4096  # lines handed on together
 

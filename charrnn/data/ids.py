@@ -17,13 +17,13 @@ import shutil
 from dataclasses import dataclass
 from typing import Any
 
-from charrnn import cache, points
 from charrnn.config.schema import CorpusConfig
+from charrnn.data import cache, points
+from charrnn.data.lines import DTYPES, Lines
+from charrnn.data.reader import CHUNK_BYTES, mended, open_text
+from charrnn.data.store import Row, Writer, unwritable
+from charrnn.data.vocabulary import Vocab, unknown_character
 from charrnn.errors import CorpusError, VocabError
-from charrnn.lines import DTYPES, Lines
-from charrnn.reader import CHUNK_BYTES, mended, open_text
-from charrnn.store import Row, Writer, unwritable
-from charrnn.vocab import Vocab, unknown_character
 
 AT_ONCE = 1 << 16  # characters
 VERSION = 1  # of the entries in the cache

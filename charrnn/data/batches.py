@@ -30,7 +30,7 @@ import numpy.typing as npt
 
 from charrnn.arrays import Batch, Ints
 from charrnn.config.schema import TrainConfig
-from charrnn.corpus import SCATTERED, Corpus
+from charrnn.data.corpus import SCATTERED, Corpus
 from charrnn.errors import CorpusError
 from charrnn.rng import Purpose, Shuffle, generator
 

@@ -11,9 +11,9 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from charrnn.data.reader import TextReader, open_text
+from charrnn.data.vocabulary import MOST_CHARS
 from charrnn.errors import CorpusError
-from charrnn.reader import TextReader, open_text
-from charrnn.vocab import MOST_CHARS
 
 MOST_IN_ONE_BYTE = 180  # distinct characters of a text in cp1252; noise has nearly all 256
 MOST_CONTROL = 0.05  # share of control characters in a text

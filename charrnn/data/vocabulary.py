@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from charrnn.arrays import Ints
-from charrnn.characters import with_number
+from charrnn.data.characters import with_number
 from charrnn.errors import VocabError
 
 # All that gb2312, big5, shift_jis and euc_kr can write, which is every script of East Asia, makes

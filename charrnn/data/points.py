@@ -10,10 +10,10 @@ from typing import Any, BinaryIO
 import numpy as np
 import numpy.typing as npt
 
-from charrnn import cache
 from charrnn.arrays import Ints
-from charrnn.store import unwritable
-from charrnn.vocab import code_points
+from charrnn.data import cache
+from charrnn.data.store import unwritable
+from charrnn.data.vocabulary import code_points
 
 LARGE_BYTES = 32 << 20  # of a text: one that is larger is kept on disk
 CODE_POINTS = 0x110000

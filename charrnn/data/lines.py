@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from charrnn.arrays import Ints
+from charrnn.data.store import Writer
 from charrnn.rng import mix
-from charrnn.store import Writer
 
 NEWLINE = 10
 BASE = np.uint64(0x9E3779B97F4A7C15)  # odd

@@ -22,13 +22,13 @@ import numpy as np
 import numpy.typing as npt
 
 from charrnn.arrays import Ints
-from charrnn.cache import Part
 from charrnn.config.schema import CorpusConfig
+from charrnn.data.cache import Part
+from charrnn.data.ids import Encoded, Text
+from charrnn.data.store import BLOCK, Row, Writer
+from charrnn.data.vocabulary import Vocab
 from charrnn.errors import CorpusError
-from charrnn.ids import Encoded, Text
 from charrnn.rng import Purpose, generator, mix
-from charrnn.store import BLOCK, Row, Writer
-from charrnn.vocab import Vocab
 
 AT_ONCE = 4 * BLOCK  # lines whose ranks are held in memory
 SCATTERED = 64  # places of a mapped file to look at before its memory is given back
