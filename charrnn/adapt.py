@@ -19,8 +19,8 @@ import numpy as np
 from charrnn.arrays import Batch, Floats, Ints
 from charrnn.errors import DivergedError
 from charrnn.evaluate import SURPRISAL, Evaluator, Figures
-from charrnn.model import Model
-from charrnn.params import Params
+from charrnn.nn.model import Model
+from charrnn.nn.parameters import Params
 
 # Bits per character of a Python file by models of other ones, with 128 units: static, rnn 3.18 and
 # lstm 2.99; in windows of 20 at a rate of 0.03, 2.94 and 2.82; in windows of 32, 2.98 and 2.85. The

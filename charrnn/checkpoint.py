@@ -39,8 +39,8 @@ from charrnn.config.loader import from_dict
 from charrnn.config.schema import MOST, Config
 from charrnn.data.vocabulary import Vocab
 from charrnn.errors import CheckpointError, ConfigError, VocabError
-from charrnn.model import Model
-from charrnn.params import Params
+from charrnn.nn.model import Model
+from charrnn.nn.parameters import Params
 from charrnn.streams import standard_input
 
 FORMAT = 1

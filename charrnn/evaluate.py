@@ -17,11 +17,11 @@ import numpy as np
 
 from charrnn.arrays import Batch, Bools, Floats, Ints
 from charrnn.data.corpus import SCATTERED, Corpus, Records
-from charrnn.model import Model
-from charrnn.params import Params
+from charrnn.nn.model import Model
+from charrnn.nn.parameters import Params
+from charrnn.nn.workspace import Workspace, Workspaces
 from charrnn.team import Team
 from charrnn.threads import FEW, ROWS
-from charrnn.workspace import Workspace, Workspaces
 
 WINDOW = 256  # steps scored at a time; the figures do not depend on it
 WARM_UP = 256  # characters that a piece of a stream reads before its own

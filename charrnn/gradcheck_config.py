@@ -10,11 +10,11 @@ import numpy as np
 from charrnn.config.schema import Config
 from charrnn.data import batches
 from charrnn.data import corpus as corpora
-from charrnn.gradcheck import ABSOLUTE, EPS, RELATIVE, Row, check, state_matters
-from charrnn.model import Model
-from charrnn.params import Params
+from charrnn.nn.gradcheck import ABSOLUTE, EPS, RELATIVE, Row, check, state_matters
+from charrnn.nn.model import Model
+from charrnn.nn.parameters import Params
+from charrnn.nn.workspace import Workspace
 from charrnn.rng import Purpose, generator
-from charrnn.workspace import Workspace
 
 STEPS, ROWS = 8, 3  # of the slice that a config is checked on
 LOOKS = 200  # batches looked at to find one with padding

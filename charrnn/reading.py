@@ -16,10 +16,10 @@ import numpy as np
 
 from charrnn.arrays import Floats, Ints
 from charrnn.evaluate import Figures, Score
-from charrnn.model import Model
+from charrnn.nn.model import Model
+from charrnn.nn.workspace import Workspace
 from charrnn.rows import LN2
 from charrnn.subject import Subject
-from charrnn.workspace import Workspace
 
 TOP = 5  # likeliest characters
 SHOWN = 20_000  # characters of a text that are looked at; all of it is scored

@@ -22,11 +22,11 @@ import numpy.typing as npt
 
 from charrnn.arrays import Bools, Floats, Ints
 from charrnn.data.vocabulary import Vocab
-from charrnn.model import Model
-from charrnn.params import Params
+from charrnn.nn.model import Model
+from charrnn.nn.parameters import Params
+from charrnn.nn.workspace import Workspaces
 from charrnn.rng import keys, uniforms
 from charrnn.step import step_of
-from charrnn.workspace import Workspaces
 
 PRIME_WINDOW = 256  # steps of a prime read at a time
 MAX_ROWS, MIN_ROWS = 1024, 8  # texts written side by side

@@ -9,10 +9,10 @@ from __future__ import annotations
 import numpy as np
 
 from charrnn.arrays import Floats
-from charrnn.cells import RNN
-from charrnn.model import Model
-from charrnn.params import Params
-from charrnn.workspace import Workspace
+from charrnn.nn.cells import RNN
+from charrnn.nn.model import Model
+from charrnn.nn.parameters import Params
+from charrnn.nn.workspace import Workspace
 
 
 class Step:

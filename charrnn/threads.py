@@ -35,8 +35,8 @@ import os
 import sys
 
 from charrnn import blas
-from charrnn.cells import CELLS
 from charrnn.config.schema import Config
+from charrnn.nn.cells import CELLS
 from charrnn.ranks import launch
 
 FEW = 4  # rows that each of those who share them must have

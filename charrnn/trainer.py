@@ -24,9 +24,10 @@ from charrnn.data import batches
 from charrnn.data.corpus import Corpus
 from charrnn.errors import CheckpointError, DivergedError
 from charrnn.evaluate import Evaluator
-from charrnn.initialise import initialise
 from charrnn.metrics import Report
-from charrnn.model import Model
+from charrnn.nn.initialization import initialise
+from charrnn.nn.model import Model
+from charrnn.nn.workspace import Workspaces
 from charrnn.optim import OPTIMIZERS, Average, clip_by_norm, clip_by_value
 from charrnn.ranks import EXTRA, Ranks
 from charrnn.rng import Purpose, generator
@@ -36,7 +37,6 @@ from charrnn.standing import Progress
 from charrnn.team import Team
 from charrnn.transfer import carry_over
 from charrnn.workers import Workers
-from charrnn.workspace import Workspaces
 
 SAMPLE_CHARS = 200  # length of the samples shown while training
 TOO_HIGH = 3.0  # times the first loss, or that of guessing: after an epoch, a run going nowhere

@@ -15,7 +15,7 @@ from charrnn.config.schema import ModelConfig
 from charrnn.data.characters import named
 from charrnn.data.vocabulary import Vocab
 from charrnn.errors import CheckpointError
-from charrnn.params import Params
+from charrnn.nn.parameters import Params
 
 MUST_FIT = ("cell", "hidden", "layers")  # dtype, dropout and init may differ
 

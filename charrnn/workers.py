@@ -11,12 +11,12 @@ from __future__ import annotations
 import numpy as np
 
 from charrnn.arrays import Batch, Floats
-from charrnn.model import Model
-from charrnn.params import Params
+from charrnn.nn.model import Model
+from charrnn.nn.parameters import Params
+from charrnn.nn.workspace import Workspace, Workspaces
 from charrnn.ranks import Ranks
 from charrnn.rng import Purpose, generator
 from charrnn.team import Team
-from charrnn.workspace import Workspace, Workspaces
 
 
 class Share:

@@ -11,9 +11,9 @@ from __future__ import annotations
 import argparse
 import statistics
 
-from charrnn.cells import CELLS
 from charrnn.config import loader as config
 from charrnn.data import corpus
+from charrnn.nn.cells import CELLS
 from charrnn.trainer import Trainer
 
 SETTINGS = {

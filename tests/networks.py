@@ -3,9 +3,9 @@
 import numpy as np
 
 from charrnn.arrays import Batch
-from charrnn.model import Model
-from charrnn.params import Params
-from charrnn.workspace import Workspace
+from charrnn.nn.model import Model
+from charrnn.nn.parameters import Params
+from charrnn.nn.workspace import Workspace
 
 V, H, T, B = 7, 5, 6, 3
 

@@ -19,8 +19,8 @@ from charrnn.checkpoint import HISTORY, Checkpoint
 from charrnn.config.schema import Config, CorpusConfig, ModelConfig, OptimizerConfig
 from charrnn.data.vocabulary import Vocab
 from charrnn.errors import CheckpointError
-from charrnn.model import Model
-from charrnn.params import Params
+from charrnn.nn.model import Model
+from charrnn.nn.parameters import Params
 
 
 def small(cell="rnn", ema=None, layers=1, hidden=3):

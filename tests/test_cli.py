@@ -12,7 +12,7 @@ from conftest import LINES
 from charrnn import __version__, checkpoint
 from charrnn.cli import main
 from charrnn.config.schema import ModelConfig
-from charrnn.model import Model
+from charrnn.nn.model import Model
 
 COMMANDS = ["train", "sample", "eval", "gradcheck", "info", "new", "plot"]
 PROSE = "the cat sat on the mat; the dog sat on the log. " * 12

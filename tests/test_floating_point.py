@@ -11,14 +11,14 @@ from trials import Silent
 
 from charrnn import checkpoint, optim, train
 from charrnn.arrays import Batch
-from charrnn.cells import CELLS
 from charrnn.config.schema import OptimizerConfig
 from charrnn.errors import CheckpointError, DivergedError
 from charrnn.evaluate import Evaluator
-from charrnn.model import Model
-from charrnn.params import Params
+from charrnn.nn.cells import CELLS
+from charrnn.nn.model import Model
+from charrnn.nn.parameters import Params
+from charrnn.nn.workspace import Workspace
 from charrnn.schedules import Schedule
-from charrnn.workspace import Workspace
 
 HUGE = {"float32": 1e30, "float64": 1e290}
 LARGEST = float(np.finfo(np.float32).max)

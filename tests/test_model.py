@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 import textbook
 
-from charrnn import gradcheck
 from charrnn.arrays import Batch
-from charrnn.cells import CELLS
-from charrnn.initialise import initialise
-from charrnn.params import Params
+from charrnn.nn import gradcheck
+from charrnn.nn.cells import CELLS
+from charrnn.nn.initialization import initialise
+from charrnn.nn.parameters import Params
+from charrnn.nn.workspace import SIZES, Workspace, Workspaces
 from charrnn.rng import Purpose, generator
-from charrnn.workspace import SIZES, Workspace, Workspaces
 
 every_network = pytest.mark.parametrize("layers", [1, 2])
 every_cell = pytest.mark.parametrize("cell", CELLS)

@@ -21,8 +21,8 @@ from charrnn.config.schema import Config, CorpusConfig, ModelConfig, OutputConfi
 from charrnn.curve import BRAILLE, Style
 from charrnn.data.vocabulary import Vocab
 from charrnn.losses import LN2, Point, Run
-from charrnn.model import Model
-from charrnn.params import Params
+from charrnn.nn.model import Model
+from charrnn.nn.parameters import Params
 
 needs_matplotlib = pytest.mark.skipif(
     find_spec("matplotlib") is None, reason="matplotlib, the extra [plot], is not installed"

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 from charrnn.arrays import Batch
-from charrnn.cells import CELLS
 from charrnn.config.schema import OptimizerConfig
 from charrnn.evaluate import Evaluator
-from charrnn.model import Model
+from charrnn.nn.cells import CELLS
+from charrnn.nn.model import Model
+from charrnn.nn.parameters import Params
 from charrnn.optim import OPTIMIZERS
-from charrnn.params import Params
 
 
 @pytest.fixture(scope="module")

@@ -6,8 +6,8 @@ import networks
 import numpy as np
 import pytest
 
-from charrnn.cells import CELLS
 from charrnn.data.vocabulary import Vocab
+from charrnn.nn.cells import CELLS
 from charrnn.rng import keys, uniforms
 from charrnn.sample import Choice, Limits, Sampler, Taste, choose, probabilities
 from charrnn.step import RNNStep, step_of

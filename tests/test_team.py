@@ -16,7 +16,7 @@ from trials import Silent, contents
 from charrnn import team as teams
 from charrnn import train
 from charrnn.errors import CharrnnError
-from charrnn.params import shared_zeros
+from charrnn.nn.parameters import shared_zeros
 from charrnn.team import Team
 
 by_processes_and_threads = pytest.mark.parametrize("processes", [True, False])

@@ -19,8 +19,8 @@ from charrnn.checkpoint import HISTORY, Checkpoint
 from charrnn.cli import main
 from charrnn.config.schema import Config, CorpusConfig, ModelConfig
 from charrnn.data.vocabulary import Vocab
-from charrnn.model import Model
-from charrnn.params import Params
+from charrnn.nn.model import Model
+from charrnn.nn.parameters import Params
 
 CHARRNN = [sys.executable, "-m", "charrnn"]
 CONTROLS = [*range(9), *range(11, 32), *range(0x7F, 0xA0)]

@@ -10,9 +10,9 @@ import textbook
 from trials import TEXT, Silent
 
 from charrnn import checkpoint, lock, train
-from charrnn.cells import CELLS
 from charrnn.errors import CheckpointError, DivergedError
 from charrnn.evaluate import Evaluator, Score
+from charrnn.nn.cells import CELLS
 from charrnn.runfiles import best_path
 
 

@@ -8,15 +8,15 @@ import pytest
 from conftest import LINES
 
 from charrnn import checkpoint
-from charrnn.cells import CELLS
 from charrnn.checkpoint import Checkpoint
 from charrnn.config import loader as configs
 from charrnn.data import corpus
 from charrnn.data.characters import named
 from charrnn.errors import CheckpointError
 from charrnn.evaluate import Evaluator
+from charrnn.nn.cells import CELLS
+from charrnn.nn.workspace import Workspace
 from charrnn.trainer import Trainer
-from charrnn.workspace import Workspace
 
 OLD = "bdf\nfdb\nbbd\nffd\nddb\nbdd\nfff\n"  # newline b d f
 NEW = "abc\ndef\ngab\ncde\nfga\nbcd\nefg\n"  # newline a b c d e f g

@@ -6,7 +6,7 @@ import pytest
 
 from charrnn.arrays import Batch
 from charrnn.evaluate import PREDICTION, Evaluator
-from charrnn.model import Model
+from charrnn.nn.model import Model
 from charrnn.team import Team
 from charrnn.workers import Workers
 

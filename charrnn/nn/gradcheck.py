@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 
 from charrnn.arrays import Batch, Floats
-from charrnn.model import Model
-from charrnn.params import Params
-from charrnn.workspace import Workspace
+from charrnn.nn.model import Model
+from charrnn.nn.parameters import Params
+from charrnn.nn.workspace import Workspace
 
 EPS = 1e-5
 ABSOLUTE, RELATIVE = 1e-8, 1e-5  # tolerance: ABSOLUTE + RELATIVE * max(|backward|, |difference|)

@@ -16,8 +16,8 @@ import math
 import numpy as np
 
 from charrnn.arrays import Floats
-from charrnn.model import Model
-from charrnn.params import Params
+from charrnn.nn.model import Model
+from charrnn.nn.parameters import Params
 
 # What trains well: validation nats on tinyshakespeare after 600 updates, mean of three seeds, by
 # scripts/compare_init.py, in the order above: rnn 2.105, 2.040, 2.061; gru 2.089, 1.987, 1.930;

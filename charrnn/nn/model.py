@@ -20,12 +20,12 @@ import numpy as np
 import numpy.typing as npt
 
 from charrnn.arrays import Batch, Floats, Ints, Shapes
-from charrnn.cells import CELLS
 from charrnn.config.schema import ModelConfig
-from charrnn.params import Params
+from charrnn.nn.cells import CELLS
+from charrnn.nn.parameters import Params
 
 if TYPE_CHECKING:
-    from charrnn.workspace import Workspace
+    from charrnn.nn.workspace import Workspace
 
 
 class Model:

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 import numpy as np
 
 from charrnn.arrays import Floats
-from charrnn.cells import New
-from charrnn.model import Model
+from charrnn.nn.cells import New
+from charrnn.nn.model import Model
 
 SIZES = 64  # window sizes whose views are kept: an endless pipe of lines brings all there are
 
