@@ -17,7 +17,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from charrnn import __version__, blas
+from charrnn import __version__
 from charrnn.console import (
     harmless,
     logging_to_stderr,
@@ -28,8 +28,9 @@ from charrnn.evalcommand import evaluate
 from charrnn.gradcheckcommand import gradcheck
 from charrnn.infocommand import info
 from charrnn.newcommand import new
+from charrnn.parallel import blas
+from charrnn.parallel.ranks import launch
 from charrnn.plotcommand import plot
-from charrnn.ranks import launch
 from charrnn.samplecommand import sample
 from charrnn.traincommand import train
 

@@ -21,8 +21,8 @@ from charrnn.config.schema import shown
 from charrnn.data.characters import with_number
 from charrnn.errors import CharrnnError, CorpusError, VocabError
 from charrnn.evaluate import Evaluator, Score
+from charrnn.parallel.team import Team
 from charrnn.rows import LN2, lines
-from charrnn.team import Team
 from charrnn.text_scoring import ScoredPiece, scored
 
 BLOCK = 200  # characters

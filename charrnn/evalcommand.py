@@ -133,8 +133,9 @@ def evaluate(checkpoint_path: str, text_path: str | None, **options: Any) -> Non
     if in_environment and text_path is None and is_text:
         checkpoint_path, text_path = in_environment, checkpoint_path
     _check_together(checkpoint_path, text_path, options)
-    from charrnn import checkpoint, threads
+    from charrnn import checkpoint
     from charrnn.config import loader as config
+    from charrnn.parallel import threads
     from charrnn.subject import Subject
 
     loaded = checkpoint.load(checkpoint_path)

@@ -19,7 +19,7 @@ from charrnn.bar import Bar
 from charrnn.console import harmless, logger
 from charrnn.errors import SIGNALS, Interrupted
 from charrnn.metrics import Report
-from charrnn.ranks import Ranks, StopAsked
+from charrnn.parallel.ranks import Ranks, StopAsked
 
 LN2 = math.log(2)
 

@@ -22,7 +22,7 @@ from charrnn.data import corpus as corpora
 from charrnn.data import download
 from charrnn.errors import CheckpointError, ConfigError
 from charrnn.metrics import metrics_path
-from charrnn.ranks import Ranks
+from charrnn.parallel.ranks import Ranks
 from charrnn.resume import check_same_run
 from charrnn.runfiles import best_path
 from charrnn.train import Watch

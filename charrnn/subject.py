@@ -10,8 +10,8 @@ from charrnn.data.corpus import Corpus
 from charrnn.data.reader import TextReader, open_text
 from charrnn.errors import CorpusError
 from charrnn.evaluate import SURPRISAL, Evaluator, Figures, Score
+from charrnn.parallel.team import Team
 from charrnn.rows import Folded, cut, validation_text
-from charrnn.team import Team
 from charrnn.text_scoring import ScoredPiece, scored, total
 from charrnn.training_corpus import read_again
 

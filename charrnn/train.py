@@ -10,7 +10,7 @@ from typing import Protocol
 
 from charrnn.errors import Interrupted
 from charrnn.metrics import Report
-from charrnn.ranks import Check, StopAsked
+from charrnn.parallel.ranks import Check, StopAsked
 from charrnn.runfiles import RunFiles, best_path
 from charrnn.trainer import Trainer
 

@@ -7,7 +7,7 @@ import logging
 import click
 
 from charrnn.console import logger, quiet_option, set_option, tell
-from charrnn.ranks import Elsewhere, world
+from charrnn.parallel.ranks import Elsewhere, world
 
 
 @click.command()

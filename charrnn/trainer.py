@@ -16,7 +16,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from charrnn import checkpoint, threads
+from charrnn import checkpoint
 from charrnn.arrays import Batch, Floats
 from charrnn.checkpoint import HISTORY, Checkpoint
 from charrnn.config.schema import DEFAULT_STEPS, MOST, Config
@@ -29,14 +29,15 @@ from charrnn.nn.initialization import initialise
 from charrnn.nn.model import Model
 from charrnn.nn.workspace import Workspaces
 from charrnn.optim import OPTIMIZERS, Average, clip_by_norm, clip_by_value
-from charrnn.ranks import EXTRA, Ranks
+from charrnn.parallel import threads
+from charrnn.parallel.ranks import EXTRA, Ranks
+from charrnn.parallel.team import Team
+from charrnn.parallel.workers import Workers
 from charrnn.rng import Purpose, generator
 from charrnn.sample import Limits, Sampler, Taste
 from charrnn.schedules import Schedule
 from charrnn.standing import Progress
-from charrnn.team import Team
 from charrnn.transfer import carry_over
-from charrnn.workers import Workers
 
 SAMPLE_CHARS = 200  # length of the samples shown while training
 TOO_HIGH = 3.0  # times the first loss, or that of guessing: after an epoch, a run going nowhere

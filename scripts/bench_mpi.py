@@ -29,7 +29,7 @@ import sides
 from bench import machine
 from mpi4py import MPI
 
-from charrnn.ranks import EXTRA, Ranks, Several
+from charrnn.parallel.ranks import EXTRA, Ranks, Several
 from charrnn.trainer import Trainer
 
 COUNTS = [10**4, 10**5, 10**6, 10**7]

@@ -20,7 +20,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from charrnn import blas
+from charrnn.parallel import blas
 
 ROOT = Path(__file__).resolve().parent.parent
 PARAGRAPH = (
@@ -221,10 +221,10 @@ def scoring(
     settings = [f"model.cell={cell}", f"model.hidden={hidden}", f"train.threads={threads_asked}"]
     import numpy as np
 
-    from charrnn import threads
     from charrnn.data.corpus import Records
     from charrnn.evaluate import Evaluator
-    from charrnn.team import Team
+    from charrnn.parallel import threads
+    from charrnn.parallel.team import Team
 
     run = trainer(*settings)
     rows = 1 if mode == "stream" else threads.ROWS

@@ -7,7 +7,7 @@ import sys
 import pytest
 from trials import contents
 
-from charrnn.blas import VARIABLES
+from charrnn.parallel.blas import VARIABLES
 
 CELLS = ("rnn", "gru", "lstm")
 CHARRNN = [sys.executable, "-m", "charrnn"]

@@ -19,17 +19,18 @@ import pytest
 from processes import RUN, Process, read_until
 from trials import Silent, metrics
 
-from charrnn import blas, checkpoint, ranks, threads, train
+from charrnn import checkpoint, train
 from charrnn import trainer as trainers
 from charrnn.config import loader as configs
 from charrnn.console import logging_to_stderr
 from charrnn.errors import CharrnnError, CheckpointError, ConfigError, DivergedError, Interrupted
+from charrnn.parallel import blas, ranks, threads
+from charrnn.parallel.ranks import Elsewhere, Ranks, Several, StopAsked, launch
+from charrnn.parallel.team import Team
+from charrnn.parallel.workers import Workers
 from charrnn.progress import Progress
-from charrnn.ranks import Elsewhere, Ranks, Several, StopAsked, launch
 from charrnn.runfiles import best_path
-from charrnn.team import Team
 from charrnn.trainer import Trainer
-from charrnn.workers import Workers
 
 VARIABLES = {name for pair in ranks.LAUNCHERS for name in pair}
 VARIABLES |= {*ranks.LOCAL_SIZES, *ranks.LOCAL_RANKS}

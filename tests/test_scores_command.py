@@ -9,7 +9,7 @@ import sys
 import pytest
 from conftest import LINES
 
-from charrnn.team import Team
+from charrnn.parallel.team import Team
 
 CHARRNN = [sys.executable, "-m", "charrnn"]
 PROSE = LINES * 9 + "the cat sat on the mat;\nthe dog sat on the log.\n" * 9

@@ -8,7 +8,7 @@ from trials import Silent
 from charrnn import checkpoint, session
 from charrnn.config.loader import assignment
 from charrnn.errors import ConfigError
-from charrnn.ranks import Ranks
+from charrnn.parallel.ranks import Ranks
 
 
 def test_a_run_needs_no_command_line(config, tmp_path):

@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 from trials import Silent, contents
 
-from charrnn import team as teams
 from charrnn import train
 from charrnn.errors import CharrnnError
 from charrnn.nn.parameters import shared_zeros
-from charrnn.team import Team
+from charrnn.parallel import team as teams
+from charrnn.parallel.team import Team
 
 by_processes_and_threads = pytest.mark.parametrize("processes", [True, False])
 
@@ -273,7 +273,7 @@ def test_helpers_end_with_the_first_process(end, closed):
     """However that ends, and also where it has no standard input, as in a service."""
     code = f"""
 import os, signal
-from charrnn.team import Team
+from charrnn.parallel.team import Team
 team = Team(3)
 team.learn("task", [os.getpid] * 3)
 print(*team.each("task", [(), (), ()]), flush=True)

@@ -7,8 +7,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from charrnn import blas, threads
 from charrnn.config import loader as config
+from charrnn.parallel import blas, threads
 
 CAN_FORK, CORES, NAMED = threads.can_fork, threads.cores, blas.named
 
@@ -69,10 +69,10 @@ def test_threads_share_only_larger_work(monkeypatch, sizes, rows, expected):
 def test_a_process_with_other_threads_is_not_forked(monkeypatch):
     """Their locks would stay locked in the fork for ever; nor is a rank of MPI, or on macOS."""
     code = """
-from charrnn import blas
+from charrnn.parallel import blas
 blas.limit()
 import threading
-from charrnn.threads import can_fork
+from charrnn.parallel.threads import can_fork
 held = threading.Lock()
 held.acquire()
 print(can_fork())

@@ -7,8 +7,8 @@ import pytest
 from charrnn.arrays import Batch
 from charrnn.evaluate import PREDICTION, Evaluator
 from charrnn.nn.model import Model
-from charrnn.team import Team
-from charrnn.workers import Workers
+from charrnn.parallel.team import Team
+from charrnn.parallel.workers import Workers
 
 ROWS = 7
 by_processes_and_threads = pytest.mark.parametrize("processes", [True, False])
