@@ -21,8 +21,8 @@ from charrnn.checkpoint import Checkpoint
 from charrnn.data.reader import lowered
 from charrnn.errors import ConfigError
 from charrnn.rng import fresh_seed
-from charrnn.sample import Limits, Sampler, Taste, Text
-from charrnn.selection import LONGEST, Selection, compiled, literal_beginning
+from charrnn.sampling.sampler import Limits, Sampler, Taste, Text
+from charrnn.sampling.selection import LONGEST, Selection, compiled, literal_beginning
 
 if TYPE_CHECKING:  # importing what scores would keep the first character waiting
     from charrnn.evaluate import Score

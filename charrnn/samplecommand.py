@@ -14,7 +14,7 @@ from charrnn.errors import CharrnnError, VocabError
 
 if TYPE_CHECKING:
     from charrnn.api import TextModel
-    from charrnn.sample import Text
+    from charrnn.sampling.sampler import Text
 
 DEFAULT_CHARS = 500
 DEFAULT_RECORDS = 5  # for each temperature of a range

@@ -34,7 +34,7 @@ from charrnn.parallel.ranks import EXTRA, Ranks
 from charrnn.parallel.team import Team
 from charrnn.parallel.workers import Workers
 from charrnn.rng import Purpose, generator
-from charrnn.sample import Limits, Sampler, Taste
+from charrnn.sampling.sampler import Limits, Sampler, Taste
 from charrnn.schedules import Schedule
 from charrnn.standing import Progress
 from charrnn.transfer import carry_over

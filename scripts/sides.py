@@ -182,7 +182,7 @@ def product() -> Call:
 
 def sampling(cell: str, hidden: int) -> Call:
     """One text by `charrnn sample`."""
-    from charrnn.sample import Limits, Sampler, Taste
+    from charrnn.sampling.sampler import Limits, Sampler, Taste
 
     run = trainer(f"model.cell={cell}", f"model.hidden={hidden}")
     sampler = Sampler(run.model, run.params, run.corpus.vocab, "stream")
@@ -199,7 +199,7 @@ def pytorch_sampling(cell: str, hidden: int) -> Call:
 
 def texts(hidden: int, count: int) -> tuple[Call, dict[str, Any]]:
     """So many names at once, or for `count` 1 one after another."""
-    from charrnn.sample import Limits, Sampler, Taste
+    from charrnn.sampling.sampler import Limits, Sampler, Taste
 
     run = trainer("corpus.mode=lines", f"model.hidden={hidden}", text=NAMES)
     for _ in range(3000):

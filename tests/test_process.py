@@ -98,7 +98,7 @@ def start_waiting(where, word, *words):
     ("word", "where", "then"),
     [
         ("scoring", "charrnn.evaluate:Evaluator._window", []),
-        ("drawing", "charrnn.sample:Choice.draw", []),
+        ("drawing", "charrnn.sampling.sampler:Choice.draw", []),
         ("scoring", "charrnn.evaluate:Evaluator._window", ["--set", "output.sample_every=null"]),
     ],
 )

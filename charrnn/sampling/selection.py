@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Set
 from itertools import takewhile
 
 from charrnn.errors import ConfigError
-from charrnn.sample import Text
+from charrnn.sampling.sampler import Text
 
 LONGEST = 5_000  # characters of a record; one that does not end by then is dropped
 META = frozenset(".^$*+?{}[]\\|()\n")
