@@ -25,7 +25,7 @@ from charrnn.sampling.sampler import Limits, Sampler, Taste, Text
 from charrnn.sampling.selection import LONGEST, Selection, compiled, literal_beginning
 
 if TYPE_CHECKING:  # importing what scores would keep the first character waiting
-    from charrnn.evaluate import Score
+    from charrnn.evaluation.evaluator import Score
 
 
 class TextModel:
@@ -142,8 +142,8 @@ class TextModel:
         Raises VocabError for an unknown character unless they are skipped, and CorpusError for a
         text too short to score.
         """
-        from charrnn.evaluate import Evaluator
-        from charrnn.text_scoring import score_text
+        from charrnn.evaluation.evaluator import Evaluator
+        from charrnn.evaluation.text_scoring import score_text
 
         pieces = map(self._fold, [text] if isinstance(text, str) else text)
         evaluator = Evaluator(self.model, self.params)

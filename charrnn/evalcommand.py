@@ -15,8 +15,8 @@ from charrnn import archive
 from charrnn.console import Number, logger, quiet_option, writer
 
 if TYPE_CHECKING:
-    from charrnn.rows import Char, Line
-    from charrnn.subject import Subject
+    from charrnn.evaluation.line_scores import Char, Line
+    from charrnn.evaluation.scoring_task import Subject
 
 ADAPT_RATE = 0.03  # that of `adapt`, which --help must not wait for
 
@@ -135,8 +135,8 @@ def evaluate(checkpoint_path: str, text_path: str | None, **options: Any) -> Non
     _check_together(checkpoint_path, text_path, options)
     from charrnn import checkpoint
     from charrnn.config import loader as config
+    from charrnn.evaluation.scoring_task import Subject
     from charrnn.parallel import threads
-    from charrnn.subject import Subject
 
     loaded = checkpoint.load(checkpoint_path)
     if options["window"] and loaded.config.corpus.mode == "lines":
@@ -229,7 +229,7 @@ def _write_page(subject: Subject, options: dict[str, Any]) -> None:
 
 def _print_lines(subject: Subject, options: dict[str, Any]) -> None:
     """Rows, or the lines themselves, of the lines within the thresholds. Exit code 1 if none."""
-    from charrnn import rows
+    from charrnn.evaluation import line_scores as rows
 
     least, most = (_threshold(subject, options, side) for side in ("above", "below"))
     filtering = least is not None or most is not None
@@ -254,7 +254,7 @@ def _print_lines(subject: Subject, options: dict[str, Any]) -> None:
 
 def _threshold(subject: Subject, options: dict[str, Any], side: str) -> float | None:
     """Bits per character, where need be those of a percentile, which is then told."""
-    from charrnn import rows
+    from charrnn.evaluation import line_scores as rows
 
     number = options[side]
     if number is None or not options["percentile"]:
@@ -281,8 +281,8 @@ def _line_row(line: Line, as_json: bool) -> str:
 
 
 def _print_chars(subject: Subject, as_json: bool) -> None:
-    from charrnn import rows
-    from charrnn.evaluate import PREDICTION
+    from charrnn.evaluation import line_scores as rows
+    from charrnn.evaluation.evaluator import PREDICTION
 
     write = writer()
     for chars in rows.chars(subject.scored(subject.text(), PREDICTION), subject.loaded.vocab):
@@ -303,7 +303,7 @@ def _char_row(char: Char, as_json: bool) -> str:
 def _print_shaded(subject: Subject, raw: bool) -> None:
     """The text in colour, or plain where colour is not wanted."""
     from charrnn import shade
-    from charrnn.rows import LN2
+    from charrnn.evaluation.line_scores import LN2
 
     write = writer(raw)
     if not shade.wanted(sys.stdout.isatty(), os.environ):

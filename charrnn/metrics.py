@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from charrnn.atomic import Unwritable, beside, replacement
-from charrnn.evaluate import Score
+from charrnn.evaluation.evaluator import Score
 
 
 @dataclass(frozen=True)

@@ -22,9 +22,9 @@ from charrnn import __version__
 from charrnn.arrays import Floats, Ints
 from charrnn.atomic import Unwritable, replacement
 from charrnn.data.characters import visible
-from charrnn.evaluate import Score
+from charrnn.evaluation.evaluator import Score
+from charrnn.evaluation.scoring_task import Subject
 from charrnn.reading import SHOWN, Reading, read
-from charrnn.subject import Subject
 from charrnn.telling import Telling, most_telling
 
 logger = logging.getLogger("charrnn")

@@ -15,11 +15,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from charrnn.arrays import Floats, Ints
-from charrnn.evaluate import Figures, Score
+from charrnn.evaluation.evaluator import Figures, Score
+from charrnn.evaluation.line_scores import LN2
+from charrnn.evaluation.scoring_task import Subject
 from charrnn.nn.model import Model
 from charrnn.nn.workspace import Workspace
-from charrnn.rows import LN2
-from charrnn.subject import Subject
 
 TOP = 5  # likeliest characters
 SHOWN = 20_000  # characters of a text that are looked at; all of it is scored

@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from charrnn.adapt import AdaptiveEvaluator, windows
 from charrnn.checkpoint import Checkpoint
-from charrnn.compare import BLOCK, Comparison, compare
 from charrnn.console import logger, tell
-from charrnn.evaluate import Score
-from charrnn.subject import Subject
-from charrnn.text_scoring import ScoredPiece
+from charrnn.evaluation.comparison import BLOCK, Comparison, compare
+from charrnn.evaluation.dynamic import AdaptiveEvaluator, windows
+from charrnn.evaluation.evaluator import Score
+from charrnn.evaluation.scoring_task import Subject
+from charrnn.evaluation.text_scoring import ScoredPiece
 
 
 def print_total(subject: Subject, as_json: bool) -> None:

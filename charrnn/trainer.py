@@ -23,7 +23,7 @@ from charrnn.config.schema import DEFAULT_STEPS, MOST, Config
 from charrnn.data import batches
 from charrnn.data.corpus import Corpus
 from charrnn.errors import CheckpointError, DivergedError
-from charrnn.evaluate import Evaluator
+from charrnn.evaluation.evaluator import Evaluator
 from charrnn.metrics import Report
 from charrnn.nn.initialization import initialise
 from charrnn.nn.model import Model

@@ -222,7 +222,7 @@ def scoring(
     import numpy as np
 
     from charrnn.data.corpus import Records
-    from charrnn.evaluate import Evaluator
+    from charrnn.evaluation.evaluator import Evaluator
     from charrnn.parallel import threads
     from charrnn.parallel.team import Team
 

@@ -16,7 +16,7 @@ from charrnn import page as pages
 from charrnn import reading as readings
 from charrnn.checkpoint import load as load_checkpoint
 from charrnn.cli import main
-from charrnn.subject import Subject
+from charrnn.evaluation.scoring_task import Subject
 
 playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "chrome"))), None)

@@ -11,8 +11,8 @@ import pytest
 from charrnn.data.corpus import Records
 from charrnn.data.vocabulary import Vocab
 from charrnn.errors import CorpusError, VocabError
-from charrnn.evaluate import ROWS, WARM_UP, Evaluator
-from charrnn.text_scoring import score_text, scored
+from charrnn.evaluation.evaluator import ROWS, WARM_UP, Evaluator
+from charrnn.evaluation.text_scoring import score_text, scored
 
 VOCAB = Vocab("\nabcdef")
 

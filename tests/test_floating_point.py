@@ -13,7 +13,7 @@ from charrnn import checkpoint, optim, train
 from charrnn.arrays import Batch
 from charrnn.config.schema import OptimizerConfig
 from charrnn.errors import CheckpointError, DivergedError
-from charrnn.evaluate import Evaluator
+from charrnn.evaluation.evaluator import Evaluator
 from charrnn.nn.cells import CELLS
 from charrnn.nn.model import Model
 from charrnn.nn.parameters import Params

@@ -20,8 +20,8 @@ from charrnn import reading as readings
 from charrnn import telling
 from charrnn.arrays import Batch
 from charrnn.checkpoint import load as load_checkpoint
-from charrnn.evaluate import Evaluator
-from charrnn.subject import Subject
+from charrnn.evaluation.evaluator import Evaluator
+from charrnn.evaluation.scoring_task import Subject
 
 HOSTILE = (
     "</script><script>alert(1)</script><!-- ]]> \"'` &lt; \x00\x1b[2J \u2028\u2029 "

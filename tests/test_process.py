@@ -97,9 +97,13 @@ def start_waiting(where, word, *words):
 @pytest.mark.parametrize(
     ("word", "where", "then"),
     [
-        ("scoring", "charrnn.evaluate:Evaluator._window", []),
+        ("scoring", "charrnn.evaluation.evaluator:Evaluator._window", []),
         ("drawing", "charrnn.sampling.sampler:Choice.draw", []),
-        ("scoring", "charrnn.evaluate:Evaluator._window", ["--set", "output.sample_every=null"]),
+        (
+            "scoring",
+            "charrnn.evaluation.evaluator:Evaluator._window",
+            ["--set", "output.sample_every=null"],
+        ),
     ],
 )
 def test_a_stop_does_not_wait_for_a_validation_or_a_sample(

@@ -10,7 +10,7 @@ import pytest
 
 from charrnn.arrays import Batch
 from charrnn.config.schema import OptimizerConfig
-from charrnn.evaluate import Evaluator
+from charrnn.evaluation.evaluator import Evaluator
 from charrnn.nn.cells import CELLS
 from charrnn.nn.model import Model
 from charrnn.nn.parameters import Params

@@ -244,7 +244,7 @@ def test_every_limit_ends_a_text_of_a_batch():
 
 def test_the_nats_of_a_text_are_those_of_scoring_it():
     """Whatever the taste; of a record with its newline, without the prime."""
-    from charrnn.evaluate import Evaluator
+    from charrnn.evaluation.evaluator import Evaluator
 
     one = sampler("lines")
     evaluator = Evaluator(one.model, one.params)

@@ -7,13 +7,16 @@ import networks
 import numpy as np
 import pytest
 
-from charrnn import adapt, compare, rows, shade
+from charrnn import shade
 from charrnn.checkpoint import Checkpoint
 from charrnn.config.schema import Config, CorpusConfig, ModelConfig
 from charrnn.data.vocabulary import Vocab
 from charrnn.errors import CharrnnError, DivergedError, VocabError
-from charrnn.evaluate import PREDICTION, SURPRISAL, Evaluator
-from charrnn.text_scoring import score_text, scored
+from charrnn.evaluation import comparison as compare
+from charrnn.evaluation import dynamic as adapt
+from charrnn.evaluation import line_scores as rows
+from charrnn.evaluation.evaluator import PREDICTION, SURPRISAL, Evaluator
+from charrnn.evaluation.text_scoring import score_text, scored
 
 VOCAB = Vocab("\nabcdef")
 TEXT = "abc\nfeed\n\nbad\n" + "decade" * 60 + "\n" + "fade\ncab\n" * 9 + "bed"

@@ -203,7 +203,9 @@ def test_compare_shares_the_lines_of_both_models(charrnn, trained, monkeypatch):
     """As eval does without it."""
     sizes = []
     monkeypatch.setenv("OPENBLAS_NUM_THREADS", "1")
-    monkeypatch.setattr("charrnn.compare.Team", lambda size=1: sizes.append(size) or Team(size))
+    monkeypatch.setattr(
+        "charrnn.evaluation.comparison.Team", lambda size=1: sizes.append(size) or Team(size)
+    )
     words = ("eval", trained, "-", "--compare", trained, "--threads", 3, "--json")
     shared = json.loads(charrnn(*words, stdin=LINES).stdout)
     assert sizes == [3, 3]

@@ -11,7 +11,7 @@ from trials import TEXT, Silent
 
 from charrnn import checkpoint, lock, train
 from charrnn.errors import CheckpointError, DivergedError
-from charrnn.evaluate import Evaluator, Score
+from charrnn.evaluation.evaluator import Evaluator, Score
 from charrnn.nn.cells import CELLS
 from charrnn.runfiles import best_path
 

@@ -13,7 +13,7 @@ from charrnn.config import loader as configs
 from charrnn.data import corpus
 from charrnn.data.characters import named
 from charrnn.errors import CheckpointError
-from charrnn.evaluate import Evaluator
+from charrnn.evaluation.evaluator import Evaluator
 from charrnn.nn.cells import CELLS
 from charrnn.nn.workspace import Workspace
 from charrnn.trainer import Trainer

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from charrnn.arrays import Batch
-from charrnn.evaluate import PREDICTION, Evaluator
+from charrnn.evaluation.evaluator import PREDICTION, Evaluator
 from charrnn.nn.model import Model
 from charrnn.parallel.team import Team
 from charrnn.parallel.workers import Workers

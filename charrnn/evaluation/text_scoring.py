@@ -12,7 +12,7 @@ from charrnn.data.corpus import Records
 from charrnn.data.encoding import Encoder, whole_lines
 from charrnn.data.vocabulary import Vocab
 from charrnn.errors import CorpusError
-from charrnn.evaluate import SURPRISAL, Evaluator, Figures, Score, WindowPlace
+from charrnn.evaluation.evaluator import SURPRISAL, Evaluator, Figures, Score, WindowPlace
 
 
 class ScoredPiece(NamedTuple):

@@ -13,8 +13,8 @@ from charrnn.arrays import Floats
 from charrnn.data.corpus import Corpus
 from charrnn.data.reader import lowered
 from charrnn.data.vocabulary import Vocab
-from charrnn.evaluate import Evaluator
-from charrnn.text_scoring import ScoredPiece, scored
+from charrnn.evaluation.evaluator import Evaluator
+from charrnn.evaluation.text_scoring import ScoredPiece, scored
 
 LN2 = math.log(2)
 PIECE_CHARS = 1 << 16  # of a long text that are scored at a time

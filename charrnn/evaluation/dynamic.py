@@ -18,7 +18,7 @@ import numpy as np
 
 from charrnn.arrays import Batch, Floats, Ints
 from charrnn.errors import DivergedError
-from charrnn.evaluate import SURPRISAL, Evaluator, Figures
+from charrnn.evaluation.evaluator import SURPRISAL, Evaluator, Figures
 from charrnn.nn.model import Model
 from charrnn.nn.parameters import Params
 

@@ -9,10 +9,10 @@ from charrnn.checkpoint import Checkpoint
 from charrnn.data.corpus import Corpus
 from charrnn.data.reader import TextReader, open_text
 from charrnn.errors import CorpusError
-from charrnn.evaluate import SURPRISAL, Evaluator, Figures, Score
+from charrnn.evaluation.evaluator import SURPRISAL, Evaluator, Figures, Score
+from charrnn.evaluation.line_scores import Folded, cut, validation_text
+from charrnn.evaluation.text_scoring import ScoredPiece, scored, total
 from charrnn.parallel.team import Team
-from charrnn.rows import Folded, cut, validation_text
-from charrnn.text_scoring import ScoredPiece, scored, total
 from charrnn.training_corpus import read_again
 
 logger = logging.getLogger("charrnn")

@@ -20,10 +20,10 @@ from charrnn.checkpoint import Checkpoint
 from charrnn.config.schema import shown
 from charrnn.data.characters import with_number
 from charrnn.errors import CharrnnError, CorpusError, VocabError
-from charrnn.evaluate import Evaluator, Score
+from charrnn.evaluation.evaluator import Evaluator, Score
+from charrnn.evaluation.line_scores import LN2, lines
+from charrnn.evaluation.text_scoring import ScoredPiece, scored
 from charrnn.parallel.team import Team
-from charrnn.rows import LN2, lines
-from charrnn.text_scoring import ScoredPiece, scored
 
 BLOCK = 200  # characters
 RESAMPLES = 2000
