@@ -31,9 +31,9 @@ def gradcheck(
     charrnn gradcheck configs/dinos.yaml
     charrnn gradcheck configs/dinos.yaml --set model.cell=lstm --set model.layers=2
     """
-    from charrnn import gradcheck_config
     from charrnn.config import loader as configs
     from charrnn.data import download
+    from charrnn.training import gradcheck_config
 
     extra = [] if corpus is None else [configs.assignment("corpus.path", corpus)]
     overrides = ("train.seed=1", *overrides)

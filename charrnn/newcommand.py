@@ -20,8 +20,8 @@ def new(corpus_path: str) -> None:
     charrnn new mine.txt > mine.yaml && charrnn train mine.yaml
     tr A-Z a-z < mine.txt | charrnn new - > mine.yaml
     """
-    from charrnn import newconfig
     from charrnn.data import text_profile as survey
+    from charrnn.training import new_config as newconfig
 
     found = survey.look(corpus_path)
     if found.misread:

@@ -18,8 +18,8 @@ import click
 from charrnn.bar import Bar
 from charrnn.console import harmless, logger
 from charrnn.errors import SIGNALS, Interrupted
-from charrnn.metrics import Report
 from charrnn.parallel.ranks import Ranks, StopAsked
+from charrnn.training.metrics import Report
 
 LN2 = math.log(2)
 

@@ -63,9 +63,9 @@ def train(
         raise click.UsageError(
             "the config and the checkpoint of --init-from cannot both come from standard input"
         )
-    from charrnn import session
     from charrnn.config.loader import assignment
     from charrnn.progress import Progress
+    from charrnn.training import session
 
     options = {
         "corpus.path": corpus,

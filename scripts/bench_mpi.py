@@ -30,7 +30,7 @@ from bench import machine
 from mpi4py import MPI
 
 from charrnn.parallel.ranks import EXTRA, Ranks, Several
-from charrnn.trainer import Trainer
+from charrnn.training.trainer import Trainer
 
 COUNTS = [10**4, 10**5, 10**6, 10**7]
 SIZES = [  # cell, layers, hidden, T, B

@@ -14,7 +14,7 @@ import statistics
 from charrnn.config import loader as config
 from charrnn.data import corpus
 from charrnn.nn.cells import CELLS
-from charrnn.trainer import Trainer
+from charrnn.training.trainer import Trainer
 
 SETTINGS = {
     "model": {"hidden": 128},

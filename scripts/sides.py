@@ -93,7 +93,7 @@ def settings_of(overrides: list[str], path: str = "text") -> Any:
 def trainer(*overrides: str, text: str = TEXT) -> Any:
     """A run on `text` with these settings, its threads chosen as the program chooses them."""
     from charrnn.data import corpus
-    from charrnn.trainer import Trainer
+    from charrnn.training.trainer import Trainer
 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "text.txt")
@@ -110,7 +110,7 @@ def charrnn(*overrides: str) -> Call:
 def on_text(path: str, *overrides: str) -> Call:
     """Updates of a run on the text in a file."""
     from charrnn.data import corpus
-    from charrnn.trainer import Trainer
+    from charrnn.training.trainer import Trainer
 
     settings = settings_of(list(overrides), path)
     return Trainer(settings, corpus.read(settings.corpus, 1)).update

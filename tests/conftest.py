@@ -9,7 +9,7 @@ from charrnn.cli import main
 from charrnn.config import loader as configs
 from charrnn.data import corpus as corpora
 from charrnn.errors import ConfigError
-from charrnn.trainer import Trainer
+from charrnn.training.trainer import Trainer
 
 LINES = "anna\nbob\nanna\nclara\ndiego\nemil\nfrieda\ngustav\nhanna\nida\njonas\nkarla\n"
 

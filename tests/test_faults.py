@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 from trials import Silent, contents, metrics
 
-from charrnn import atomic, checkpoint, progress, train
+from charrnn import atomic, checkpoint, progress
 from charrnn.config import loader as configs
 from charrnn.data import corpus
 from charrnn.errors import CheckpointError
-from charrnn.trainer import Trainer
+from charrnn.training import loop as train
+from charrnn.training.trainer import Trainer
 
 SETTINGS = {
     "train": {"steps": 60, "seed": 7, "seq_length": 5},
@@ -170,9 +171,9 @@ def test_half_a_line_of_metrics_is_mended(config, charrnn, tmp_path, at_step, wh
         at_step(
             (30, 40),
             lambda: patch.setattr(
-                "charrnn.metrics.open", lambda *a: Full(true_open(*a)), raising=False
+                "charrnn.training.metrics.open", lambda *a: Full(true_open(*a)), raising=False
             ),
-            lambda: patch.setattr("charrnn.metrics.open", true_open, raising=False),
+            lambda: patch.setattr("charrnn.training.metrics.open", true_open, raising=False),
         )
         result = charrnn("train", tmp_path / "small.yaml", "-q")
     assert broken == [1, 2]

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from trials import Silent
 
-from charrnn import checkpoint, optim, train
+from charrnn import checkpoint
 from charrnn.arrays import Batch
 from charrnn.config.schema import OptimizerConfig
 from charrnn.errors import CheckpointError, DivergedError
@@ -18,7 +18,9 @@ from charrnn.nn.cells import CELLS
 from charrnn.nn.model import Model
 from charrnn.nn.parameters import Params
 from charrnn.nn.workspace import Workspace
-from charrnn.schedules import Schedule
+from charrnn.training import loop as train
+from charrnn.training import optimizers as optim
+from charrnn.training.schedules import Schedule
 
 HUGE = {"float32": 1e30, "float64": 1e290}
 LARGEST = float(np.finfo(np.float32).max)

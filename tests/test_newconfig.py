@@ -12,12 +12,13 @@ import yaml
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from charrnn import newconfig, recipes
 from charrnn.config import loader as config
 from charrnn.data import corpus
 from charrnn.data import text_profile as survey
 from charrnn.errors import CharrnnError
-from charrnn.trainer import Trainer
+from charrnn.training import new_config as newconfig
+from charrnn.training import presets as recipes
+from charrnn.training.trainer import Trainer
 
 NAMES = "".join(
     f"{first}{last}\n" for first in ("an", "bo", "cla", "die", "e", "fri") for last in "abcdefghijk"

@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from charrnn import optim
 from charrnn.config.schema import OptimizerConfig
+from charrnn.training import optimizers as optim
 
 SIZE = 50
 

@@ -19,8 +19,7 @@ import pytest
 from processes import RUN, Process, read_until
 from trials import Silent, metrics
 
-from charrnn import checkpoint, train
-from charrnn import trainer as trainers
+from charrnn import checkpoint
 from charrnn.config import loader as configs
 from charrnn.console import logging_to_stderr
 from charrnn.errors import CharrnnError, CheckpointError, ConfigError, DivergedError, Interrupted
@@ -29,8 +28,10 @@ from charrnn.parallel.ranks import Elsewhere, Ranks, Several, StopAsked, launch
 from charrnn.parallel.team import Team
 from charrnn.parallel.workers import Workers
 from charrnn.progress import Progress
-from charrnn.runfiles import best_path
-from charrnn.trainer import Trainer
+from charrnn.training import loop as train
+from charrnn.training import trainer as trainers
+from charrnn.training.outputs import best_path
+from charrnn.training.trainer import Trainer
 
 VARIABLES = {name for pair in ranks.LAUNCHERS for name in pair}
 VARIABLES |= {*ranks.LOCAL_SIZES, *ranks.LOCAL_RANKS}
@@ -528,13 +529,13 @@ def together(size, *words, code=""):
 
 # Rank 1 rounds its first weights otherwise, as a processor of another kind may.
 RUNS = """
-import json, os, sys, charrnn.cli, charrnn.trainer
-initialise = charrnn.trainer.initialise
+import json, os, sys, charrnn.cli, charrnn.training.trainer
+initialise = charrnn.training.trainer.initialise
 def otherwise(*given):
     params = initialise(*given)
     params.flat[:] *= 1 + 1e-6 * (os.environ.get("PMI_RANK") == "1")
     return params
-charrnn.trainer.initialise = otherwise
+charrnn.training.trainer.initialise = otherwise
 for words in json.loads(sys.argv[1]):
     charrnn.cli.main(words, standalone_mode=False)
 sys.exit()
@@ -618,13 +619,13 @@ def test_a_signal_to_any_of_them_saves_and_ends_all(config, tmp_path, whom):
 
 
 FAILING = """
-import os, charrnn.errors, charrnn.trainer
-update = charrnn.trainer.Trainer.update
+import os, charrnn.errors, charrnn.training.trainer
+update = charrnn.training.trainer.Trainer.update
 def failing(run):
     if run.step == 15 and run.ranks.rank == 1:
         raise charrnn.errors.DivergedError("enough")
     return update(run)
-charrnn.trainer.Trainer.update = failing
+charrnn.training.trainer.Trainer.update = failing
 """
 
 

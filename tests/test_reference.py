@@ -14,7 +14,7 @@ from charrnn.evaluation.evaluator import Evaluator
 from charrnn.nn.cells import CELLS
 from charrnn.nn.model import Model
 from charrnn.nn.parameters import Params
-from charrnn.optim import OPTIMIZERS
+from charrnn.training.optimizers import OPTIMIZERS
 
 
 @pytest.fixture(scope="module")

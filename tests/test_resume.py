@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 from trials import Silent, contents, metrics
 
-from charrnn import checkpoint, progress, train
-from charrnn import trainer as trainers
+from charrnn import checkpoint, progress
 from charrnn.errors import CharrnnError, CheckpointError, Interrupted
-from charrnn.resume import check_same_run
-from charrnn.runfiles import best_path
+from charrnn.training import loop as train
+from charrnn.training import trainer as trainers
+from charrnn.training.outputs import best_path
+from charrnn.training.resume import check_same_run
 
 CELLS = ("rnn", "gru", "lstm")
 OPTIMIZERS = {

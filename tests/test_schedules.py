@@ -7,7 +7,7 @@ import math
 import pytest
 
 from charrnn.config.schema import OptimizerConfig
-from charrnn.schedules import Schedule
+from charrnn.training.schedules import Schedule
 
 
 def rates(steps=100, per_epoch=10, **settings):

@@ -5,10 +5,11 @@ import contextlib
 import pytest
 from trials import Silent
 
-from charrnn import checkpoint, session
+from charrnn import checkpoint
 from charrnn.config.loader import assignment
 from charrnn.errors import ConfigError
 from charrnn.parallel.ranks import Ranks
+from charrnn.training import session
 
 
 def test_a_run_needs_no_command_line(config, tmp_path):

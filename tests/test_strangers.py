@@ -25,7 +25,7 @@ from charrnn.data.corpus import Corpus
 from charrnn.data.reader import TextReader
 from charrnn.data.vocabulary import Vocab
 from charrnn.errors import CharrnnError
-from charrnn.trainer import Trainer
+from charrnn.training.trainer import Trainer
 from charrnn.training_corpus import read_again
 
 SCRIPTS = {

@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 from trials import Silent, contents
 
-from charrnn import train
 from charrnn.errors import CharrnnError
 from charrnn.nn.parameters import shared_zeros
 from charrnn.parallel import team as teams
 from charrnn.parallel.team import Team
+from charrnn.training import loop as train
 
 by_processes_and_threads = pytest.mark.parametrize("processes", [True, False])
 

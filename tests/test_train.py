@@ -9,11 +9,12 @@ import pytest
 import textbook
 from trials import TEXT, Silent
 
-from charrnn import checkpoint, lock, train
+from charrnn import checkpoint, lock
 from charrnn.errors import CheckpointError, DivergedError
 from charrnn.evaluation.evaluator import Evaluator, Score
 from charrnn.nn.cells import CELLS
-from charrnn.runfiles import best_path
+from charrnn.training import loop as train
+from charrnn.training.outputs import best_path
 
 
 @pytest.mark.parametrize(("steps", "rate", "hidden"), [(100, 0.01, 100), (1000, 0.01, 20)])

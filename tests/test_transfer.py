@@ -16,7 +16,7 @@ from charrnn.errors import CheckpointError
 from charrnn.evaluation.evaluator import Evaluator
 from charrnn.nn.cells import CELLS
 from charrnn.nn.workspace import Workspace
-from charrnn.trainer import Trainer
+from charrnn.training.trainer import Trainer
 
 OLD = "bdf\nfdb\nbbd\nffd\nddb\nbdd\nfff\n"  # newline b d f
 NEW = "abc\ndef\ngab\ncde\nfga\nbcd\nefg\n"  # newline a b c d e f g

@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 
-from charrnn.train import StopAsked
+from charrnn.training.loop import StopAsked
 
 TEXT = "".join(f"{n} times {n} makes {n * n}; " for n in range(300))
 TIMELESS = {"seconds", "recent_seconds"}

@@ -24,20 +24,20 @@ from charrnn.data import batches
 from charrnn.data.corpus import Corpus
 from charrnn.errors import CheckpointError, DivergedError
 from charrnn.evaluation.evaluator import Evaluator
-from charrnn.metrics import Report
 from charrnn.nn.initialization import initialise
 from charrnn.nn.model import Model
 from charrnn.nn.workspace import Workspaces
-from charrnn.optim import OPTIMIZERS, Average, clip_by_norm, clip_by_value
 from charrnn.parallel import threads
 from charrnn.parallel.ranks import EXTRA, Ranks
 from charrnn.parallel.team import Team
 from charrnn.parallel.workers import Workers
 from charrnn.rng import Purpose, generator
 from charrnn.sampling.sampler import Limits, Sampler, Taste
-from charrnn.schedules import Schedule
-from charrnn.standing import Progress
-from charrnn.transfer import carry_over
+from charrnn.training.metrics import Report
+from charrnn.training.optimizers import OPTIMIZERS, Average, clip_by_norm, clip_by_value
+from charrnn.training.schedules import Schedule
+from charrnn.training.state import Progress
+from charrnn.training.warm_start import carry_over
 
 SAMPLE_CHARS = 200  # length of the samples shown while training
 TOO_HIGH = 3.0  # times the first loss, or that of guessing: after an epoch, a run going nowhere

@@ -12,7 +12,6 @@ import numpy as np
 
 from charrnn import __version__, archive, checkpoint, lock
 from charrnn import rng as randomness
-from charrnn import train as loop
 from charrnn.atomic import clear_parts
 from charrnn.checkpoint import Checkpoint
 from charrnn.config import loader as configs
@@ -21,13 +20,14 @@ from charrnn.config.schema import Config
 from charrnn.data import corpus as corpora
 from charrnn.data import download
 from charrnn.errors import CheckpointError, ConfigError
-from charrnn.metrics import metrics_path
 from charrnn.parallel.ranks import Ranks
-from charrnn.resume import check_same_run
-from charrnn.runfiles import best_path
-from charrnn.train import Watch
-from charrnn.trainer import Trainer
-from charrnn.transfer import check_fits, news
+from charrnn.training import loop
+from charrnn.training.loop import Watch
+from charrnn.training.metrics import metrics_path
+from charrnn.training.outputs import best_path
+from charrnn.training.resume import check_same_run
+from charrnn.training.trainer import Trainer
+from charrnn.training.warm_start import check_fits, news
 
 logger = logging.getLogger("charrnn")
 
@@ -123,7 +123,7 @@ def _check_reads(read: Iterable[str], what: str, path: str) -> None:
 
 def _check_source(init_from: str, config: Config, path: str) -> None:
     """ConfigError when the checkpoint of --init-from is also something else of the run."""
-    from charrnn.runfiles import best_path
+    from charrnn.training.outputs import best_path
 
     if init_from == "-":
         if "-" in config.corpus.path:

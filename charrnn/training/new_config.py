@@ -7,10 +7,10 @@ from pathlib import Path
 
 import yaml
 
-from charrnn import recipes
 from charrnn.data.text_profile import RARE, Survey
 from charrnn.errors import CharrnnError
-from charrnn.recipes import CELL, VALIDATIONS, Plan
+from charrnn.training import presets as recipes
+from charrnn.training.presets import CELL, VALIDATIONS, Plan
 
 SHOWN = 10  # rare characters named in a comment
 

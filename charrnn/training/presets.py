@@ -22,7 +22,7 @@ from charrnn.config.schema import Config, CorpusConfig, ModelConfig, OptimizerCo
 from charrnn.data.corpus import Corpus, Records
 from charrnn.data.text_profile import Survey
 from charrnn.data.vocabulary import Vocab
-from charrnn.trainer import Trainer
+from charrnn.training.trainer import Trainer
 
 BUDGET_S = 120.0  # seconds that a run may take
 MEASURE_S = 0.3  # seconds of updates that its speed is taken from

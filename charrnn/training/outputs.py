@@ -15,8 +15,8 @@ from charrnn import checkpoint
 from charrnn.atomic import Unwritable, beside
 from charrnn.checkpoint import Checkpoint
 from charrnn.errors import CheckpointError
-from charrnn.metrics import Metrics, Report
-from charrnn.trainer import Trainer
+from charrnn.training.metrics import Metrics, Report
+from charrnn.training.trainer import Trainer
 
 
 def best_path(path: str) -> str:
