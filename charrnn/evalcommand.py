@@ -217,7 +217,8 @@ def _same_file(path: str, *others: str | None) -> bool:
 
 def _write_page(subject: Subject, options: dict[str, Any]) -> None:
     """The page into its file and the score to stdout, or the page alone to stdout."""
-    from charrnn import page, scoretables
+    from charrnn import scoretables
+    from charrnn.web import page
 
     if options["html"] == "-":
         # The page says that it is UTF-8, whatever the terminal's encoding.

@@ -12,11 +12,11 @@ from click.testing import CliRunner
 from conftest import LINES
 from test_page import HOSTILE, hostile_page
 
-from charrnn import page as pages
-from charrnn import reading as readings
 from charrnn.checkpoint import load as load_checkpoint
 from charrnn.cli import main
 from charrnn.evaluation.scoring_task import Subject
+from charrnn.web import inspection as readings
+from charrnn.web import page as pages
 
 playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "chrome"))), None)

@@ -15,13 +15,13 @@ import pytest
 from conftest import LINES
 from test_scores_command import PROSE
 
-from charrnn import page as pages
-from charrnn import reading as readings
-from charrnn import telling
 from charrnn.arrays import Batch
 from charrnn.checkpoint import load as load_checkpoint
 from charrnn.evaluation.evaluator import Evaluator
 from charrnn.evaluation.scoring_task import Subject
+from charrnn.web import inspection as readings
+from charrnn.web import page as pages
+from charrnn.web import unit_features as telling
 
 HOSTILE = (
     "</script><script>alert(1)</script><!-- ]]> \"'` &lt; \x00\x1b[2J \u2028\u2029 "

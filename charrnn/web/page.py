@@ -24,8 +24,8 @@ from charrnn.atomic import Unwritable, replacement
 from charrnn.data.characters import visible
 from charrnn.evaluation.evaluator import Score
 from charrnn.evaluation.scoring_task import Subject
-from charrnn.reading import SHOWN, Reading, read
-from charrnn.telling import Telling, most_telling
+from charrnn.web.inspection import SHOWN, Reading, read
+from charrnn.web.unit_features import Telling, most_telling
 
 logger = logging.getLogger("charrnn")
 
@@ -165,7 +165,7 @@ def _label(char: str) -> str:
 
 
 def _part(name: str) -> str:
-    return resources.files("charrnn").joinpath(name).read_text(encoding="utf-8")
+    return resources.files("charrnn.web").joinpath(name).read_text(encoding="utf-8")
 
 
 def _hash(content: str) -> str:
