@@ -88,7 +88,9 @@ def _kind(out_path: str) -> str:
 
 def _show(checkpoint_paths: tuple[str, ...], by: str, smooth: bool) -> None:
     """The curve in the terminal."""
-    from charrnn import curve, losses, shade
+    from charrnn import shade
+    from charrnn.plots import history as losses
+    from charrnn.plots import terminal as curve
 
     write = writer(raw=True)  # the colours; the names have no control characters
     runs = losses.read(checkpoint_paths, by, smooth)
@@ -113,7 +115,7 @@ def _save(
 ) -> None:
     """The picture in its file, whose path is told; or on stdout."""
     try:
-        from charrnn import plot
+        from charrnn.plots import figure as plot
     except ImportError as error:
         name = (error.name or "").partition(".")[0]
         what = "is not installed" if name == "matplotlib" else f"cannot be imported: {error}"
@@ -121,8 +123,8 @@ def _save(
             f"a picture is drawn with matplotlib, which {what}",
             "Try pip install 'charrnn-numpy[plot]', or leave --out out for a curve in the terminal",
         ) from None
-    from charrnn import losses
     from charrnn.atomic import Unwritable, replacement
+    from charrnn.plots import history as losses
 
     drawn = plot.picture(losses.read(checkpoint_paths, by, smooth), by, kind)
     if out_path == "-":

@@ -15,14 +15,16 @@ import numpy as np
 import pytest
 from processes import CHARRNN
 
-from charrnn import checkpoint, curve, losses
+from charrnn import checkpoint
 from charrnn.checkpoint import Checkpoint
 from charrnn.config.schema import Config, CorpusConfig, ModelConfig, OutputConfig
-from charrnn.curve import BRAILLE, Style
 from charrnn.data.vocabulary import Vocab
-from charrnn.losses import LN2, Point, Run
 from charrnn.nn.model import Model
 from charrnn.nn.parameters import Params
+from charrnn.plots import history as losses
+from charrnn.plots import terminal as curve
+from charrnn.plots.history import LN2, Point, Run
+from charrnn.plots.terminal import BRAILLE, Style
 
 needs_matplotlib = pytest.mark.skipif(
     find_spec("matplotlib") is None, reason="matplotlib, the extra [plot], is not installed"
@@ -331,8 +333,8 @@ def test_a_picture_without_matplotlib_is_one_message(
     saved, charrnn, tmp_path, monkeypatch, missing
 ):
     """It names the extra and the curve, which does without; nothing is written."""
-    monkeypatch.delitem(sys.modules, "charrnn.plot", raising=False)
-    monkeypatch.delattr("charrnn.plot", raising=False)
+    monkeypatch.delitem(sys.modules, "charrnn.plots.figure", raising=False)
+    monkeypatch.delattr("charrnn.plots.figure", raising=False)
     monkeypatch.setitem(sys.modules, missing, None)
     path = saved()
     result = charrnn("plot", path, "-o", tmp_path / "loss.png")
@@ -363,7 +365,7 @@ def test_the_same_checkpoints_give_the_same_bytes(saved, monkeypatch, kind):
     """At another time, and whatever style the user likes, which stays as it was."""
     import matplotlib
 
-    from charrnn import plot
+    from charrnn.plots import figure as plot
 
     runs = losses.read([saved(), saved("other.npz")], "steps", False)
     first = plot.picture(runs, "steps", kind)
@@ -386,7 +388,7 @@ def test_a_picture_has_every_curve_in_nats_and_bits(saved):
     """What its lines, axes and legend hold, as matplotlib tells."""
     from matplotlib.figure import Figure
 
-    from charrnn import plot
+    from charrnn.plots import figure as plot
 
     runs = losses.read([saved("_one$x$.npz"), saved("two.npz")], "steps", False)
     figure = Figure()

@@ -18,7 +18,7 @@ import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from charrnn.losses import LN2, Point, Run, when
+from charrnn.plots.history import LN2, Point, Run, when
 
 BRAILLE = 0x2800  # the cell without a dot
 DOTS = ((1, 8), (2, 16), (4, 32), (64, 128))

@@ -1,0 +1,5 @@
+"""Loss curves.
+
+`history` takes them out of checkpoints, `terminal` draws them as characters, `figure` as a picture.
+May import checkpoint and what is below it.
+"""
