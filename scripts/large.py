@@ -95,5 +95,5 @@ def peak_of_training_mb(path: Path, mode: str) -> float:
             "optimizer: {learning_rate: 0.01}\n"
             f"output: {{checkpoint: {folder}/run.npz}}\n"
         )
-        whole = peak_mb("from charrnn.cli import main; main()", "train", str(written), "-q")
+        whole = peak_mb("from charrnn.cli.app import main; main()", "train", str(written), "-q")
     return whole - peak_mb("import numpy")

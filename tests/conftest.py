@@ -5,7 +5,7 @@ import pytest
 from click.testing import CliRunner
 from trials import TEXT
 
-from charrnn.cli import main
+from charrnn.cli.app import main
 from charrnn.config import loader as configs
 from charrnn.data import corpus as corpora
 from charrnn.errors import ConfigError

@@ -28,7 +28,7 @@ def start(*words, code=None, **options):
     )
 
 
-RUN = "import charrnn.cli; charrnn.cli.main(prog_name='charrnn')"
+RUN = "import charrnn.cli.app; charrnn.cli.app.main(prog_name='charrnn')"
 
 
 def read_until(process, beginning):
@@ -50,7 +50,7 @@ class Nursery:
     CODE = """
 import json, os, sys
 from charrnn import progress, session
-from charrnn.cli import main
+from charrnn.cli.app import main
 for line in sys.stdin:
     child = os.fork()
     if not child:

@@ -13,7 +13,7 @@ from conftest import LINES
 from test_page import HOSTILE, hostile_page
 
 from charrnn.checkpoint import load as load_checkpoint
-from charrnn.cli import main
+from charrnn.cli.app import main
 from charrnn.evaluation.scoring_task import Subject
 from charrnn.web import inspection as readings
 from charrnn.web import page as pages

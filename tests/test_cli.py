@@ -10,7 +10,7 @@ import pytest
 from conftest import LINES
 
 from charrnn import __version__, checkpoint
-from charrnn.cli import main
+from charrnn.cli.app import main
 from charrnn.config.schema import ModelConfig
 from charrnn.nn.model import Model
 

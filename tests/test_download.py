@@ -11,7 +11,7 @@ import urllib.request
 
 import pytest
 
-from charrnn.console import logger, logging_to_stderr
+from charrnn.cli.terminal import logger, logging_to_stderr
 from charrnn.data import download
 from charrnn.errors import ConfigError, CorpusError
 

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from trials import Silent, contents, metrics
 
-from charrnn import atomic, checkpoint, progress
+from charrnn import atomic, checkpoint
+from charrnn.cli import progress
 from charrnn.config import loader as configs
 from charrnn.data import corpus
 from charrnn.errors import CheckpointError

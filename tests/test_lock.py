@@ -11,7 +11,7 @@ import pytest
 from processes import read_until, start
 
 from charrnn import checkpoint, lock
-from charrnn.console import logger
+from charrnn.cli.terminal import logger
 from charrnn.errors import CheckpointError
 
 ENDLESS = {"steps": 10**9, "seed": 7}

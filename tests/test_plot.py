@@ -446,7 +446,8 @@ def test_a_picture_that_cannot_be_written_leaves_the_old_one(saved, charrnn, tmp
 def test_help_needs_neither_numpy_nor_matplotlib():
     """So it is there at once."""
     code = (
-        "import sys\nfrom charrnn.cli import main\nmain(['plot', '-h'], standalone_mode=False)\n"
+        "import sys\nfrom charrnn.cli.app import main\n"
+        "main(['plot', '-h'], standalone_mode=False)\n"
         "print({'numpy', 'matplotlib'} & set(sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 import charrnn as package
 from charrnn import checkpoint
-from charrnn.progress import Progress
+from charrnn.cli.progress import Progress
 
 
 def test_a_closed_pipe_ends_a_text_quietly(trained):
@@ -154,7 +154,7 @@ def test_a_second_signal_leaves_in_the_middle_of_a_save(config, charrnn, trained
 
 def test_a_second_signal_does_not_wait_for_the_last_words(config, tmp_path):
     """Nobody may be reading them; the run is saved."""
-    with start_waiting("charrnn.cli:note", "last words", "train", config(**ENDLESS)) as process:
+    with start_waiting("charrnn.cli.app:note", "last words", "train", config(**ENDLESS)) as process:
         read_until(process, "initial loss")
         process.send_signal(signal.SIGINT)
         read_until(process, "last words")
@@ -370,7 +370,7 @@ def test_another_error_of_the_system_is_told_as_it_is(charrnn, trained, monkeypa
     def fails(*args):
         raise OSError(errno.EIO, os.strerror(errno.EIO), "some/file")
 
-    monkeypatch.setattr("charrnn.describe.facts", fails)
+    monkeypatch.setattr("charrnn.cli.description.facts", fails)
     result = charrnn("info", trained)
     assert (result.exit_code, result.stdout) == (1, "")
     assert result.stderr == f"Error: some/file: {os.strerror(errno.EIO)}\n"

@@ -20,14 +20,14 @@ from processes import RUN, Process, read_until
 from trials import Silent, metrics
 
 from charrnn import checkpoint
+from charrnn.cli.progress import Progress
+from charrnn.cli.terminal import logging_to_stderr
 from charrnn.config import loader as configs
-from charrnn.console import logging_to_stderr
 from charrnn.errors import CharrnnError, CheckpointError, ConfigError, DivergedError, Interrupted
 from charrnn.parallel import blas, ranks, threads
 from charrnn.parallel.ranks import Elsewhere, Ranks, Several, StopAsked, launch
 from charrnn.parallel.team import Team
 from charrnn.parallel.workers import Workers
-from charrnn.progress import Progress
 from charrnn.training import loop as train
 from charrnn.training import trainer as trainers
 from charrnn.training.outputs import best_path
@@ -529,7 +529,7 @@ def together(size, *words, code=""):
 
 # Rank 1 rounds its first weights otherwise, as a processor of another kind may.
 RUNS = """
-import json, os, sys, charrnn.cli, charrnn.training.trainer
+import json, os, sys, charrnn.cli.app, charrnn.training.trainer
 initialise = charrnn.training.trainer.initialise
 def otherwise(*given):
     params = initialise(*given)
@@ -537,7 +537,7 @@ def otherwise(*given):
     return params
 charrnn.training.trainer.initialise = otherwise
 for words in json.loads(sys.argv[1]):
-    charrnn.cli.main(words, standalone_mode=False)
+    charrnn.cli.app.main(words, standalone_mode=False)
 sys.exit()
 """
 SHORTER = ["--set", "train.steps=10"]

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import settings_table
 
-from charrnn.cli import main
+from charrnn.cli.app import main
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from trials import Silent, contents, metrics
 
-from charrnn import checkpoint, progress
+from charrnn import checkpoint
+from charrnn.cli import progress
 from charrnn.errors import CharrnnError, CheckpointError, Interrupted
 from charrnn.training import loop as train
 from charrnn.training import trainer as trainers

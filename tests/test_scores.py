@@ -7,8 +7,8 @@ import networks
 import numpy as np
 import pytest
 
-from charrnn import shade
 from charrnn.checkpoint import Checkpoint
+from charrnn.cli import shade
 from charrnn.config.schema import Config, CorpusConfig, ModelConfig
 from charrnn.data.vocabulary import Vocab
 from charrnn.errors import CharrnnError, DivergedError, VocabError

@@ -14,9 +14,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from charrnn import checkpoint, describe
+from charrnn import checkpoint
 from charrnn.api import TextModel
 from charrnn.checkpoint import Checkpoint
+from charrnn.cli import description as describe
 from charrnn.config import loader as configs
 from charrnn.config.loader import Config
 from charrnn.config.schema import KINDS, CorpusConfig

@@ -14,9 +14,10 @@ import threading
 import numpy as np
 import pytest
 
-from charrnn import checkpoint, console
+from charrnn import checkpoint
 from charrnn.checkpoint import HISTORY, Checkpoint
-from charrnn.cli import main
+from charrnn.cli import terminal as console
+from charrnn.cli.app import main
 from charrnn.config.schema import Config, CorpusConfig, ModelConfig
 from charrnn.data.vocabulary import Vocab
 from charrnn.nn.model import Model

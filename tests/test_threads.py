@@ -143,7 +143,7 @@ def test_products_get_one_thread_before_numpy_is_there(monkeypatch):
     blas.limit()
     assert environment == dict.fromkeys(blas.OURS, "1")
     monkeypatch.undo()
-    code = "import sys; from charrnn.cli import main; print('numpy' in sys.modules)"
+    code = "import sys; from charrnn.cli.app import main; print('numpy' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, check=True)
     assert done.stdout == b"False\n"
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from charrnn.checkpoint import Checkpoint
-from charrnn.console import logger, tell
+from charrnn.cli.terminal import logger, tell
 from charrnn.evaluation.comparison import BLOCK, Comparison, compare
 from charrnn.evaluation.dynamic import AdaptiveEvaluator, windows
 from charrnn.evaluation.evaluator import Score

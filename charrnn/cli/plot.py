@@ -9,7 +9,7 @@ from pathlib import PurePath
 
 import click
 
-from charrnn.console import tell, writer
+from charrnn.cli.terminal import tell, writer
 from charrnn.errors import CharrnnError
 
 KINDS = ("png", "svg", "pdf")
@@ -88,7 +88,7 @@ def _kind(out_path: str) -> str:
 
 def _show(checkpoint_paths: tuple[str, ...], by: str, smooth: bool) -> None:
     """The curve in the terminal."""
-    from charrnn import shade
+    from charrnn.cli import shade
     from charrnn.plots import history as losses
     from charrnn.plots import terminal as curve
 

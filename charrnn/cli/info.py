@@ -6,7 +6,7 @@ import json
 
 import click
 
-from charrnn.console import tell
+from charrnn.cli.terminal import tell
 
 
 @click.command()
@@ -19,7 +19,8 @@ def info(checkpoint_path: str, as_json: bool) -> None:
     charrnn info runs/dinos.npz
     charrnn info runs/dinos.npz --json
     """
-    from charrnn import checkpoint, describe
+    from charrnn import checkpoint
+    from charrnn.cli import description as describe
 
     facts = describe.facts(checkpoint.load(checkpoint_path), checkpoint_path)
     tell(json.dumps(facts) if as_json else describe.page(facts))

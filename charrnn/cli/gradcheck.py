@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from charrnn.console import set_option
+from charrnn.cli.terminal import set_option
 
 
 @click.command()

@@ -18,21 +18,17 @@ import click
 from click.core import ParameterSource
 
 from charrnn import __version__
-from charrnn.console import (
-    harmless,
-    logging_to_stderr,
-    note,
-)
+from charrnn.cli.eval import evaluate
+from charrnn.cli.gradcheck import gradcheck
+from charrnn.cli.info import info
+from charrnn.cli.new import new
+from charrnn.cli.plot import plot
+from charrnn.cli.sample import sample
+from charrnn.cli.terminal import harmless, logging_to_stderr, note
+from charrnn.cli.train import train
 from charrnn.errors import CharrnnError, Interrupted
-from charrnn.evalcommand import evaluate
-from charrnn.gradcheckcommand import gradcheck
-from charrnn.infocommand import info
-from charrnn.newcommand import new
 from charrnn.parallel import blas
 from charrnn.parallel.ranks import launch
-from charrnn.plotcommand import plot
-from charrnn.samplecommand import sample
-from charrnn.traincommand import train
 
 VARIABLES = {"CHARRNN_CHECKPOINT", "CHARRNN_CACHE"}  # and one for every option, see below
 

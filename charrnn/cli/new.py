@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from charrnn.console import logger, quiet_option
+from charrnn.cli.terminal import logger, quiet_option
 
 
 @click.command()

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from charrnn import archive
-from charrnn.console import Number, logger, quiet_option, writer
+from charrnn.cli.terminal import Number, logger, quiet_option, writer
 
 if TYPE_CHECKING:
     from charrnn.evaluation.line_scores import Char, Line
@@ -155,7 +155,8 @@ def evaluate(checkpoint_path: str, text_path: str | None, **options: Any) -> Non
 
 def _print(subject: Subject, options: dict[str, Any]) -> None:
     """Print what is asked for."""
-    from charrnn import checkpoint, scoretables
+    from charrnn import checkpoint
+    from charrnn.cli import tables as scoretables
 
     if options["other_path"] is not None:
         other = checkpoint.load(options["other_path"])
@@ -217,7 +218,7 @@ def _same_file(path: str, *others: str | None) -> bool:
 
 def _write_page(subject: Subject, options: dict[str, Any]) -> None:
     """The page into its file and the score to stdout, or the page alone to stdout."""
-    from charrnn import scoretables
+    from charrnn.cli import tables as scoretables
     from charrnn.web import page
 
     if options["html"] == "-":
@@ -303,7 +304,7 @@ def _char_row(char: Char, as_json: bool) -> str:
 
 def _print_shaded(subject: Subject, raw: bool) -> None:
     """The text in colour, or plain where colour is not wanted."""
-    from charrnn import shade
+    from charrnn.cli import shade
     from charrnn.evaluation.line_scores import LN2
 
     write = writer(raw)

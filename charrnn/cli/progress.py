@@ -16,7 +16,7 @@ from collections.abc import Callable
 import click
 
 from charrnn.bar import Bar
-from charrnn.console import harmless, logger
+from charrnn.cli.terminal import harmless, logger
 from charrnn.errors import SIGNALS, Interrupted
 from charrnn.parallel.ranks import Ranks, StopAsked
 from charrnn.training.metrics import Report

@@ -6,7 +6,7 @@ import logging
 
 import click
 
-from charrnn.console import logger, quiet_option, set_option, tell
+from charrnn.cli.terminal import logger, quiet_option, set_option, tell
 from charrnn.parallel.ranks import Elsewhere, world
 
 
@@ -63,8 +63,8 @@ def train(
         raise click.UsageError(
             "the config and the checkpoint of --init-from cannot both come from standard input"
         )
+    from charrnn.cli.progress import Progress
     from charrnn.config.loader import assignment
-    from charrnn.progress import Progress
     from charrnn.training import session
 
     options = {

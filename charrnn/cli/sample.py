@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from charrnn.console import Number, Write, logger, quiet_option, writer
+from charrnn.cli.terminal import Number, Write, logger, quiet_option, writer
 from charrnn.errors import CharrnnError, VocabError
 
 if TYPE_CHECKING:
