@@ -49,7 +49,8 @@ class Nursery:
 
     CODE = """
 import json, os, sys
-from charrnn import progress, session
+from charrnn.cli import progress
+from charrnn.training import session
 from charrnn.cli.app import main
 for line in sys.stdin:
     child = os.fork()
