@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 import statistics
 
-from charrnn.config import loader as config
+from charrnn.config import loader
 from charrnn.data import corpus
 from charrnn.nn.cells import CELLS
 from charrnn.training.trainer import Trainer
@@ -32,7 +32,7 @@ def validation_nats(path: str, cell: str, init: str, seed: int, steps: int) -> f
         f"train.seed={seed}",
         f"train.steps={steps}",
     ]
-    made = config.override(config.from_dict(settings, "here"), overrides, [], "here")
+    made = loader.override(loader.from_dict(settings, "here"), overrides, [], "here")
     run = Trainer(made, corpus.read(made.corpus, seed))
     while not run.finished:
         run.update()

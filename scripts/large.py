@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from charrnn.config import loader as config
+from charrnn.config import loader
 from charrnn.data import cache, corpus
 
 SMALL = 1_000_000  # bytes of the text that is trained on for comparison
@@ -51,7 +51,7 @@ def _words(size: int, between: str) -> Iterator[str]:
 
 def seconds_to_read(path: Path, mode: str = "stream") -> float:
     """Of one reading, in this process."""
-    settings = config.from_dict({"corpus": {"path": str(path), "mode": mode}}, "bench")
+    settings = loader.from_dict({"corpus": {"path": str(path), "mode": mode}}, "bench")
     begun = time.perf_counter()
     corpus.read(settings.corpus, 1)
     return time.perf_counter() - begun

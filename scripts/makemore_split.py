@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from charrnn.config import loader as config
+from charrnn.config import loader
 from charrnn.data import download
 from charrnn.errors import CharrnnError
 
@@ -39,7 +39,7 @@ def permutation(count: int, seed: int) -> list[int]:
 
 def fetch(path: Path) -> None:
     """Get the list from where the recipe for names gets it, if that is what `path` means."""
-    corpus = config.load(str(RECIPE)).corpus
+    corpus = loader.load(str(RECIPE)).corpus
     if str(path.resolve()) not in corpus.path:
         raise SystemExit(f"{path}: no such file")
     try:

@@ -84,10 +84,10 @@ class Missing(Exception):
 
 def settings_of(overrides: list[str], path: str = "text") -> Any:
     """A config of these settings."""
-    from charrnn.config import loader as config
+    from charrnn.config import loader
 
     base = {"corpus": {"path": path}, "train": {"seed": 1}}
-    return config.override(config.from_dict(base, "bench"), overrides, [], "bench")
+    return loader.override(loader.from_dict(base, "bench"), overrides, [], "bench")
 
 
 def trainer(*overrides: str, text: str = TEXT) -> Any:

@@ -13,7 +13,7 @@ from charrnn.cli import progress
 from charrnn.config import loader as configs
 from charrnn.data import corpus
 from charrnn.errors import CheckpointError
-from charrnn.training import loop as train
+from charrnn.training import loop
 from charrnn.training.trainer import Trainer
 
 SETTINGS = {
@@ -341,7 +341,7 @@ def test_run_raises_what_the_command_says(config, tmp_path, full_disk, monkeypat
     told = []
     monkeypatch.setattr(Silent, "troubled", lambda _, message: told.append(message))
     with pytest.raises(CheckpointError, match="nor is any before it"):
-        train.run(trainer, str(tmp_path / "small.npz"), Silent())
+        loop.run(trainer, str(tmp_path / "small.npz"), Silent())
     assert [message.split(":")[0] for message in told] == [f"step {n}0" for n in range(1, 6)]
 
 

@@ -18,8 +18,7 @@ from charrnn.nn.cells import CELLS
 from charrnn.nn.model import Model
 from charrnn.nn.parameters import Params
 from charrnn.nn.workspace import Workspace
-from charrnn.training import loop as train
-from charrnn.training import optimizers as optim
+from charrnn.training import loop, optimizers
 from charrnn.training.schedules import Schedule
 
 HUGE = {"float32": 1e30, "float64": 1e290}
@@ -98,7 +97,7 @@ def test_a_probability_that_underflows_has_a_finite_surprisal(dtype):
 
 
 @pytest.mark.parametrize("rate", ["1e6", "1e300"])
-@pytest.mark.parametrize("name", optim.OPTIMIZERS)
+@pytest.mark.parametrize("name", optimizers.OPTIMIZERS)
 @pytest.mark.parametrize("cell", CELLS)
 def test_any_learning_rate_ends_with_finite_numbers_or_exit_code_3(
     charrnn, config, tmp_path, cell, name, rate
@@ -154,7 +153,7 @@ def test_a_sample_of_weights_that_ran_away_ends_the_run(trainer, tmp_path):
     with quiet(), pytest.raises(DivergedError, match=r"the largest weight is 3\.4e\+38 at step 0"):
         run.sample(lambda: None)
     with quiet(), pytest.raises(DivergedError):
-        train.run(run, str(tmp_path / "run.npz"), Silent())
+        loop.run(run, str(tmp_path / "run.npz"), Silent())
     assert not (tmp_path / "run.npz").exists()
 
 
@@ -175,7 +174,7 @@ def test_the_norm_of_a_gradient_whose_squares_overflow(dtype, sign):
     """Is right, and the clipped gradient has the limit's length."""
     huge = HUGE[dtype]
     gradient = sign * np.array([3 * huge, 4 * huge, 0], dtype=dtype)
-    assert optim.clip_by_norm(gradient, 5.0) == pytest.approx(5 * huge, rel=1e-6)
+    assert optimizers.clip_by_norm(gradient, 5.0) == pytest.approx(5 * huge, rel=1e-6)
     np.testing.assert_allclose(gradient, [sign * 3, sign * 4, 0], rtol=1e-6)
 
 
@@ -183,19 +182,19 @@ def test_the_norm_of_a_gradient_whose_squares_overflow(dtype, sign):
 def test_a_gradient_that_is_not_finite_has_no_norm(wrong):
     """And is left as it was, for the run to end."""
     gradient = np.array([1, wrong, 2], dtype=np.float32)
-    assert not math.isfinite(optim.clip_by_norm(gradient, 1.0))
+    assert not math.isfinite(optimizers.clip_by_norm(gradient, 1.0))
     assert gradient[[0, 2]].tolist() == [1, 2]
 
 
 def test_clipping_by_value_cuts_infinity_and_tells_nan():
     """Infinity has a sign to go by; NaN has nothing."""
     gradient = np.array([math.inf, 1, -math.inf], dtype=np.float32)
-    assert optim.clip_by_value(gradient, 5.0) == math.inf
+    assert optimizers.clip_by_value(gradient, 5.0) == math.inf
     assert gradient.tolist() == [5, 1, -5]
     for place in range(3):
         gradient = np.ones(3, dtype=np.float32)
         gradient[place] = math.nan
-        assert math.isnan(optim.clip_by_value(gradient, 5.0))
+        assert math.isnan(optimizers.clip_by_value(gradient, 5.0))
 
 
 @pytest.mark.parametrize(
@@ -229,7 +228,7 @@ def test_a_gradient_that_cannot_be_clipped_ends_the_run(trainer, monkeypatch, cl
 def test_squares_that_underflow_make_small_steps(name):
     """A gradient of 1e-30 has a square of 0 in single precision, and nothing is divided by it."""
     flat = np.zeros(4, dtype=np.float32)
-    optimizer = optim.OPTIMIZERS[name](OptimizerConfig(name=name), 4, "float32")
+    optimizer = optimizers.OPTIMIZERS[name](OptimizerConfig(name=name), 4, "float32")
     for t in range(1, 50):
         optimizer.step(flat, np.array([1e-30, -1e-30, 0, 1e-45], dtype=np.float32), 0.1, t)
     assert np.isfinite(flat).all()
@@ -263,7 +262,7 @@ def test_lengths_and_schedules_beyond_any_run(trainer):
 
 
 @pytest.mark.parametrize("cell", CELLS)
-@pytest.mark.parametrize("name", optim.OPTIMIZERS)
+@pytest.mark.parametrize("name", optimizers.OPTIMIZERS)
 def test_a_text_of_one_character_is_foretold(charrnn, config, cell, name):
     """With probability 1 and 0 nats: there is nothing to learn, and nothing breaks."""
     path = config("a" * 60, "stream", model={"hidden": 4, "cell": cell}, optimizer={"name": name})

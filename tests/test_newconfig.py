@@ -12,12 +12,10 @@ import yaml
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from charrnn.config import loader as config
-from charrnn.data import corpus
-from charrnn.data import text_profile as survey
+from charrnn.config import loader
+from charrnn.data import corpus, text_profile
 from charrnn.errors import CharrnnError
-from charrnn.training import new_config as newconfig
-from charrnn.training import presets as recipes
+from charrnn.training import new_config, presets
 from charrnn.training.trainer import Trainer
 
 NAMES = "".join(
@@ -29,7 +27,7 @@ PROSE = "The cat sat on the mat, and the dog, who was old, lay down on the log b
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch):
     """The speed is taken from the first updates; no test looks at it."""
-    monkeypatch.setattr(recipes, "MEASURE_S", 0.0)
+    monkeypatch.setattr(presets, "MEASURE_S", 0.0)
 
 
 @pytest.fixture
@@ -43,7 +41,7 @@ def new(tmp_path, charrnn, monkeypatch):
         result = charrnn("new", name, "-q")
         assert (result.exit_code, result.stderr) == (0, "")
         Path("mine.yaml").write_bytes(result.stdout_bytes)
-        return config.load("mine.yaml"), result.stdout_bytes.decode()
+        return loader.load("mine.yaml"), result.stdout_bytes.decode()
 
     return write
 
@@ -94,7 +92,7 @@ def test_prose_is_a_stream(new, content, why):
 @pytest.mark.parametrize("mode", ["lines", "stream"])
 def test_a_longer_text_gets_a_larger_network(new, mode, monkeypatch):
     """With larger batches, and fewer passes in the end, on a machine that is fast enough."""
-    monkeypatch.setattr(recipes, "_chars_per_s", lambda survey, recipe: 1e6)
+    monkeypatch.setattr(presets, "_chars_per_s", lambda survey, recipe: 1e6)
     chosen = []
     for chars in (1_000, 10_000, 60_000):
         content = words(chars)
@@ -109,9 +107,9 @@ def test_a_longer_text_gets_a_larger_network(new, mode, monkeypatch):
 
 def test_a_slow_machine_gets_a_smaller_network_and_fewer_passes(new, monkeypatch):
     """So that the run still ends within its time."""
-    monkeypatch.setattr(recipes, "_chars_per_s", lambda survey, recipe: 320_000 / recipe.hidden)
+    monkeypatch.setattr(presets, "_chars_per_s", lambda survey, recipe: 320_000 / recipe.hidden)
     written, text = new(words(300_000))
-    assert written.model.hidden == recipes.LEAST_HIDDEN
+    assert written.model.hidden == presets.LEAST_HIDDEN
     assert written.train.epochs < 10
     assert "# Takes about 2 min on the machine" in text
 
@@ -209,8 +207,8 @@ def test_a_path_is_quoted_where_yaml_needs_it(tmp_path, monkeypatch, name):
     path = Path(name)
     path.parent.mkdir(exist_ok=True)
     path.write_text(NAMES, encoding="utf-8")
-    Path("mine.yaml").write_text(newconfig.write(survey.look(name), name), encoding="utf-8")
-    written = config.load("mine.yaml")
+    Path("mine.yaml").write_text(new_config.write(text_profile.look(name), name), encoding="utf-8")
+    written = loader.load("mine.yaml")
     assert written.corpus.path == (str(path.absolute()),)
     checkpoint = Path(written.output.checkpoint or "")
     assert checkpoint.parent == tmp_path
@@ -221,8 +219,9 @@ def test_a_path_is_quoted_where_yaml_needs_it(tmp_path, monkeypatch, name):
 def test_a_path_that_is_not_utf8_is_one_error(tmp_path, monkeypatch):
     """YAML cannot hold it."""
     with pytest.raises(CharrnnError, match="rename the file"):
-        newconfig.write(
-            survey.Survey("x", "ab", "utf-8", None, False, 0, ("ab",), 0, {}, "lines", ""), "\udcff"
+        new_config.write(
+            text_profile.Survey("x", "ab", "utf-8", None, False, 0, ("ab",), 0, {}, "lines", ""),
+            "\udcff",
         )
 
 
@@ -263,9 +262,9 @@ def test_what_is_written_always_trains(raw):
         path = Path(folder) / "mine.txt"
         path.write_bytes(raw)
         try:
-            text = newconfig.write(survey.look(str(path)), str(path))
+            text = new_config.write(text_profile.look(str(path)), str(path))
         except CharrnnError:
             return
         (Path(folder) / "mine.yaml").write_text(text, encoding="utf-8")
-        trainer = trains(config.load(str(Path(folder) / "mine.yaml")))
+        trainer = trains(loader.load(str(Path(folder) / "mine.yaml")))
         assert trainer.step == 1

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from charrnn.config.schema import OptimizerConfig
-from charrnn.training import optimizers as optim
+from charrnn.training import optimizers
 
 SIZE = 50
 
@@ -43,7 +43,7 @@ FORMULAS = {
 
 def test_every_optimizer_has_its_formula_here():
     """A new one cannot be forgotten."""
-    assert set(FORMULAS) == set(optim.OPTIMIZERS)
+    assert set(FORMULAS) == set(optimizers.OPTIMIZERS)
 
 
 @pytest.mark.parametrize("name", FORMULAS)
@@ -53,7 +53,7 @@ def test_an_optimizer_follows_its_formula(name):
     rng = np.random.default_rng(0)
     flat = rng.normal(size=SIZE)
     expected, memories = flat.tolist(), [{} for _ in range(SIZE)]
-    optimizer = optim.OPTIMIZERS[name](OptimizerConfig(name=name, **settings), SIZE, "float64")
+    optimizer = optimizers.OPTIMIZERS[name](OptimizerConfig(name=name, **settings), SIZE, "float64")
     for t in range(1, 21):
         gradient = rng.normal(size=SIZE)
         expected = [
@@ -71,10 +71,10 @@ def test_a_long_vector_is_updated_in_blocks_like_a_short_one(name, monkeypatch):
     flat, gradient = rng.normal(size=(2, 1000))
     results = []
     for block in (1000, 64, 999, 1):
-        monkeypatch.setattr(optim, "BLOCK", block)
+        monkeypatch.setattr(optimizers, "BLOCK", block)
         config = OptimizerConfig(name=name, **FORMULAS[name][1])
-        optimizer, copy = optim.OPTIMIZERS[name](config, 1000, "float64"), flat.copy()
-        average = optim.Average(0.5, flat.copy())
+        optimizer, copy = optimizers.OPTIMIZERS[name](config, 1000, "float64"), flat.copy()
+        average = optimizers.Average(0.5, flat.copy())
         for t in (1, 2, 3):
             optimizer.step(copy, gradient.copy(), 0.1, t)
             average.update(copy, t)
@@ -86,22 +86,22 @@ def test_a_long_vector_is_updated_in_blocks_like_a_short_one(name, monkeypatch):
 def test_clipping_by_value_cuts_what_is_over(sign):
     """And nothing else."""
     gradient = sign * np.array([0.0, 4.9, -4.9, 5.0, 7.0])
-    optim.clip_by_value(gradient, 5.0)
+    optimizers.clip_by_value(gradient, 5.0)
     assert gradient.tolist() == [sign * x for x in (0.0, 4.9, -4.9, 5.0, 5.0)]
 
 
 def test_clipping_by_norm_keeps_the_direction():
     """A longer gradient gets the limit's length, a shorter one is left alone."""
     gradient = np.array([3.0, -4.0])
-    assert optim.clip_by_norm(gradient, 1.0) == 5.0
+    assert optimizers.clip_by_norm(gradient, 1.0) == 5.0
     np.testing.assert_allclose(gradient, [0.6, -0.8], rtol=1e-15)
-    assert optim.clip_by_norm(gradient, 2.0) == pytest.approx(1.0)
+    assert optimizers.clip_by_norm(gradient, 2.0) == pytest.approx(1.0)
     np.testing.assert_allclose(gradient, [0.6, -0.8], rtol=1e-15)
 
 
 def test_the_average_follows_the_weights():
     """By its formula, and quickly at first."""
-    flat, average = np.array([1.0]), optim.Average(0.9, np.array([0.0]))
+    flat, average = np.array([1.0]), optimizers.Average(0.9, np.array([0.0]))
     expected = 0.0
     for t in range(1, 200):
         flat[0] = t

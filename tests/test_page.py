@@ -21,7 +21,7 @@ from charrnn.evaluation.evaluator import Evaluator
 from charrnn.evaluation.scoring_task import Subject
 from charrnn.web import inspection as readings
 from charrnn.web import page as pages
-from charrnn.web import unit_features as telling
+from charrnn.web import unit_features
 
 HOSTILE = (
     "</script><script>alert(1)</script><!-- ]]> \"'` &lt; \x00\x1b[2J \u2028\u2029 "
@@ -197,11 +197,11 @@ FEATURES = {
 }
 
 
-@pytest.mark.parametrize("name", telling.FEATURES)
+@pytest.mark.parametrize("name", unit_features.FEATURES)
 def test_a_feature_is_read_off_the_text(name):
     """A number for every character; all of them are checked here by eye."""
     text, expected = FEATURES[name]
-    assert "".join(str(int(value)) for value in telling.FEATURES[name](text)) == expected
+    assert "".join(str(int(value)) for value in unit_features.FEATURES[name](text)) == expected
 
 
 @pytest.mark.parametrize(
@@ -217,14 +217,14 @@ def test_a_feature_is_read_off_the_text(name):
 )
 def test_quotes_open_and_close(text, expected):
     """Not by an apostrophe, and not beyond an empty line."""
-    found = telling.FEATURES["inside quotes"](text)
+    found = unit_features.FEATURES["inside quotes"](text)
     assert "".join(str(int(value)) for value in found) == expected
 
 
 def test_a_rare_feature_says_nothing():
     """Ten characters must have it, and ten lack it."""
     text = "ab cd\n" * 20
-    assert set(telling.features(text)) == {
+    assert set(unit_features.features(text)) == {
         "white space",
         "vowel",
         "first letter of a word",
@@ -232,9 +232,9 @@ def test_a_rare_feature_says_nothing():
         "place in the word",
         "place in the sentence",
     }
-    assert "digit" not in telling.features(text + "123456789")
-    assert "digit" in telling.features(text + "1234567890")
-    assert telling.features("") == {}
+    assert "digit" not in unit_features.features(text + "123456789")
+    assert "digit" in unit_features.features(text + "1234567890")
+    assert unit_features.features("") == {}
 
 
 def test_correlations_are_pearsons():
@@ -244,7 +244,7 @@ def test_correlations_are_pearsons():
     cells[3] = 0.25  # constant
     cells[:, ::7] = np.nan
     read = ~np.isnan(cells[0])
-    found = telling.correlations(cells.astype(np.float16), features)
+    found = unit_features.correlations(cells.astype(np.float16), features)
     for c, f in itertools.product((0, 5, 69), range(4)):
         expected = np.corrcoef(cells[c, read], features[f, read])[0, 1]
         assert found[c, f] == pytest.approx(expected, abs=1e-3)
@@ -254,16 +254,18 @@ def test_correlations_are_pearsons():
 def test_the_most_telling_cell_comes_first():
     """Whatever its sign; each feature's best cell is among the few that are kept."""
     text = 'He said "no way" (twice). ' * 40
-    features = {name: feature(text) for name, feature in telling.FEATURES.items()}
+    features = {name: feature(text) for name, feature in unit_features.FEATURES.items()}
     noise = np.random.default_rng(1).normal(size=(8, len(text)))
     cells = noise.copy()
     for cell, (name, share) in enumerate(
         [("white space", 9), ("inside quotes", -6), ("white space", -7), ("inside brackets", 3)]
     ):
         cells[cell] += share * features[name]
-    found = telling.most_telling(cells, text, 30, 8)
-    correlations = telling.correlations(cells, np.stack([*telling.features(text).values()]))
-    names = list(telling.features(text))
+    found = unit_features.most_telling(cells, text, 30, 8)
+    correlations = unit_features.correlations(
+        cells, np.stack([*unit_features.features(text).values()])
+    )
+    names = list(unit_features.features(text))
     for each in found:
         exact = correlations[each.cell, names.index(each.feature)]
         assert each.correlation == pytest.approx(exact)
@@ -280,15 +282,15 @@ def test_the_most_telling_cell_comes_first():
     assert {each.cell for each in found} == set(range(8))
     firsts = {(int(np.abs(correlations[:, f]).argmax()), name) for f, name in enumerate(names)}
     for count, each_of in ((len(names), 8), (30, 1)):
-        few = telling.most_telling(cells, text, count, each_of)
+        few = unit_features.most_telling(cells, text, count, each_of)
         assert {(each.cell, each.feature) for each in few} == firsts
-    assert len(telling.most_telling(cells, text, 3, 8)) == 3
+    assert len(unit_features.most_telling(cells, text, 3, 8)) == 3
 
 
 def test_a_text_without_features_still_has_cells():
     """They follow nothing."""
-    (only,) = telling.most_telling(np.zeros((1, 3)), "abc", 5, 5)
-    assert only == telling.Telling(0, "", 0.0)
+    (only,) = unit_features.most_telling(np.zeros((1, 3)), "abc", 5, 5)
+    assert only == unit_features.Telling(0, "", 0.0)
 
 
 @pytest.mark.parametrize("mode", ["stream", "lines"])

@@ -28,7 +28,7 @@ from charrnn.parallel import blas, ranks, threads
 from charrnn.parallel.ranks import Elsewhere, Ranks, Several, StopAsked, launch
 from charrnn.parallel.team import Team
 from charrnn.parallel.workers import Workers
-from charrnn.training import loop as train
+from charrnn.training import loop
 from charrnn.training import trainer as trainers
 from charrnn.training.outputs import best_path
 from charrnn.training.trainer import Trainer
@@ -358,7 +358,7 @@ def train_together(size, one, path, watches=None, saved=None):
         if saved is not None:
             run.restore(saved)
         own = path if mine.is_first else str(Path(path).parent / "nobody" / "run.npz")
-        train.run(run, own, watch)
+        loop.run(run, own, watch)
         return run
 
     found = side_by_side(size, task)
@@ -396,7 +396,7 @@ def test_ranks_train_as_one_process_would(short, tmp_path, mode, size):
     whole, path = (str(tmp_path / f"{name}.npz") for name in ("whole", "run"))
     first, *others = train_together(size, one, path)
     watch = Silent()
-    train.run(one, whole, watch)
+    loop.run(one, whole, watch)
     assert one.batches.epoch
     assert_alike(path, whole)
     assert_alike(best_path(path), best_path(whole))
@@ -423,10 +423,10 @@ def test_a_stop_of_one_rank_stops_all_and_any_number_goes_on(short, tmp_path, mo
     assert [watch.trainer.step for watch in watches] == [11, 11]  # the next sum has told it
 
     saved = checkpoint.load(path)
-    train.run(one, whole, Silent())
+    loop.run(one, whole, Silent())
     again = short(*COMMON, *settings, mode=corpus_mode)
     again.restore(saved)
-    train.run(again, str(tmp_path / "one.npz"), Silent())
+    loop.run(again, str(tmp_path / "one.npz"), Silent())
     train_together(3, again, str(tmp_path / "three.npz"), saved=checkpoint.load(path))
     for name in ("one", "three"):
         assert_alike(tmp_path / f"{name}.npz", whole)

@@ -91,10 +91,10 @@ def test_the_table_of_settings_is_that_of_the_code():
 
 def test_every_config_here_is_sound(charrnn, tmp_path):
     """And opens with a comment that says what it trains and how long it takes."""
-    from charrnn.config import loader as config
+    from charrnn.config import loader
 
     for path in sorted((ROOT / "configs").glob("*.yaml")):
-        config.load(str(path))
+        loader.load(str(path))
         text = path.read_text(encoding="utf-8")
         assert text.startswith("# "), path
         assert re.search(r"^# Takes ", text, flags=re.MULTILINE), path

@@ -13,7 +13,7 @@ from trials import Silent, contents, metrics
 from charrnn import checkpoint
 from charrnn.cli import progress
 from charrnn.errors import CharrnnError, CheckpointError, Interrupted
-from charrnn.training import loop as train
+from charrnn.training import loop
 from charrnn.training import trainer as trainers
 from charrnn.training.outputs import best_path
 from charrnn.training.resume import check_same_run
@@ -58,7 +58,7 @@ STOPS = (1, 8, 8, 13)  # 8 is before a validation, then during it; the others ar
 @pytest.fixture(autouse=True)
 def _attentive(monkeypatch):
     """A run looks after every step whether to stop, and does not wait for the disk."""
-    monkeypatch.setattr(train, "TICK", -1)
+    monkeypatch.setattr(loop, "TICK", -1)
     monkeypatch.setattr(trainers, "SAMPLE_CHARS", 3)
     monkeypatch.setattr(os, "fsync", lambda descriptor: None)
 
@@ -83,7 +83,7 @@ def interrupt(run, path, stop_at):
     watch = Silent(stop_at)
     watch.trainer = run
     with pytest.raises(Interrupted) as caught:
-        train.run(run, path, watch)
+        loop.run(run, path, watch)
     assert caught.value.hint.endswith("--resume")
     assert run.step == stop_at
 
@@ -101,7 +101,7 @@ def test_interrupted_four_times_equals_never(
     )
     whole, path = (str(tmp_path / f"{name}.npz") for name in ("whole", "run"))
     expected = short(*settings, mode=corpus_mode)
-    train.run(expected, whole, Silent())
+    loop.run(expected, whole, Silent())
     assert expected.batches.epoch, "this run is meant to go through its text more than once"
 
     run = short(*settings, mode=corpus_mode)
@@ -110,7 +110,7 @@ def test_interrupted_four_times_equals_never(
         saved, run = checkpoint.load(path), short(*settings, mode=corpus_mode)
         assert check_same_run(saved, run.config, run.corpus) == []
         run.restore(saved)
-    train.run(run, path, Silent())
+    loop.run(run, path, Silent())
     assert contents(path) == contents(whole)
     assert contents(best_path(path)) == contents(best_path(whole))
     assert metrics(tmp_path / "run.jsonl") == metrics(tmp_path / "whole.jsonl")
@@ -141,13 +141,13 @@ def test_a_run_that_was_killed_goes_on_from_its_last_save(short, tmp_path, mode)
     corpus_mode, windows = MODES[mode]
     settings = (*COMMON, *windows, "model.dropout=0.3", "optimizer.ema=0.9")
     whole, path = (str(tmp_path / f"{name}.npz") for name in ("whole", "run"))
-    train.run(short(*settings, mode=corpus_mode), whole, Silent())
+    loop.run(short(*settings, mode=corpus_mode), whole, Silent())
     with pytest.raises(KeyboardInterrupt):
-        train.run(short(*settings, mode=corpus_mode), path, Killed())
+        loop.run(short(*settings, mode=corpus_mode), path, Killed())
     again, saved = short(*settings, mode=corpus_mode), checkpoint.load(path)
     assert saved.step == 8
     again.restore(saved)
-    train.run(again, path, Silent())
+    loop.run(again, path, Silent())
     assert contents(path) == contents(whole)
     assert metrics(tmp_path / "run.jsonl") == metrics(tmp_path / "whole.jsonl")
 
@@ -158,13 +158,13 @@ def test_patience_counts_on(short, tmp_path):
                 "optimizer.learning_rate=1e-12")  # fmt: skip
     whole, path = (str(tmp_path / f"{name}.npz") for name in ("whole", "run"))
     expected, run = short(*settings), short(*settings)
-    train.run(expected, whole, Silent())
+    loop.run(expected, whole, Silent())
     assert expected.step < 500
     interrupt(run, path, expected.step - 1)
     again = short(*settings)
     again.restore(checkpoint.load(path))
     assert again.progress.waited == 1
-    train.run(again, path, Silent())
+    loop.run(again, path, Silent())
     assert contents(path) == contents(whole)
 
 
@@ -175,14 +175,14 @@ def test_a_plateau_goes_on_falling(short, tmp_path, cell):
                 "optimizer.plateau_patience=2", "optimizer.learning_rate=3",
                 "output.validate_every=1")  # fmt: skip
     whole, path = (str(tmp_path / f"{name}.npz") for name in ("whole", "run"))
-    train.run(short(*settings), whole, Silent())
+    loop.run(short(*settings), whole, Silent())
     run, seen = short(*settings), []
     for stop_at in range(5, 24, 2):
         interrupt(run, path, stop_at)
         seen.append((run.schedule.factor, run.schedule.waited))
         run = short(*settings)
         run.restore(checkpoint.load(path))
-    train.run(run, path, Silent())
+    loop.run(run, path, Silent())
     assert min(seen)[0] < max(seen)[0], "this run is meant to get worse"
     assert {waited for _, waited in seen} == {0, 1}
     assert contents(path) == contents(whole)

@@ -12,9 +12,7 @@ from charrnn.cli import shade
 from charrnn.config.schema import Config, CorpusConfig, ModelConfig
 from charrnn.data.vocabulary import Vocab
 from charrnn.errors import CharrnnError, DivergedError, VocabError
-from charrnn.evaluation import comparison as compare
-from charrnn.evaluation import dynamic as adapt
-from charrnn.evaluation import line_scores as rows
+from charrnn.evaluation import comparison, dynamic, line_scores
 from charrnn.evaluation.evaluator import PREDICTION, SURPRISAL, Evaluator
 from charrnn.evaluation.text_scoring import score_text, scored
 
@@ -28,12 +26,12 @@ def evaluator_of(cell="rnn", **options):
 
 def lines_of(evaluator, pieces, mode, skip=False):
     found = scored(evaluator, VOCAB, pieces, mode, "text", skip)
-    return [line for some in rows.lines(found) for line in some]
+    return [line for some in line_scores.lines(found) for line in some]
 
 
 def chars_of(evaluator, pieces, mode, skip=False):
     found = scored(evaluator, VOCAB, pieces, mode, "text", skip, PREDICTION)
-    return [char for some in rows.chars(found, VOCAB) for char in some]
+    return [char for some in line_scores.chars(found, VOCAB) for char in some]
 
 
 @pytest.mark.parametrize("cell", ["rnn", "gru", "lstm"])
@@ -167,16 +165,16 @@ def slowly_adapted(model, params, windows, rate, decay):
 
 def stream_windows(text):
     ids = VOCAB.encode(text)
-    for at in range(0, len(ids) - 1, adapt.WINDOW):
-        part = ids[at : at + adapt.WINDOW + 1]
+    for at in range(0, len(ids) - 1, dynamic.WINDOW):
+        part = ids[at : at + dynamic.WINDOW + 1]
         yield part[:-1], part[1:], at == 0
 
 
 def line_windows(text):
     for line in filter(None, text.split("\n")):
         ids = VOCAB.encode(f"\n{line}\n")
-        for at in range(0, len(ids) - 1, adapt.WINDOW):
-            part = ids[at : at + adapt.WINDOW + 1]
+        for at in range(0, len(ids) - 1, dynamic.WINDOW):
+            part = ids[at : at + dynamic.WINDOW + 1]
             yield part[:-1], part[1:], at == 0
 
 
@@ -185,10 +183,10 @@ def line_windows(text):
 def test_adapting_equals_the_written_out_loop(mode, windows, size):
     """To 1e-10, however the text arrives."""
     model, params = networks.network()
-    expected = slowly_adapted(model, params, windows(TEXT), 0.1, adapt.DECAY)
+    expected = slowly_adapted(model, params, windows(TEXT), 0.1, dynamic.DECAY)
     pieces = [TEXT[at : at + size] for at in range(0, len(TEXT), size)]
-    pieces = adapt.windows(pieces) if mode == "stream" else pieces
-    follower = adapt.AdaptiveEvaluator(model, params, 0.1)
+    pieces = dynamic.windows(pieces) if mode == "stream" else pieces
+    follower = dynamic.AdaptiveEvaluator(model, params, 0.1)
     found = score_text(follower, VOCAB, pieces, mode, "text")
     assert found.total_nats == pytest.approx(expected, abs=1e-10)
 
@@ -201,8 +199,8 @@ def test_adapting_learns_a_strange_word_and_leaves_the_model_alone(cell, mode):
     before = params.flat.copy()
     text = "fadebac\n" * 400
     static = score_text(Evaluator(model, params), VOCAB, [text], mode, "text")
-    follower = adapt.AdaptiveEvaluator(model, params)
-    adapted = score_text(follower, VOCAB, adapt.windows([text]), mode, "text")
+    follower = dynamic.AdaptiveEvaluator(model, params)
+    adapted = score_text(follower, VOCAB, dynamic.windows([text]), mode, "text")
     assert adapted.chars == static.chars
     assert adapted.bits < 0.95 * static.bits
     assert (params.flat == before).all()
@@ -211,7 +209,7 @@ def test_adapting_learns_a_strange_word_and_leaves_the_model_alone(cell, mode):
 def test_a_rate_that_is_too_high_is_said():
     """With a smaller one to try."""
     model, params = networks.network(scale=2.0)
-    follower = adapt.AdaptiveEvaluator(model, params, 1e308)
+    follower = dynamic.AdaptiveEvaluator(model, params, 1e308)
     with pytest.raises(DivergedError, match="ran away") as caught:
         score_text(follower, VOCAB, ["decade\n" * 50], "lines", "text")
     assert caught.value.hint.endswith("--adapt 1e+307")
@@ -233,10 +231,10 @@ def test_a_model_differs_from_another_and_not_from_itself(mode):
     """The interval of the difference lies where it should, and around the difference."""
     this, other = checkpoint_of(mode=mode), checkpoint_of(scale=1.5, mode=mode)
     text = "decade\nfed\n" * 100
-    itself = compare.compare(this, this, [text], "text")
+    itself = comparison.compare(this, this, [text], "text")
     assert itself.difference_bits == 0
     assert itself.interval_bits == (0, 0)
-    found = compare.compare(this, other, iter(text), "text")
+    found = comparison.compare(this, other, iter(text), "text")
     low, high = found.interval_bits
     assert low <= found.difference_bits <= high < 0
     assert found.blocks == (200 if mode == "lines" else 6)
@@ -250,8 +248,8 @@ def test_characters_unknown_to_one_are_left_out_for_both():
     """Or are an error that names them and whose they are."""
     this, other = checkpoint_of(mode="lines"), checkpoint_of(mode="lines", chars="\nabcdxy")
     with pytest.raises(VocabError, match=r"'e' .* character 5, .* text of the other model"):
-        compare.compare(this, other, ["ab\n", "ce\n"], "text")
-    found = compare.compare(this, other, ["ab\n", "cexf\n"], "text", skip_unknown=True)
+        comparison.compare(this, other, ["ab\n", "ce\n"], "text")
+    found = comparison.compare(this, other, ["ab\n", "cexf\n"], "text", skip_unknown=True)
     assert (found.this.chars, found.other.chars, found.this.unknown) == (5, 5, 3)
 
 
@@ -259,13 +257,13 @@ def test_characters_unknown_to_one_are_left_out_for_both():
 def test_models_that_read_a_text_differently_are_not_compared(difference):
     """One sentence says which setting it is."""
     with pytest.raises(CharrnnError, match=r"cannot be compared: corpus\.\w+ is "):
-        compare.compare(checkpoint_of(mode="lines"), checkpoint_of(**difference), ["ab"], "text")
+        comparison.compare(checkpoint_of(mode="lines"), checkpoint_of(**difference), ["ab"], "text")
 
 
 def test_the_interval_is_that_of_the_mean_where_theory_knows_it():
     """1.96 standard errors to either side, for many equal blocks."""
     bits = np.random.default_rng(0).normal(2.0, 1.0, 2000)
-    low, high = compare.bootstrap(bits, np.ones(2000))
+    low, high = comparison.bootstrap(bits, np.ones(2000))
     error = bits.std() / math.sqrt(2000)
     assert low == pytest.approx(bits.mean() - 1.96 * error, abs=0.3 * error)
     assert high == pytest.approx(bits.mean() + 1.96 * error, abs=0.3 * error)
@@ -301,10 +299,10 @@ def test_windows_end_where_they_would_in_the_whole_text():
     """The first has one character more."""
     for size in (1, 19, 21, 500):
         pieces = [TEXT[at : at + size] for at in range(0, len(TEXT), size)]
-        found = list(adapt.windows(pieces))
+        found = list(dynamic.windows(pieces))
         assert "".join(found) == TEXT
-        assert {len(piece) for piece in found[1:-1]} == {adapt.WINDOW}
-        assert len(found[0]) == adapt.WINDOW + 1
+        assert {len(piece) for piece in found[1:-1]} == {dynamic.WINDOW}
+        assert len(found[0]) == dynamic.WINDOW + 1
 
 
 def test_surprisal_is_the_first_of_the_figures_of_a_prediction():

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from charrnn import checkpoint
 from charrnn.api import TextModel
 from charrnn.checkpoint import Checkpoint
-from charrnn.cli import description as describe
+from charrnn.cli import description
 from charrnn.config import loader as configs
 from charrnn.config.loader import Config
 from charrnn.config.schema import KINDS, CorpusConfig
@@ -258,8 +258,8 @@ def use(path):
     with contextlib.suppress(CharrnnError), np.errstate(all="ignore"):
         loaded = checkpoint.load(str(path))
         assert isinstance(loaded, Checkpoint)
-        facts = describe.facts(loaded, str(path))
-        describe.page(facts)
+        facts = description.facts(loaded, str(path))
+        description.page(facts)
         json.dumps(facts)
         model = TextModel(loaded)
         for text in model.texts(2, chars=3, seed=1):

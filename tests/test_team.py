@@ -17,7 +17,7 @@ from charrnn.errors import CharrnnError
 from charrnn.nn.parameters import shared_zeros
 from charrnn.parallel import team as teams
 from charrnn.parallel.team import Team
-from charrnn.training import loop as train
+from charrnn.training import loop
 
 by_processes_and_threads = pytest.mark.parametrize("processes", [True, False])
 
@@ -205,7 +205,7 @@ def test_a_run_with_processes_is_one_with_threads(trainer, monkeypatch, tmp_path
             *("output.validate_every=4", "model.dropout=0.3"),
             mode=mode,
         )
-        train.run(run, str(tmp_path / "x.npz"), Silent())
+        loop.run(run, str(tmp_path / "x.npz"), Silent())
         found.append((contents(tmp_path / "x.npz"), run.history))
     assert all(has_ended(pid) for pid in pids)
     assert len(pids) == 1

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from charrnn.config import loader as config
+from charrnn.config import loader
 from charrnn.parallel import blas, threads
 
 CAN_FORK, CORES, NAMED = threads.can_fork, threads.cores, blas.named
@@ -23,7 +23,7 @@ def _two_cores(monkeypatch):
 
 def settings(cell, hidden, rows, asked="auto"):
     given = {"corpus": {"path": "text"}, "model": {"cell": cell, "hidden": hidden}}
-    return config.from_dict(given | {"train": {"batch_size": rows, "threads": asked}}, "here")
+    return loader.from_dict(given | {"train": {"batch_size": rows, "threads": asked}}, "here")
 
 
 @pytest.mark.parametrize(

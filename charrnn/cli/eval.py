@@ -134,14 +134,14 @@ def evaluate(checkpoint_path: str, text_path: str | None, **options: Any) -> Non
         checkpoint_path, text_path = in_environment, checkpoint_path
     _check_together(checkpoint_path, text_path, options)
     from charrnn import checkpoint
-    from charrnn.config import loader as config
+    from charrnn.config import loader
     from charrnn.evaluation.scoring_task import Subject
     from charrnn.parallel import threads
 
     loaded = checkpoint.load(checkpoint_path)
     if options["window"] and loaded.config.corpus.mode == "lines":
         raise click.UsageError("--window is for running text: each line is scored by itself")
-    settings = config.replace(loaded.config, "train", threads=options["threads"] or "auto")
+    settings = loader.replace(loaded.config, "train", threads=options["threads"] or "auto")
     side_by_side = options["window"] or settings.corpus.mode == "lines"
     with Subject(
         loaded,
@@ -156,13 +156,13 @@ def evaluate(checkpoint_path: str, text_path: str | None, **options: Any) -> Non
 def _print(subject: Subject, options: dict[str, Any]) -> None:
     """Print what is asked for."""
     from charrnn import checkpoint
-    from charrnn.cli import tables as scoretables
+    from charrnn.cli import tables
 
     if options["other_path"] is not None:
         other = checkpoint.load(options["other_path"])
-        scoretables.print_comparison(subject, other, options["as_json"])
+        tables.print_comparison(subject, other, options["as_json"])
     elif options["adapt"] is not None:
-        scoretables.print_adapted(subject, options["adapt"], options["as_json"])
+        tables.print_adapted(subject, options["adapt"], options["as_json"])
     elif options["per"] == "char":
         _print_chars(subject, options["as_json"])
     elif options["per"] or options["above"] is not None or options["below"] is not None:
@@ -172,7 +172,7 @@ def _print(subject: Subject, options: dict[str, Any]) -> None:
     elif options["html"] is not None:
         _write_page(subject, options)
     else:
-        scoretables.print_total(subject, options["as_json"])
+        tables.print_total(subject, options["as_json"])
 
 
 def _check_together(checkpoint_path: str, text_path: str | None, options: dict[str, Any]) -> None:
@@ -218,7 +218,7 @@ def _same_file(path: str, *others: str | None) -> bool:
 
 def _write_page(subject: Subject, options: dict[str, Any]) -> None:
     """The page into its file and the score to stdout, or the page alone to stdout."""
-    from charrnn.cli import tables as scoretables
+    from charrnn.cli import tables
     from charrnn.web import page
 
     if options["html"] == "-":
@@ -226,18 +226,18 @@ def _write_page(subject: Subject, options: dict[str, Any]) -> None:
         click.echo(page.of(subject).encode(), nl=False)
         return
     score = page.write(subject, options["html"])
-    scoretables.print_score(subject, score, options["as_json"])
+    tables.print_score(subject, score, options["as_json"])
 
 
 def _print_lines(subject: Subject, options: dict[str, Any]) -> None:
     """Rows, or the lines themselves, of the lines within the thresholds. Exit code 1 if none."""
-    from charrnn.evaluation import line_scores as rows
+    from charrnn.evaluation import line_scores
 
     least, most = (_threshold(subject, options, side) for side in ("above", "below"))
     filtering = least is not None or most is not None
     text, write, matched = subject.text(), writer(options["raw"]), False
-    originals = text if isinstance(text, rows.Folded) else None
-    for lines in rows.lines(subject.scored(text), originals):
+    originals = text if isinstance(text, line_scores.Folded) else None
+    for lines in line_scores.lines(subject.scored(text), originals):
         kept = [
             line
             for line in lines
@@ -256,12 +256,12 @@ def _print_lines(subject: Subject, options: dict[str, Any]) -> None:
 
 def _threshold(subject: Subject, options: dict[str, Any], side: str) -> float | None:
     """Bits per character, where need be those of a percentile, which is then told."""
-    from charrnn.evaluation import line_scores as rows
+    from charrnn.evaluation import line_scores
 
     number = options[side]
     if number is None or not options["percentile"]:
         return float(number) if number is not None else None
-    bits, count = rows.percentile(subject.evaluator, subject.corpus(), number)
+    bits, count = line_scores.percentile(subject.evaluator, subject.corpus(), number)
     logger.info(
         f"{side} {bits:.4f} bits per character: percentile {number:g} of {count:,} validation lines"
     )
@@ -283,11 +283,13 @@ def _line_row(line: Line, as_json: bool) -> str:
 
 
 def _print_chars(subject: Subject, as_json: bool) -> None:
-    from charrnn.evaluation import line_scores as rows
+    from charrnn.evaluation import line_scores
     from charrnn.evaluation.evaluator import PREDICTION
 
     write = writer()
-    for chars in rows.chars(subject.scored(subject.text(), PREDICTION), subject.loaded.vocab):
+    for chars in line_scores.chars(
+        subject.scored(subject.text(), PREDICTION), subject.loaded.vocab
+    ):
         if chars:
             write("".join(_char_row(char, as_json) for char in chars))
 

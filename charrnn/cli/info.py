@@ -20,7 +20,7 @@ def info(checkpoint_path: str, as_json: bool) -> None:
     charrnn info runs/dinos.npz --json
     """
     from charrnn import checkpoint
-    from charrnn.cli import description as describe
+    from charrnn.cli import description
 
-    facts = describe.facts(checkpoint.load(checkpoint_path), checkpoint_path)
-    tell(json.dumps(facts) if as_json else describe.page(facts))
+    facts = description.facts(checkpoint.load(checkpoint_path), checkpoint_path)
+    tell(json.dumps(facts) if as_json else description.page(facts))

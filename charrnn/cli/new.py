@@ -20,13 +20,13 @@ def new(corpus_path: str) -> None:
     charrnn new mine.txt > mine.yaml && charrnn train mine.yaml
     tr A-Z a-z < mine.txt | charrnn new - > mine.yaml
     """
-    from charrnn.data import text_profile as survey
-    from charrnn.training import new_config as newconfig
+    from charrnn.data import text_profile
+    from charrnn.training import new_config
 
-    found = survey.look(corpus_path)
+    found = text_profile.look(corpus_path)
     if found.misread:
         logger.info(
             f"{found.name} is not UTF-8 text: {found.misread}. It is read as {found.encoding}"
         )
     # YAML is UTF-8, whatever the terminal's encoding.
-    click.echo(newconfig.write(found, corpus_path).encode(), nl=False)
+    click.echo(new_config.write(found, corpus_path).encode(), nl=False)

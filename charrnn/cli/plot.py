@@ -89,11 +89,11 @@ def _kind(out_path: str) -> str:
 def _show(checkpoint_paths: tuple[str, ...], by: str, smooth: bool) -> None:
     """The curve in the terminal."""
     from charrnn.cli import shade
-    from charrnn.plots import history as losses
+    from charrnn.plots import history
     from charrnn.plots import terminal as curve
 
     write = writer(raw=True)  # the colours; the names have no control characters
-    runs = losses.read(checkpoint_paths, by, smooth)
+    runs = history.read(checkpoint_paths, by, smooth)
     columns, lines = shutil.get_terminal_size((80, 24))
     style = curve.Style(
         columns, lines, _has_braille(), shade.wanted(sys.stdout.isatty(), os.environ)
@@ -115,7 +115,7 @@ def _save(
 ) -> None:
     """The picture in its file, whose path is told; or on stdout."""
     try:
-        from charrnn.plots import figure as plot
+        from charrnn.plots import figure
     except ImportError as error:
         name = (error.name or "").partition(".")[0]
         what = "is not installed" if name == "matplotlib" else f"cannot be imported: {error}"
@@ -124,9 +124,9 @@ def _save(
             "Try pip install 'charrnn-numpy[plot]', or leave --out out for a curve in the terminal",
         ) from None
     from charrnn.atomic import Unwritable, replacement
-    from charrnn.plots import history as losses
+    from charrnn.plots import history
 
-    drawn = plot.picture(losses.read(checkpoint_paths, by, smooth), by, kind)
+    drawn = figure.picture(history.read(checkpoint_paths, by, smooth), by, kind)
     if out_path == "-":
         sys.stdout.buffer.write(drawn)
         return

@@ -123,10 +123,9 @@ def sample(checkpoint_path: str, **options: Any) -> None:
     charrnn sample runs/dinos.npz --n -1 | head -c 1000
     """
     _check_together(checkpoint_path, options)
-    from charrnn import api as textmodel
-    from charrnn import rng as randomness
+    from charrnn import api, rng
 
-    model = textmodel.load(checkpoint_path)
+    model = api.load(checkpoint_path)
     if "\n" not in model.vocab and (options["lines"] or options["max_lines"]):
         raise VocabError("the model has never seen a newline, so no line would end", "Use --n N")
     prime = options["prime"] or ""
@@ -134,7 +133,7 @@ def sample(checkpoint_path: str, **options: Any) -> None:
         prime = _prime(options["prime_file"])
     seed = options["seed"]
     if seed is None:
-        seed = randomness.fresh_seed()
+        seed = rng.fresh_seed()
         logger.info(f"seed {seed}")
     write, several = writer(options["raw"]), len(options["temperatures"]) > 1
     for temperature in options["temperatures"]:

@@ -9,7 +9,7 @@ import yaml
 
 from charrnn.data.text_profile import RARE, Survey
 from charrnn.errors import CharrnnError
-from charrnn.training import presets as recipes
+from charrnn.training import presets
 from charrnn.training.presets import CELL, VALIDATIONS, Plan
 
 SHOWN = 10  # rare characters named in a comment
@@ -22,13 +22,13 @@ def write(survey: Survey, path: str) -> str:
     the path.
     """
     corpus = _name(path)
-    plan = recipes.plan(survey)
+    plan = presets.plan(survey)
     return "\n".join([*_comments(survey, plan), *_settings(survey, plan, corpus)])
 
 
 def _settings(survey: Survey, plan: Plan, path: str) -> list[str]:
     """The sections of the config."""
-    recipe, config = plan.recipe, recipes.settings(survey, plan.recipe)
+    recipe, config = plan.recipe, presets.settings(survey, plan.recipe)
     train, optimizer = config.train, config.optimizer
     every = max(1, int(float(f"{plan.steps / VALIDATIONS:.1g}")))
     if path == "-":

@@ -10,8 +10,7 @@ from contextlib import AbstractContextManager
 
 import numpy as np
 
-from charrnn import __version__, archive, checkpoint, lock
-from charrnn import rng as randomness
+from charrnn import __version__, archive, checkpoint, lock, rng
 from charrnn.atomic import clear_parts
 from charrnn.checkpoint import Checkpoint
 from charrnn.config import loader as configs
@@ -168,7 +167,7 @@ def _seeded(config: Config, path: str, resume: bool) -> Config:
                 "but not continued"
             )
         return configs.replace(config, "train", seed=found)
-    seed = randomness.fresh_seed()
+    seed = rng.fresh_seed()
     logger.info(f"seed {seed}")
     return configs.replace(config, "train", seed=seed)
 
