@@ -21,7 +21,7 @@ logger = logging.getLogger("charrnn")
 class Bar(Base):
     """tqdm's, without the thread that looks after bars nobody moves.
 
-    With a second thread this process could not be forked safely (see `team`).
+    With a second thread this process could not be forked safely (see `parallel.team`).
     """
 
     monitor_interval = 0

@@ -300,7 +300,7 @@ def _shape(shape: tuple[int | None, ...]) -> str:
 
 
 def _is_progress(progress: dict[str, Any]) -> bool:
-    """Whether the figures that `Checkpoint.step` and `describe` use are what they should be."""
+    """Whether the figures that `Checkpoint.step` and `info` use are what they should be."""
     step, best = progress.get("step", 0), progress.get("best_step", 0)
     seconds = progress.get("seconds", 0.0)
     counts = all(type(n) is int and 0 <= n <= MOST for n in (step, best))

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from charrnn.evaluation.line_scores import Char, Line
     from charrnn.evaluation.scoring_task import Subject
 
-ADAPT_RATE = 0.03  # that of `adapt`, which --help must not wait for
+ADAPT_RATE = 0.03  # that of `dynamic`, which --help must not wait for
 
 # Options that each print something else, and the pairs of them that go together.
 VIEWS = ("per", "above", "below", "color", "adapt", "compare", "html", "window")

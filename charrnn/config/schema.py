@@ -1,6 +1,6 @@
 """The settings of a run: for each its default, what is allowed, and what it means.
 
-`config` reads them from YAML, from `--set key=value` and from the JSON inside a checkpoint.
+`loader` reads them from YAML, from `--set key=value` and from the JSON inside a checkpoint.
 """
 
 from __future__ import annotations

@@ -31,7 +31,7 @@ class Subject:
     ) -> None:
         """`path` is a file, - for stdin, or None for the validation part of the model's corpus.
 
-        `window` as in `evaluate.scored`; `threads` share what is scored side by side.
+        `window` as in `text_scoring.scored`; `threads` share what is scored side by side.
         """
         self.loaded = loaded
         self.evaluator = Evaluator(loaded.model, loaded.params, Team(threads))

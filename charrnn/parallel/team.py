@@ -6,9 +6,9 @@
 
 A helper is a process of its own, forked from this one: threads of one process would wait for the
 interpreter's lock at every call of NumPy, and small networks are made of small calls. It is as this
-process was when it was forked: both see what is written later to memory of `params.shared_zeros`,
-and to no other; what is asked and answered goes through a pipe. Where a process cannot be forked
-safely, helpers are threads, and all is as with processes but the speed.
+process was when it was forked: both see what is written later to memory of
+`parameters.shared_zeros`, and to no other; what is asked and answered goes through a pipe. Where a
+process cannot be forked safely, helpers are threads, and all is as with processes but the speed.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ Temperature 0 takes the likeliest character. A model of lines starts every recor
 state after a newline, as it was trained.
 
 Text number i of a seed draws its j-th character with a random number that depends on the seed, i
-and j alone (see `randomness`), so it does not change with the number of texts asked for.
+and j alone (see `rng`), so it does not change with the number of texts asked for.
 """
 
 from __future__ import annotations
