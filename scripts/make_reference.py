@@ -1,4 +1,4 @@
-"""Makes tests/reference.npz: losses and gradients of PyTorch's own modules with given weights.
+"""Makes tests/nn/reference.npz: losses and gradients of PyTorch's own modules with given weights.
 
     pip install torch && python scripts/make_reference.py
 
@@ -20,7 +20,7 @@ from pytorch import Network
 V, H, T, B = 7, 5, 6, 3
 TEXT = 1000  # characters scored in float32, from the zero state
 GATES = {"rnn": [0], "gru": [1, 0, 2], "lstm": [0, 1, 3, 2]}  # PyTorch's place of each of ours
-TARGET = Path(__file__).resolve().parent.parent / "tests" / "reference.npz"
+TARGET = Path(__file__).resolve().parent.parent / "tests" / "nn" / "reference.npz"
 
 
 def to_ours(cell: str, array: np.ndarray) -> np.ndarray:

@@ -3,15 +3,13 @@
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from trials import TEXT
+from trials import LINES, TEXT
 
 from charrnn.cli.app import main
 from charrnn.config import loader as configs
 from charrnn.data import corpus as corpora
 from charrnn.errors import ConfigError
 from charrnn.training.trainer import Trainer
-
-LINES = "anna\nbob\nanna\nclara\ndiego\nemil\nfrieda\ngustav\nhanna\nida\njonas\nkarla\n"
 
 
 @pytest.fixture(autouse=True)

@@ -11,6 +11,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 SCRIPTS = ROOT / "scripts"
+KEPT = ROOT / "tests" / "nn" / "reference.npz"
 BENCHES = [
     "textbook",
     "loss",
@@ -89,7 +90,10 @@ def test_ways_to_begin_are_compared(tmp_path):
 def test_the_reference_can_be_made_again(tmp_path):
     """The same arrays as those that the tests compare with."""
     run(tmp_path, "make_reference.py", "-o", tmp_path / "reference.npz")
-    with np.load(tmp_path / "reference.npz") as made, np.load(ROOT / "tests/reference.npz") as kept:
+    with (
+        np.load(tmp_path / "reference.npz") as made,
+        np.load(ROOT / "tests/nn/reference.npz") as kept,
+    ):
         assert set(made) == set(kept)
         for name in made:
             np.testing.assert_allclose(made[name], kept[name], rtol=1e-5, atol=1e-6)

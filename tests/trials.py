@@ -6,6 +6,8 @@ import numpy as np
 
 from charrnn.training.loop import StopAsked
 
+LINES = "anna\nbob\nanna\nclara\ndiego\nemil\nfrieda\ngustav\nhanna\nida\njonas\nkarla\n"
+PROSE = LINES * 9 + "the cat sat on the mat;\nthe dog sat on the log.\n" * 9
 TEXT = "".join(f"{n} times {n} makes {n * n}; " for n in range(300))
 TIMELESS = {"seconds", "recent_seconds"}
 

@@ -1,7 +1,6 @@
 """The page of `charrnn eval --html`: what it holds, says of the cells, and escapes."""
 
 import base64
-import dataclasses
 import hashlib
 import html.parser
 import itertools
@@ -12,8 +11,8 @@ import re
 import networks
 import numpy as np
 import pytest
-from conftest import LINES
-from test_scores_command import PROSE
+from hostile import HOSTILE, hostile_page
+from trials import LINES, PROSE
 
 from charrnn.arrays import Batch
 from charrnn.checkpoint import load as load_checkpoint
@@ -22,11 +21,6 @@ from charrnn.evaluation.scoring_task import Subject
 from charrnn.web import inspection as readings
 from charrnn.web import page as pages
 from charrnn.web import unit_features
-
-HOSTILE = (
-    "</script><script>alert(1)</script><!-- ]]> \"'` &lt; \x00\x1b[2J \u2028\u2029 "
-    "\u202eevil\u2066 👩\u200d👩\u200d👧 <img src=x onerror=alert(2)> ${reading}\ttab\n"
-)
 
 
 class Parts(html.parser.HTMLParser):
@@ -355,16 +349,6 @@ def test_a_long_text_is_cut_and_both_say_so(charrnn, trained, tmp_path, monkeypa
 def _written(path, text):
     path.write_text(text, encoding="utf-8", newline="")
     return path
-
-
-def hostile_page(path, folder):
-    """The page of a text that would like to be part of it, half a surrogate pair included."""
-    text = str(_written(folder / "x.txt", HOSTILE))
-    subject = Subject(load_checkpoint(path), text, skip_unknown=True)
-    subject.name = "a <b> & \u202e\udcff.txt"
-    found = readings.read(subject)
-    assert found.text == HOSTILE
-    return pages.page(subject, dataclasses.replace(found, text="\ud83d" + HOSTILE[1:]))
 
 
 def test_nothing_of_a_text_is_markup(charrnn, config, tmp_path):

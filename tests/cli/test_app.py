@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
-from conftest import LINES
+from trials import LINES
 
 from charrnn import __version__, checkpoint
 from charrnn.cli.app import main

@@ -7,12 +7,11 @@ import subprocess
 import sys
 
 import pytest
-from conftest import LINES
+from trials import LINES, PROSE
 
 from charrnn.parallel.team import Team
 
 CHARRNN = [sys.executable, "-m", "charrnn"]
-PROSE = LINES * 9 + "the cat sat on the mat;\nthe dog sat on the log.\n" * 9
 
 
 def rows_of(result):

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import LINES
+from trials import LINES
 
 from charrnn import checkpoint
 from charrnn.config.schema import CorpusConfig

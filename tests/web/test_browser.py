@@ -9,8 +9,8 @@ import shutil
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from conftest import LINES
-from test_page import HOSTILE, hostile_page
+from hostile import HOSTILE, hostile_page
+from trials import LINES
 
 from charrnn.checkpoint import load as load_checkpoint
 from charrnn.cli.app import main

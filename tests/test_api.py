@@ -5,7 +5,7 @@ import pickle
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from conftest import LINES
+from trials import LINES
 
 import charrnn as package
 from charrnn.errors import CharrnnError, CheckpointError, CorpusError

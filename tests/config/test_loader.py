@@ -15,7 +15,7 @@ from charrnn.config import loader as configs
 from charrnn.config.schema import KINDS, SECTIONS, Config
 from charrnn.errors import ConfigError
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parent.parent.parent
 MINIMAL = "corpus:\n  path: text.txt\n"
 IN_PROCESS = hypothesis_settings(
     deadline=None, max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture]
