@@ -12,23 +12,20 @@ import io
 import os
 import sys
 from collections.abc import Iterator
+from importlib import import_module
 from typing import Any
 
 import click
 from click.core import ParameterSource
 
 from charrnn import __version__
-from charrnn.cli.eval import evaluate
-from charrnn.cli.gradcheck import gradcheck
-from charrnn.cli.info import info
-from charrnn.cli.new import new
-from charrnn.cli.plot import plot
-from charrnn.cli.sample import sample
 from charrnn.cli.terminal import harmless, logging_to_stderr, note
-from charrnn.cli.train import train
 from charrnn.errors import CharrnnError, Interrupted
 from charrnn.parallel import blas
 from charrnn.parallel.ranks import launch
+
+# A file each in this folder, with a command of the same name.
+COMMANDS = ("train", "sample", "eval", "plot", "gradcheck", "info", "new")
 
 VARIABLES = {"CHARRNN_CHECKPOINT", "CHARRNN_CACHE"}  # and one for every option, see below
 
@@ -152,13 +149,8 @@ def main() -> None:
     """
 
 
-main.add_command(train)
-main.add_command(sample)
-main.add_command(evaluate)
-main.add_command(plot)
-main.add_command(gradcheck)
-main.add_command(info)
-main.add_command(new)
+for _name in COMMANDS:
+    main.add_command(getattr(import_module(f"charrnn.cli.{_name}"), _name))
 
 
 def _take_defaults_from_environment() -> None:

@@ -38,7 +38,7 @@ class Rate(Number):
         return super().convert(value, param, ctx)
 
 
-@click.command("eval")
+@click.command()
 @click.argument("checkpoint_path", metavar="CKPT", envvar="CHARRNN_CHECKPOINT")
 @click.argument("text_path", metavar="[TEXT]", required=False)
 @click.option(
@@ -115,7 +115,7 @@ class Rate(Number):
     help="Write control characters to a terminal as they are, not as escapes such as \\x1b.",
 )
 @quiet_option
-def evaluate(checkpoint_path: str, text_path: str | None, **options: Any) -> None:
+def eval(checkpoint_path: str, text_path: str | None, **options: Any) -> None:
     """Score TEXT with the model in CKPT: nats and bits per character, and perplexity.
 
     TEXT is a file or - for stdin; without it, the validation part of the corpus that the model

@@ -16,6 +16,7 @@ loop would cost as much as the arithmetic.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import ClassVar
 
 import numpy as np
 
@@ -35,6 +36,9 @@ def by_gate(x: Floats, G: int) -> Floats:
     return view
 
 
+CELLS: dict[str, type[Layer]] = {}
+
+
 class Layer:
     """The arrays every cell has, and views of them with time and rows in one axis.
 
@@ -43,8 +47,17 @@ class Layer:
     all cells but the gru they are the same numbers.
     """
 
-    gates: int  # G
-    states: tuple[str, ...]  # what is carried from step to step
+    gates: ClassVar[int]  # G
+    states: ClassVar[tuple[str, ...]]  # what is carried from step to step
+    init: ClassVar[str]  # the weights that train well, see `initialization`
+
+    def __init_subclass__(cls) -> None:
+        """Every cell is known by its name in lower case, as `model.cell` has it."""
+        CELLS[cls.__name__.lower()] = cls
+
+    @classmethod
+    def fill_biases(cls, bh: Floats, H: int) -> None:
+        """Change the first biases (G*H,) of a layer, where zeros are not the best."""
 
     def __init__(self, T: int, B: int, H: int, new: New) -> None:
         self.hs = new((T + 1, B, H))
@@ -80,6 +93,7 @@ class RNN(Layer):
 
     gates = 1
     states = ("h",)
+    init = "uniform"
 
     def __init__(self, T: int, B: int, H: int, new: New) -> None:
         super().__init__(T, B, H, new)
@@ -123,6 +137,7 @@ class GRU(Layer):
 
     gates = 3
     states = ("h",)
+    init = "orthogonal"
 
     def __init__(self, T: int, B: int, H: int, new: New) -> None:
         super().__init__(T, B, H, new)
@@ -204,6 +219,15 @@ class LSTM(Layer):
 
     gates = 4
     states = ("h", "c")
+    init = "orthogonal"
+
+    @classmethod
+    def fill_biases(cls, bh: Floats, H: int) -> None:
+        """Let the forget gate begin at 1: it remembers until it has learnt to forget.
+
+        Jozefowicz et al. (2015), "An Empirical Exploration of Recurrent Network Architectures".
+        """
+        bh[H : 2 * H] = 1.0  # gates i, f, o, g
 
     def __init__(self, T: int, B: int, H: int, new: New) -> None:
         super().__init__(T, B, H, new)
@@ -257,6 +281,3 @@ class LSTM(Layer):
             subtract(one, slope_g, slope_g)
             multiply(d, slope, a)  # da
             product.dot(WhhT, dh_next)
-
-
-CELLS: dict[str, type[Layer]] = {"rnn": RNN, "gru": GRU, "lstm": LSTM}

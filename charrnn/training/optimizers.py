@@ -69,11 +69,18 @@ def blocks(*vectors: Floats) -> Iterator[tuple[Floats, ...]]:
         yield tuple(vector[start : start + BLOCK] for vector in vectors)
 
 
+OPTIMIZERS: dict[str, type[Optimizer]] = {}
+
+
 class Optimizer(ABC):
     """Vectors that remember earlier gradients, (P,) each, and the rule of the update."""
 
     slots: ClassVar[tuple[str, ...]] = ()
     starts_at = 0.0  # what the vectors hold before the first step
+
+    def __init_subclass__(cls) -> None:
+        """Every optimiser is known by its name in lower case, as `optimizer.name` has it."""
+        OPTIMIZERS[cls.__name__.lower()] = cls
 
     def __init__(self, config: OptimizerConfig, size: int, dtype: npt.DTypeLike) -> None:
         self.config = config
@@ -203,14 +210,6 @@ class Adam(Optimizer):
         if self.config.weight_decay:
             np.multiply(p, 1 - rate * self.config.weight_decay, p)
         np.subtract(p, g, p)
-
-
-OPTIMIZERS: dict[str, type[Optimizer]] = {
-    "sgd": SGD,
-    "adagrad": Adagrad,
-    "rmsprop": RMSprop,
-    "adam": Adam,
-}
 
 
 class Average:

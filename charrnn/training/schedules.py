@@ -11,10 +11,41 @@ With `warmup`, every schedule first rises in a straight line over so many steps.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 from charrnn.config.schema import OptimizerConfig
 
 MOST_CHANGES = 1e9  # of `step`: no factor below 1 leaves anything of the rate after so many
+
+
+def constant(schedule: Schedule, step: int) -> float:
+    """All of it, always."""
+    return 1.0
+
+
+def cosine(schedule: Schedule, step: int) -> float:
+    """Half a cosine, from all of it down to `final_rate`."""
+    config = schedule.config
+    t = max(0, step - config.warmup) / max(1, schedule.steps - config.warmup)
+    share = (1 + math.cos(math.pi * min(t, 1.0))) / 2
+    return config.final_rate + (1 - config.final_rate) * share
+
+
+def step(schedule: Schedule, step: int) -> float:
+    """Less by a factor every so many epochs."""
+    changes = step / schedule.steps_per_epoch / schedule.config.decay_epochs
+    return float(schedule.config.decay_factor ** math.floor(min(changes, MOST_CHANGES)))
+
+
+def plateau(schedule: Schedule, step: int) -> float:
+    """Less by a factor each time that the validations stand still."""
+    return schedule.factor
+
+
+# The share of the learning rate that each leaves at a step; the words of `optimizer.schedule`.
+SCHEDULES: dict[str, Callable[[Schedule, int], float]] = {
+    share.__name__: share for share in (constant, cosine, step, plateau)
+}
 
 
 class Schedule:
@@ -30,16 +61,8 @@ class Schedule:
 
     def rate(self, step: int) -> float:
         """The learning rate of the update after `step` updates."""
-        config, share = self.config, 1.0
-        if config.schedule == "cosine":
-            t = max(0, step - config.warmup) / max(1, self.steps - config.warmup)
-            cosine = (1 + math.cos(math.pi * min(t, 1.0))) / 2
-            share = config.final_rate + (1 - config.final_rate) * cosine
-        elif config.schedule == "step":
-            changes = step / self.steps_per_epoch / config.decay_epochs
-            share = config.decay_factor ** math.floor(min(changes, MOST_CHANGES))
-        elif config.schedule == "plateau":
-            share = self.factor
+        config = self.config
+        share = SCHEDULES[config.schedule](self, step)
         if step < config.warmup:
             share *= (step + 1) / config.warmup
         return config.learning_rate * share

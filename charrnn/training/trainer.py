@@ -58,7 +58,7 @@ class Trainer:
         self.batches = batches.of(corpus, config.train, seed, self.model.dtype)
         rng = generator(seed, Purpose.WEIGHTS)
         team = Team(threads.workers(config))
-        params = initialise(self.model, config.model.cell, config.model.init, rng)
+        params = initialise(self.model, config.model.init, rng)
         self.params = params.copy(shared=True) if team.size > 1 else params
         self.grads = self.params.zeros_like(EXTRA)
         settings = config.optimizer

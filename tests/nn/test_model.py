@@ -157,7 +157,7 @@ def test_the_mean_reduction_divides_the_gradient_by_the_characters():
 def test_the_first_loss_is_that_of_guessing(cell, layers):
     """Untrained, every character is about as likely as any other: ln V nats each."""
     model, _ = networks.network(cell, layers, hidden=32, vocab_size=65)
-    params = initialise(model, cell, None, generator(1, Purpose.WEIGHTS))
+    params = initialise(model, None, generator(1, Purpose.WEIGHTS))
     batch = networks.batch(T=25, vocab_size=65)
     loss, _, _, _ = networks.gradients(model, params, batch, model.zero_state(networks.B))
     assert loss / 25 == pytest.approx(math.log(65), abs=0.05)

@@ -1,0 +1,134 @@
+"""What a newcomer adds has one place: a cell, an optimiser, a schedule, a command."""
+
+from pathlib import Path
+
+import click
+import networks
+import numpy as np
+import pytest
+from trials import Silent
+
+from charrnn import checkpoint
+from charrnn.cli import app
+from charrnn.config import schema
+from charrnn.config.schema import DEFAULTS, KINDS, choice
+from charrnn.nn import gradcheck
+from charrnn.nn.cells import CELLS, Layer
+from charrnn.nn.model import Model
+from charrnn.nn.workspace import Workspace
+from charrnn.sampling.sampler import Limits, Sampler, Taste
+from charrnn.training import loop
+from charrnn.training.optimizers import OPTIMIZERS, Optimizer
+from charrnn.training.schedules import SCHEDULES
+
+
+@pytest.mark.parametrize(
+    ("setting", "registry"),
+    [
+        ("model.cell", CELLS),
+        ("optimizer.name", OPTIMIZERS),
+        ("optimizer.schedule", SCHEDULES),
+    ],
+)
+def test_the_words_of_the_schema_are_those_of_the_registry(setting, registry):
+    """The schema cannot see what it names; neither may have a word that the other lacks."""
+    words = KINDS[setting].expected.split(" or ")
+    assert words == list(registry)
+    assert DEFAULTS[setting] in registry
+
+
+def test_every_way_to_begin_that_a_cell_names_is_a_setting():
+    """And so may be asked for by name."""
+    for cell in CELLS.values():
+        assert KINDS["model.init"].read(cell.init, "") == cell.init
+
+
+@pytest.fixture
+def leaky(monkeypatch):
+    """A cell of our own: one class, and one word in the schema."""
+    before = dict(CELLS)
+
+    class Leaky(Layer):
+        """h[t] = (h[t-1] + tanh(a[t] + h[t-1] Whh)) / 2."""
+
+        gates = 1
+        states = ("h",)
+        init = "orthogonal"
+
+        @classmethod
+        def fill_biases(cls, bh, H):
+            bh[:] = 0.125
+
+        def forward(self, Whh):
+            self.n = np.empty_like(self.a)
+            for t, h_prev in enumerate(self.hs[:-1]):
+                self.n[t] = np.tanh(self.a[t] + h_prev @ Whh)
+                self.hs[t + 1] = (h_prev + self.n[t]) / 2
+
+        def backward(self, Whh):
+            dh_next = self.dstate[0]
+            for t in reversed(range(len(self.a))):
+                dh = (self.dhs[t] + dh_next) / 2
+                self.a[t] = dh * (1 - self.n[t] ** 2)
+                dh_next[...] = dh + self.a[t] @ Whh.T
+
+    monkeypatch.setitem(schema.KINDS, "model.cell", choice("rnn", "gru", "lstm", "leaky"))
+    yield Leaky
+    CELLS.clear()
+    CELLS.update(before)
+
+
+def test_a_new_cell_is_one_class_and_one_word(leaky, trainer, tmp_path):
+    """Its gradients are checked, and it trains, samples and comes back from its checkpoint."""
+    model, params = networks.network("leaky", layers=2)
+    batch, state = networks.batch(masked=True), networks.state_of(model)
+    rows = gradcheck.check(model, params, batch, state, Workspace(model, *batch.ids.shape))
+    assert all(row.passed for row in rows)
+
+    run = trainer("model.cell=leaky", "optimizer.learning_rate=0.05")
+    assert isinstance(run.model, Model)
+    assert (run.params["layer0.bh"] == 0.125).all()
+    np.testing.assert_allclose(
+        run.params["layer0.Whh"] @ run.params["layer0.Whh"].T, np.eye(12), atol=1e-6
+    )
+    path, watch = str(tmp_path / "run.npz"), Silent()
+    loop.run(run, path, watch)
+    nats = [report.validation.nats for report in watch.reports]
+    assert nats[-1] < nats[0] - 0.1
+    saved = checkpoint.load(path)
+    sampler = Sampler(saved.model, saved.params, saved.vocab, "stream")
+    assert len("".join(sampler.stream(1, Taste(), Limits(chars=20)))) == 20
+
+
+def test_a_new_optimiser_is_one_class(monkeypatch, trainer):
+    """And one word."""
+    before = dict(OPTIMIZERS)
+
+    class Sign(Optimizer):
+        """p -= rate sign(g)."""
+
+        def _update(self, p, g, slots, scratch, rate, t):
+            p -= rate * np.sign(g)
+
+    monkeypatch.setitem(schema.KINDS, "optimizer.name", choice(*OPTIMIZERS))
+    run = trainer("optimizer.name=sign", "optimizer.learning_rate=0.001")
+    first = np.mean([run.update() for _ in range(5)])
+    for _ in range(40):
+        run.update()
+    assert np.mean([run.update() for _ in range(5)]) < first
+    OPTIMIZERS.clear()
+    OPTIMIZERS.update(before)
+
+
+def test_a_command_is_one_file_and_one_word():
+    """Every file with a command is listed, under its own name."""
+    folder = Path(app.__file__).parent
+    files = {
+        path.stem
+        for path in folder.glob("*.py")
+        if "@click.command()" in path.read_text(encoding="utf-8")
+    }
+    assert files == set(app.COMMANDS) == set(app.main.commands)
+    for name, command in app.main.commands.items():
+        assert isinstance(command, click.Command)
+        assert command.name == name
