@@ -4,6 +4,7 @@
     python scripts/bench.py textbook     # only the rows whose name holds this word
     python scripts/bench.py --quick      # fewer and shorter rounds: all of it in three minutes
     python scripts/bench.py --corpus-size 1e9    # instead: what a text of so many bytes costs
+    python scripts/bench.py --vs ../before       # instead: against a checkout with its own .venv
 
 A row is the median over the rounds of (time of the other side / time of charrnn), with the smallest
 and the largest of them: above 1, charrnn is faster. In training both sides do forward, backward,
@@ -79,6 +80,40 @@ def spread(ratios: list[float], unit: str = "", digits: int = 2) -> str:
     """The median, the smallest and the largest."""
     shown = [f"{x:.{digits}f}" for x in (statistics.median(ratios), min(ratios), max(ratios))]
     return f"{shown[0]}{unit} ({shown[1]} to {shown[2]}{unit})"
+
+
+AGAINST = [  # what another checkout is compared in: the row's name, the side, its words
+    ("training, rnn 100, T 25, B 1", "charrnn", []),
+    ("training, gru 256, T 64, B 32", "charrnn", ["model.cell=gru", "model.hidden=256",
+     "train.seq_length=64", "train.batch_size=32", "optimizer.learning_rate=0.001"]),
+    ("sampling one text, rnn 100", "sampling", ["rnn", 100]),
+    ("sampling 1,000 names at once, rnn 100", "texts", [100, 1000]),
+    ("scoring lines, lstm 128", "scoring", ["lstm", 128, "lines", 1]),
+]  # fmt: skip
+VS_ROUNDS = 15
+
+
+def bench_against(bench: Bench, checkout: Path) -> None:
+    """How many times faster this checkout is than another, both with their own environments."""
+    bench.rounds = max(bench.rounds, 1 if bench.smallest else VS_ROUNDS)
+    for name, kind, words in AGAINST[:1] if bench.smallest else AGAINST:
+        with Side(kind, *words) as ours, Side(kind, *words, checkout=checkout) as theirs:
+            ratios = [other / mine for mine, other in bench.both(ours, theirs)]
+            bench.row(name, interval(ratios))
+    with tempfile.TemporaryDirectory() as folder:
+        path = str(Path(folder, "model.npz"))
+        sides.trainer("train.steps=1").save(path)
+        for words in (["--help"], ["sample", path, "--n", "1", "-q"]):
+            pairs = [(_process(words), _process(words, checkout)) for _ in range(1 + bench.rounds)]
+            ratios = [other / mine for mine, other in pairs[1:] or pairs]
+            bench.row(f"charrnn {words[0]}, whole process", interval(ratios))
+
+
+def interval(ratios: list[float]) -> str:
+    """The median, and the 95 % interval of it by a bootstrap."""
+    drawn = np.random.default_rng(1).choice(ratios, (2000, len(ratios)))
+    low, high = np.percentile(np.median(drawn, axis=1), [2.5, 97.5])
+    return f"{statistics.median(ratios):.3f} ({low:.3f} to {high:.3f})"
 
 
 def bench_textbook(bench: Bench) -> None:
@@ -258,9 +293,10 @@ def bench_start(bench: Bench) -> None:
             bench.row(name, spread(seconds, " s", 3), "whole process")
 
 
-def _process(words: list[str]) -> float:
+def _process(words: list[str], checkout: Path | None = None) -> float:
+    command = [sides.python_of(checkout), "-m", "charrnn", *words]
     begun = time.perf_counter()
-    subprocess.run([sys.executable, "-m", "charrnn", *words], check=True, stdout=subprocess.DEVNULL)
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, cwd=checkout)
     return time.perf_counter() - begun
 
 
@@ -320,12 +356,15 @@ def main() -> None:
     parser.add_argument("words", nargs="*", help="only benchmarks whose name holds one of these")
     parser.add_argument("--quick", action="store_true", help="fewer and shorter rounds")
     parser.add_argument("--corpus-size", type=float, help="bytes of a text made for the purpose")
+    parser.add_argument("--vs", type=Path, help="folder of another checkout, with its own .venv")
     parser.add_argument("--smallest", action="store_true", help="one call each: does it run?")
     options = parser.parse_args()
     bench = Bench(options.quick, options.smallest)
     if options.corpus_size:
         bench_corpus(bench, int(options.corpus_size))
-    for benchmark in BENCHES if not options.corpus_size else ():
+    if options.vs:
+        bench_against(bench, options.vs.resolve())
+    for benchmark in BENCHES if not (options.corpus_size or options.vs) else ():
         if not options.words or any(word in benchmark.__name__ for word in options.words):
             try:
                 benchmark(bench)

@@ -40,10 +40,20 @@ Call = Callable[[], object]
 class Side:
     """One side, as the other end of its process sees it."""
 
-    def __init__(self, kind: str, *words: Any, environment: dict[str, str] | None = None) -> None:
-        """Raises Missing when this machine lacks what it needs."""
+    def __init__(
+        self,
+        kind: str,
+        *words: Any,
+        environment: dict[str, str] | None = None,
+        checkout: Path | None = None,
+    ) -> None:
+        """`checkout` is another one, whose own side and environment are taken.
+
+        Raises Missing when this machine lacks what it needs.
+        """
+        script = __file__ if checkout is None else str(checkout / "scripts" / "sides.py")
         self.process = subprocess.Popen(
-            [sys.executable, __file__, kind, json.dumps(words)],
+            [python_of(checkout), script, kind, json.dumps(words)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -76,6 +86,19 @@ class Side:
 
     def __exit__(self, *error: object) -> None:
         self.close()
+
+
+def python_of(checkout: Path | None) -> str:
+    """The interpreter of another checkout's own environment, or this one."""
+    if checkout is None:
+        return sys.executable
+    python = checkout / ".venv" / "bin" / "python"
+    if not python.exists():
+        raise SystemExit(
+            f"{checkout} has no environment of its own: cd {checkout} && python3 -m venv .venv && "
+            ".venv/bin/pip install -e ."
+        )
+    return str(python)
 
 
 class Missing(Exception):

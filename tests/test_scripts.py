@@ -57,6 +57,20 @@ def test_the_benchmark_of_a_large_text_runs(tmp_path):
     assert "MB of lines: found again" in printed
 
 
+def test_another_checkout_is_compared_with(tmp_path):
+    """Here with itself; one without an environment of its own is told how to get it."""
+    other = tmp_path / "other"
+    (other / ".venv" / "bin").mkdir(parents=True)
+    (other / "scripts").symlink_to(SCRIPTS)
+    (other / "data").symlink_to(ROOT / "data")
+    python = other / ".venv" / "bin" / "python"
+    python.write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n', encoding="utf-8")
+    python.chmod(0o755)
+    printed = run(tmp_path, "bench.py", "--vs", other, "--smallest")
+    assert "| charrnn --help, whole process |" in printed
+    assert "has no environment of its own" in run(tmp_path, "bench.py", "--vs", ".", code=1)
+
+
 def test_every_benchmark_is_run_here():
     """A new one must be added to the list."""
     import bench
