@@ -1,4 +1,4 @@
-"""The README cannot drift: its commands run, and it names every command and setting."""
+"""The pages cannot drift: their commands run, and they name every command and setting."""
 
 import os
 import re
@@ -13,7 +13,11 @@ import settings_table
 from charrnn.cli.app import main
 
 ROOT = Path(__file__).resolve().parent.parent
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = {
+    str(path.relative_to(ROOT)): path.read_text(encoding="utf-8")
+    for path in [ROOT / "README.md", *sorted(ROOT.glob("*/README.md")), *ROOT.glob("*/*/README.md")]
+}
+README = PAGES["README.md"]
 SHORTEN = " --set train.epochs=null --set train.steps=300 --set output.validate_every=300"
 # Commands about the repository itself, or about a text that only the reader has.
 NOT_HERE = (
@@ -26,9 +30,11 @@ NOT_HERE = (
 
 
 def commands():
-    """The lines of every shell block."""
-    blocks = re.findall(r"^```sh\n(.*?)^```", README, flags=re.MULTILINE | re.DOTALL)
-    return [line for block in blocks for line in block.splitlines()]
+    """The lines of every shell block of every page, each once."""
+    blocks = re.findall(
+        r"^```sh\n(.*?)^```", "\n".join(PAGES.values()), flags=re.MULTILINE | re.DOTALL
+    )
+    return list(dict.fromkeys(line for block in blocks for line in block.splitlines()))
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +67,7 @@ def run(folder, command):
 @pytest.mark.parametrize(
     "command", [c for c in commands() if not c.startswith(NOT_HERE) and "pip install" not in c]
 )
-def test_a_command_of_the_readme_runs(folder, command):
+def test_a_command_of_a_page_runs(folder, command):
     """As it stands there, but for the length of a training run, and it prints something."""
     if command == "charrnn train configs/dinos.yaml":
         command += SHORTEN
@@ -72,6 +78,24 @@ def test_the_two_install_commands_stand_there():
     """One that installs and runs the main job, one that installs and passes the tests."""
     assert "pip install -e . && charrnn train configs/dinos.yaml" in commands()
     assert "pip install -e '.[test]' && pytest" in commands()
+
+
+def test_the_front_page_is_short():
+    """Whoever reads nothing else can use the program."""
+    assert len(README.splitlines()) <= 220
+
+
+def test_what_a_page_names_is_there():
+    """Links, tests and modules."""
+    for page, text in PAGES.items():
+        folder = (ROOT / page).parent
+        for link in re.findall(r"\]\(([^)#]+)\)", text):
+            assert link.startswith("http") or (folder / link).exists(), f"{page}: {link}"
+        for name in re.findall(r"`([\w/]+\.py)`", text):
+            places = [ROOT / name, ROOT / "charrnn" / name, ROOT / "tests" / name]
+            assert any(place.exists() for place in places), f"{page}: {name}"
+        for name in re.findall(r"`(test_\w+)`", text):
+            assert any(name in path.read_text() for path in ROOT.glob("tests/**/test_*.py")), name
 
 
 def test_every_command_has_help_and_stands_in_the_readme():
@@ -86,7 +110,7 @@ def test_every_command_has_help_and_stands_in_the_readme():
 
 def test_the_table_of_settings_is_that_of_the_code():
     """As scripts/settings_table.py prints it."""
-    assert settings_table.table() in README
+    assert settings_table.table() in PAGES["configs/README.md"]
 
 
 def test_every_config_here_is_sound(charrnn, tmp_path):
