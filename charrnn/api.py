@@ -21,8 +21,8 @@ from charrnn.checkpoint import Checkpoint
 from charrnn.data.reader import lowered
 from charrnn.errors import ConfigError
 from charrnn.rng import fresh_seed
+from charrnn.sampling.record_selection import LONGEST, Selection, compiled, literal_beginning
 from charrnn.sampling.sampler import Limits, Sampler, Taste, Text
-from charrnn.sampling.selection import LONGEST, Selection, compiled, literal_beginning
 
 if TYPE_CHECKING:  # importing what scores would keep the first character waiting
     from charrnn.evaluation.evaluator import Score
@@ -115,7 +115,7 @@ class TextModel:
         pattern = None if match is None else compiled(match)
         beginning = "" if match is None else literal_beginning(match)
         self.vocab.encode(beginning, "the beginning of the expression")
-        from charrnn.training_corpus import known_lines
+        from charrnn.find_corpus import known_lines
 
         texts = self.texts(
             None,

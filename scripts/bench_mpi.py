@@ -29,7 +29,7 @@ import sides
 from bench import machine
 from mpi4py import MPI
 
-from charrnn.parallel.ranks import EXTRA, Ranks, Several
+from charrnn.parallel.mpi import EXTRA, Ranks, Several
 from charrnn.training.trainer import Trainer
 
 COUNTS = [10**4, 10**5, 10**6, 10**7]

@@ -246,12 +246,12 @@ def scoring(
 
     from charrnn.data.corpus import Records
     from charrnn.evaluation.evaluator import Evaluator
-    from charrnn.parallel import threads
+    from charrnn.parallel import worker_count
     from charrnn.parallel.team import Team
 
     run = trainer(*settings)
-    rows = 1 if mode == "stream" else threads.ROWS
-    workers = threads.workers(settings_of(settings), rows)
+    rows = 1 if mode == "stream" else worker_count.ROWS
+    workers = worker_count.workers(settings_of(settings), rows)
     evaluator = Evaluator(run.model, run.params, Team(workers))
     if mode == "stream":
         ids = run.corpus.training[: chars + 1]

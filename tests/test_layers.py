@@ -16,7 +16,7 @@ LAYERS = [
     [{"archive", "atomic", "bar", "lock", "streams"}, {"rng"}],
     [{"config"}],
     [{"data"}, {"nn"}],
-    [{"checkpoint", "training_corpus"}, {"parallel"}],
+    [{"checkpoint", "find_corpus"}, {"parallel"}],
     [{"sampling"}, {"evaluation"}],
     [{"training"}, {"web"}, {"plots"}],
     [{"api"}],

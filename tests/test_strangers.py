@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from charrnn import checkpoint
 from charrnn.api import TextModel
 from charrnn.checkpoint import Checkpoint
-from charrnn.cli import description
+from charrnn.cli import checkpoint_facts
 from charrnn.config import loader as configs
 from charrnn.config.loader import Config
 from charrnn.config.schema import KINDS, CorpusConfig
@@ -26,8 +26,8 @@ from charrnn.data.corpus import Corpus
 from charrnn.data.reader import TextReader
 from charrnn.data.vocabulary import Vocab
 from charrnn.errors import CharrnnError
+from charrnn.find_corpus import read_again
 from charrnn.training.trainer import Trainer
-from charrnn.training_corpus import read_again
 
 SCRIPTS = {
     "right to left": "שלום עולם\nمرحبا بالعالم\u200f\n",
@@ -258,8 +258,8 @@ def use(path):
     with contextlib.suppress(CharrnnError), np.errstate(all="ignore"):
         loaded = checkpoint.load(str(path))
         assert isinstance(loaded, Checkpoint)
-        facts = description.facts(loaded, str(path))
-        description.page(facts)
+        facts = checkpoint_facts.facts(loaded, str(path))
+        checkpoint_facts.page(facts)
         json.dumps(facts)
         model = TextModel(loaded)
         for text in model.texts(2, chars=3, seed=1):

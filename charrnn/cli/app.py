@@ -22,7 +22,7 @@ from charrnn import __version__
 from charrnn.cli.terminal import harmless, logging_to_stderr, note
 from charrnn.errors import CharrnnError, Interrupted
 from charrnn.parallel import blas
-from charrnn.parallel.ranks import launch
+from charrnn.parallel.mpi import launch
 
 # A file each in this folder, with a command of the same name.
 COMMANDS = ("train", "sample", "eval", "plot", "gradcheck", "info", "new")

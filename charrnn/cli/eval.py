@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from charrnn.evaluation.line_scores import Char, Line
     from charrnn.evaluation.scoring_task import Subject
 
-ADAPT_RATE = 0.03  # that of `dynamic`, which --help must not wait for
+ADAPT_RATE = 0.03  # that of `dynamic_evaluation`, which --help must not wait for
 
 # Options that each print something else, and the pairs of them that go together.
 VIEWS = ("per", "above", "below", "color", "adapt", "compare", "html", "window")
@@ -136,7 +136,7 @@ def eval(checkpoint_path: str, text_path: str | None, **options: Any) -> None:
     from charrnn import checkpoint
     from charrnn.config import loader
     from charrnn.evaluation.scoring_task import Subject
-    from charrnn.parallel import threads
+    from charrnn.parallel import worker_count
 
     loaded = checkpoint.load(checkpoint_path)
     if options["window"] and loaded.config.corpus.mode == "lines":
@@ -148,7 +148,7 @@ def eval(checkpoint_path: str, text_path: str | None, **options: Any) -> None:
         text_path,
         options["unknown"] == "skip",
         options["window"],
-        threads.workers(settings, threads.ROWS) if side_by_side else 1,
+        worker_count.workers(settings, worker_count.ROWS) if side_by_side else 1,
     ) as subject:
         _print(subject, options)
 

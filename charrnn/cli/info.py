@@ -20,7 +20,7 @@ def info(checkpoint_path: str, as_json: bool) -> None:
     charrnn info runs/dinos.npz --json
     """
     from charrnn import checkpoint
-    from charrnn.cli import description
+    from charrnn.cli import checkpoint_facts
 
-    facts = description.facts(checkpoint.load(checkpoint_path), checkpoint_path)
-    tell(json.dumps(facts) if as_json else description.page(facts))
+    facts = checkpoint_facts.facts(checkpoint.load(checkpoint_path), checkpoint_path)
+    tell(json.dumps(facts) if as_json else checkpoint_facts.page(facts))

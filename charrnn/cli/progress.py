@@ -18,7 +18,7 @@ import click
 from charrnn.bar import Bar
 from charrnn.cli.terminal import harmless, logger
 from charrnn.errors import SIGNALS, Interrupted
-from charrnn.parallel.ranks import Ranks, StopAsked
+from charrnn.parallel.mpi import Ranks, StopAsked
 from charrnn.training.metrics import Report
 
 LN2 = math.log(2)

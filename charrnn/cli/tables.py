@@ -13,7 +13,7 @@ import numpy as np
 from charrnn.checkpoint import Checkpoint
 from charrnn.cli.terminal import logger, tell
 from charrnn.evaluation.comparison import BLOCK, Comparison, compare
-from charrnn.evaluation.dynamic import AdaptiveEvaluator, windows
+from charrnn.evaluation.dynamic_evaluation import AdaptiveEvaluator, windows
 from charrnn.evaluation.evaluator import Score
 from charrnn.evaluation.scoring_task import Subject
 from charrnn.evaluation.text_scoring import ScoredPiece

@@ -7,7 +7,7 @@ import logging
 import click
 
 from charrnn.cli.terminal import logger, quiet_option, set_option, tell
-from charrnn.parallel.ranks import Elsewhere, world
+from charrnn.parallel.mpi import Elsewhere, world
 
 
 @click.command()

@@ -19,7 +19,7 @@ from typing import Any
 
 from charrnn.config.schema import CorpusConfig
 from charrnn.data import cache, points
-from charrnn.data.lines import DTYPES, Lines
+from charrnn.data.line_hashes import DTYPES, Lines
 from charrnn.data.reader import CHUNK_BYTES, mended, open_text
 from charrnn.data.store import Row, Writer, unwritable
 from charrnn.data.vocabulary import Vocab, unknown_character

@@ -21,7 +21,7 @@ from charrnn.nn.model import Model
 from charrnn.nn.parameters import Params
 from charrnn.nn.workspace import Workspace, Workspaces
 from charrnn.parallel.team import Team
-from charrnn.parallel.threads import FEW, ROWS
+from charrnn.parallel.worker_count import FEW, ROWS
 
 WINDOW = 256  # steps scored at a time; the figures do not depend on it
 WARM_UP = 256  # characters that a piece of a stream reads before its own

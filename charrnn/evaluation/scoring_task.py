@@ -12,8 +12,8 @@ from charrnn.errors import CorpusError
 from charrnn.evaluation.evaluator import SURPRISAL, Evaluator, Figures, Score
 from charrnn.evaluation.line_scores import Folded, cut, validation_text
 from charrnn.evaluation.text_scoring import ScoredPiece, scored, total
+from charrnn.find_corpus import read_again
 from charrnn.parallel.team import Team
-from charrnn.training_corpus import read_again
 
 logger = logging.getLogger("charrnn")
 

@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 import numpy as np
 
 from charrnn.errors import SIGNALS, CharrnnError
-from charrnn.parallel.threads import can_fork
+from charrnn.parallel.worker_count import can_fork
 
 if TYPE_CHECKING:  # a process on its own needs none of these
     from concurrent.futures import ThreadPoolExecutor

@@ -14,7 +14,7 @@ from charrnn.arrays import Batch, Floats
 from charrnn.nn.model import Model
 from charrnn.nn.parameters import Params
 from charrnn.nn.workspace import Workspace, Workspaces
-from charrnn.parallel.ranks import Ranks
+from charrnn.parallel.mpi import Ranks
 from charrnn.parallel.team import Team
 from charrnn.rng import Purpose, generator
 

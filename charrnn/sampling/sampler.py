@@ -26,7 +26,7 @@ from charrnn.nn.model import Model
 from charrnn.nn.parameters import Params
 from charrnn.nn.workspace import Workspaces
 from charrnn.rng import keys, uniforms
-from charrnn.sampling.step import step_of
+from charrnn.sampling.single_step import step_of
 
 PRIME_WINDOW = 256  # steps of a prime read at a time
 MAX_ROWS, MIN_ROWS = 1024, 8  # texts written side by side

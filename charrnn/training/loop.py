@@ -9,7 +9,7 @@ import time
 from typing import Protocol
 
 from charrnn.errors import Interrupted
-from charrnn.parallel.ranks import Check, StopAsked
+from charrnn.parallel.mpi import Check, StopAsked
 from charrnn.training.metrics import Report
 from charrnn.training.outputs import RunFiles, best_path
 from charrnn.training.trainer import Trainer

@@ -19,7 +19,7 @@ from charrnn.config.schema import Config
 from charrnn.data import corpus as corpora
 from charrnn.data import download
 from charrnn.errors import CheckpointError, ConfigError
-from charrnn.parallel.ranks import Ranks
+from charrnn.parallel.mpi import Ranks
 from charrnn.training import loop
 from charrnn.training.loop import Watch
 from charrnn.training.metrics import metrics_path

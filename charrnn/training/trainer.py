@@ -27,8 +27,8 @@ from charrnn.evaluation.evaluator import Evaluator
 from charrnn.nn.initialization import initialise
 from charrnn.nn.model import Model
 from charrnn.nn.workspace import Workspaces
-from charrnn.parallel import threads
-from charrnn.parallel.ranks import EXTRA, Ranks
+from charrnn.parallel import worker_count
+from charrnn.parallel.mpi import EXTRA, Ranks
 from charrnn.parallel.team import Team
 from charrnn.parallel.workers import Workers
 from charrnn.rng import Purpose, generator
@@ -57,7 +57,7 @@ class Trainer:
         self.model = Model.of(config.model, len(corpus.vocab))
         self.batches = batches.of(corpus, config.train, seed, self.model.dtype)
         rng = generator(seed, Purpose.WEIGHTS)
-        team = Team(threads.workers(config))
+        team = Team(worker_count.workers(config))
         params = initialise(self.model, config.model.init, rng)
         self.params = params.copy(shared=True) if team.size > 1 else params
         self.grads = self.params.zeros_like(EXTRA)

@@ -375,7 +375,7 @@ def test_another_error_of_the_system_is_told_as_it_is(charrnn, trained, monkeypa
     def fails(*args):
         raise OSError(errno.EIO, os.strerror(errno.EIO), "some/file")
 
-    monkeypatch.setattr("charrnn.cli.description.facts", fails)
+    monkeypatch.setattr("charrnn.cli.checkpoint_facts.facts", fails)
     result = charrnn("info", trained)
     assert (result.exit_code, result.stdout) == (1, "")
     assert result.stderr == f"Error: some/file: {os.strerror(errno.EIO)}\n"

@@ -12,7 +12,7 @@ from charrnn.cli import shade
 from charrnn.config.schema import Config, CorpusConfig, ModelConfig
 from charrnn.data.vocabulary import Vocab
 from charrnn.errors import CharrnnError, DivergedError, VocabError
-from charrnn.evaluation import comparison, dynamic, line_scores
+from charrnn.evaluation import comparison, dynamic_evaluation, line_scores
 from charrnn.evaluation.evaluator import PREDICTION, SURPRISAL, Evaluator
 from charrnn.evaluation.text_scoring import score_text, scored
 
@@ -165,16 +165,16 @@ def slowly_adapted(model, params, windows, rate, decay):
 
 def stream_windows(text):
     ids = VOCAB.encode(text)
-    for at in range(0, len(ids) - 1, dynamic.WINDOW):
-        part = ids[at : at + dynamic.WINDOW + 1]
+    for at in range(0, len(ids) - 1, dynamic_evaluation.WINDOW):
+        part = ids[at : at + dynamic_evaluation.WINDOW + 1]
         yield part[:-1], part[1:], at == 0
 
 
 def line_windows(text):
     for line in filter(None, text.split("\n")):
         ids = VOCAB.encode(f"\n{line}\n")
-        for at in range(0, len(ids) - 1, dynamic.WINDOW):
-            part = ids[at : at + dynamic.WINDOW + 1]
+        for at in range(0, len(ids) - 1, dynamic_evaluation.WINDOW):
+            part = ids[at : at + dynamic_evaluation.WINDOW + 1]
             yield part[:-1], part[1:], at == 0
 
 
@@ -183,10 +183,10 @@ def line_windows(text):
 def test_adapting_equals_the_written_out_loop(mode, windows, size):
     """To 1e-10, however the text arrives."""
     model, params = networks.network()
-    expected = slowly_adapted(model, params, windows(TEXT), 0.1, dynamic.DECAY)
+    expected = slowly_adapted(model, params, windows(TEXT), 0.1, dynamic_evaluation.DECAY)
     pieces = [TEXT[at : at + size] for at in range(0, len(TEXT), size)]
-    pieces = dynamic.windows(pieces) if mode == "stream" else pieces
-    follower = dynamic.AdaptiveEvaluator(model, params, 0.1)
+    pieces = dynamic_evaluation.windows(pieces) if mode == "stream" else pieces
+    follower = dynamic_evaluation.AdaptiveEvaluator(model, params, 0.1)
     found = score_text(follower, VOCAB, pieces, mode, "text")
     assert found.total_nats == pytest.approx(expected, abs=1e-10)
 
@@ -199,8 +199,8 @@ def test_adapting_learns_a_strange_word_and_leaves_the_model_alone(cell, mode):
     before = params.flat.copy()
     text = "fadebac\n" * 400
     static = score_text(Evaluator(model, params), VOCAB, [text], mode, "text")
-    follower = dynamic.AdaptiveEvaluator(model, params)
-    adapted = score_text(follower, VOCAB, dynamic.windows([text]), mode, "text")
+    follower = dynamic_evaluation.AdaptiveEvaluator(model, params)
+    adapted = score_text(follower, VOCAB, dynamic_evaluation.windows([text]), mode, "text")
     assert adapted.chars == static.chars
     assert adapted.bits < 0.95 * static.bits
     assert (params.flat == before).all()
@@ -209,7 +209,7 @@ def test_adapting_learns_a_strange_word_and_leaves_the_model_alone(cell, mode):
 def test_a_rate_that_is_too_high_is_said():
     """With a smaller one to try."""
     model, params = networks.network(scale=2.0)
-    follower = dynamic.AdaptiveEvaluator(model, params, 1e308)
+    follower = dynamic_evaluation.AdaptiveEvaluator(model, params, 1e308)
     with pytest.raises(DivergedError, match="ran away") as caught:
         score_text(follower, VOCAB, ["decade\n" * 50], "lines", "text")
     assert caught.value.hint.endswith("--adapt 1e+307")
@@ -299,10 +299,10 @@ def test_windows_end_where_they_would_in_the_whole_text():
     """The first has one character more."""
     for size in (1, 19, 21, 500):
         pieces = [TEXT[at : at + size] for at in range(0, len(TEXT), size)]
-        found = list(dynamic.windows(pieces))
+        found = list(dynamic_evaluation.windows(pieces))
         assert "".join(found) == TEXT
-        assert {len(piece) for piece in found[1:-1]} == {dynamic.WINDOW}
-        assert len(found[0]) == dynamic.WINDOW + 1
+        assert {len(piece) for piece in found[1:-1]} == {dynamic_evaluation.WINDOW}
+        assert len(found[0]) == dynamic_evaluation.WINDOW + 1
 
 
 def test_surprisal_is_the_first_of_the_figures_of_a_prediction():

@@ -10,7 +10,7 @@ from charrnn.data.vocabulary import Vocab
 from charrnn.nn.cells import CELLS
 from charrnn.rng import keys, uniforms
 from charrnn.sampling.sampler import Choice, Limits, Sampler, Taste, choose, probabilities
-from charrnn.sampling.step import RNNStep, step_of
+from charrnn.sampling.single_step import RNNStep, step_of
 
 LOGITS = np.log(np.array([[0.4, 0.3, 0.15, 0.1, 0.05]]))
 VOCAB = Vocab("\nabcdef")

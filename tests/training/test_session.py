@@ -8,7 +8,7 @@ from trials import Silent
 from charrnn import checkpoint
 from charrnn.config.loader import assignment
 from charrnn.errors import ConfigError
-from charrnn.parallel.ranks import Ranks
+from charrnn.parallel.mpi import Ranks
 from charrnn.training import session
 
 

@@ -7,8 +7,8 @@ import pytest
 
 from charrnn import load
 from charrnn.errors import ConfigError, VocabError
+from charrnn.sampling.record_selection import Selection, compiled, literal_beginning
 from charrnn.sampling.sampler import Text
-from charrnn.sampling.selection import Selection, compiled, literal_beginning
 
 
 def texts(*words):

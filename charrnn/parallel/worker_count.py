@@ -37,7 +37,7 @@ import sys
 from charrnn.config.schema import Config
 from charrnn.nn.cells import CELLS
 from charrnn.parallel import blas
-from charrnn.parallel.ranks import launch
+from charrnn.parallel.mpi import launch
 
 FEW = 4  # rows that each of those who share them must have
 SHARE = 1 << 17  # and multiplications in its part of a step's recurrent product

@@ -8,17 +8,17 @@ from types import SimpleNamespace
 import pytest
 
 from charrnn.config import loader
-from charrnn.parallel import blas, threads
+from charrnn.parallel import blas, worker_count
 
-CAN_FORK, CORES, NAMED = threads.can_fork, threads.cores, blas.named
+CAN_FORK, CORES, NAMED = worker_count.can_fork, worker_count.cores, blas.named
 
 
 @pytest.fixture(autouse=True)
 def _two_cores(monkeypatch):
     """A process whose products take one thread, on two cores, that can be forked."""
     monkeypatch.setattr(blas, "named", lambda: 1)
-    monkeypatch.setattr(threads, "cores", lambda: 2)
-    monkeypatch.setattr(threads, "can_fork", lambda: True)
+    monkeypatch.setattr(worker_count, "cores", lambda: 2)
+    monkeypatch.setattr(worker_count, "can_fork", lambda: True)
 
 
 def settings(cell, hidden, rows, asked="auto"):
@@ -39,7 +39,7 @@ def settings(cell, hidden, rows, asked="auto"):
 )
 def test_the_size_decides_how_many_share_the_rows(sizes, workers):
     """Where there are enough of them, and more than a little to do."""
-    assert threads.workers(settings(*sizes)) == workers
+    assert worker_count.workers(settings(*sizes)) == workers
 
 
 @pytest.mark.parametrize(
@@ -47,7 +47,7 @@ def test_the_size_decides_how_many_share_the_rows(sizes, workers):
 )
 def test_rows_that_are_only_scored_are_shared_sooner(sizes, expected):
     """Nothing has to be added up."""
-    assert threads.workers(settings(*sizes, 1), rows=threads.ROWS) == expected
+    assert worker_count.workers(settings(*sizes, 1), rows=worker_count.ROWS) == expected
 
 
 @pytest.mark.parametrize(
@@ -55,14 +55,14 @@ def test_rows_that_are_only_scored_are_shared_sooner(sizes, expected):
     [
         (("gru", 256, 32), None, 1),
         (("lstm", 512, 32), None, 2),
-        (("rnn", 80, 1), threads.ROWS, 1),
-        (("rnn", 100, 1), threads.ROWS, 2),
+        (("rnn", 80, 1), worker_count.ROWS, 1),
+        (("rnn", 100, 1), worker_count.ROWS, 2),
     ],
 )
 def test_threads_share_only_larger_work(monkeypatch, sizes, rows, expected):
     """Than processes do: they wait for each other at every call from Python."""
-    monkeypatch.setattr(threads, "can_fork", lambda: False)
-    assert threads.workers(settings(*sizes), rows) == expected
+    monkeypatch.setattr(worker_count, "can_fork", lambda: False)
+    assert worker_count.workers(settings(*sizes), rows) == expected
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere helpers are threads")
@@ -72,7 +72,7 @@ def test_a_process_with_other_threads_is_not_forked(monkeypatch):
 from charrnn.parallel import blas
 blas.limit()
 import threading
-from charrnn.parallel.threads import can_fork
+from charrnn.parallel.worker_count import can_fork
 held = threading.Lock()
 held.acquire()
 print(can_fork())
@@ -82,18 +82,18 @@ held.release()
 """
     done = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, check=True)
     assert done.stdout.split() == [b"True", b"False"]
-    monkeypatch.setattr(threads, "can_fork", CAN_FORK)
-    monkeypatch.setattr(threads.os, "listdir", lambda path: ["1"])
-    assert threads.can_fork()
+    monkeypatch.setattr(worker_count, "can_fork", CAN_FORK)
+    monkeypatch.setattr(worker_count.os, "listdir", lambda path: ["1"])
+    assert worker_count.can_fork()
     with monkeypatch.context() as patch:  # no /proc
-        patch.setattr(threads.os, "listdir", lambda path: os.stat(os.path.join(path, "none")))
-        assert not threads.can_fork()
+        patch.setattr(worker_count.os, "listdir", lambda path: os.stat(os.path.join(path, "none")))
+        assert not worker_count.can_fork()
     with monkeypatch.context() as patch:
-        patch.setattr(threads, "sys", SimpleNamespace(platform="darwin"))
-        assert not threads.can_fork()
+        patch.setattr(worker_count, "sys", SimpleNamespace(platform="darwin"))
+        assert not worker_count.can_fork()
     monkeypatch.setenv("PMI_RANK", "0")
     monkeypatch.setenv("PMI_SIZE", "2")
-    assert not threads.can_fork()
+    assert not worker_count.can_fork()
 
 
 @pytest.mark.parametrize(
@@ -103,7 +103,7 @@ held.release()
 def test_a_container_has_the_cores_it_may_use(monkeypatch, tmp_path, limit, expected):
     """More processes than that would take turns, and wait for each other."""
     (tmp_path / "cpu.max").write_text(limit)
-    monkeypatch.setattr(threads, "QUOTA", str(tmp_path / "cpu.max"))
+    monkeypatch.setattr(worker_count, "QUOTA", str(tmp_path / "cpu.max"))
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(8)), raising=False)
     assert CORES() == expected
 
@@ -113,8 +113,8 @@ def test_a_container_has_the_cores_it_may_use(monkeypatch, tmp_path, limit, expe
 )
 def test_many_cores_are_used_as_far_as_the_rows_go(monkeypatch, sizes, expected):
     """Four rows for each."""
-    monkeypatch.setattr(threads, "cores", lambda: 16)
-    assert threads.workers(settings(*sizes)) == expected
+    monkeypatch.setattr(worker_count, "cores", lambda: 16)
+    assert worker_count.workers(settings(*sizes)) == expected
 
 
 @pytest.mark.parametrize(
@@ -122,14 +122,14 @@ def test_many_cores_are_used_as_far_as_the_rows_go(monkeypatch, sizes, expected)
 )
 def test_the_number_of_threads_may_be_asked_for(asked, rows, expected):
     """They share the rows, as far as these go."""
-    assert threads.workers(settings("gru", 512, rows, asked)) == expected
+    assert worker_count.workers(settings("gru", 512, rows, asked)) == expected
 
 
 @pytest.mark.parametrize("named", [2, None])
 def test_products_of_several_threads_have_one_worker(monkeypatch, named):
     """Whether the environment says so, or nobody told NumPy in time."""
     monkeypatch.setattr(blas, "named", lambda: named)
-    assert threads.workers(settings("lstm", 512, 64)) == 1
+    assert worker_count.workers(settings("lstm", 512, 64)) == 1
 
 
 def test_products_get_one_thread_before_numpy_is_there(monkeypatch):

@@ -24,8 +24,9 @@ from charrnn.cli.progress import Progress
 from charrnn.cli.terminal import logging_to_stderr
 from charrnn.config import loader as configs
 from charrnn.errors import CharrnnError, CheckpointError, ConfigError, DivergedError, Interrupted
-from charrnn.parallel import blas, ranks, threads
-from charrnn.parallel.ranks import Elsewhere, Ranks, Several, StopAsked, launch
+from charrnn.parallel import blas, worker_count
+from charrnn.parallel import mpi as ranks
+from charrnn.parallel.mpi import Elsewhere, Ranks, Several, StopAsked, launch
 from charrnn.parallel.team import Team
 from charrnn.parallel.workers import Workers
 from charrnn.training import loop
@@ -480,12 +481,12 @@ def test_ranks_on_one_machine_share_its_cores(monkeypatch, local, expected):
         monkeypatch.setenv("PMI_SIZE", local)
         monkeypatch.setenv("MPI_LOCALNRANKS", local)
     monkeypatch.setattr(blas, "named", lambda: 1)
-    monkeypatch.setattr(threads, "cores", lambda: 8)
+    monkeypatch.setattr(worker_count, "cores", lambda: 8)
     settings = {"model": {"cell": "lstm", "hidden": 512}, "train": {"batch_size": 256}}
     settings["corpus"] = {"path": "text"}
-    assert threads.workers(configs.from_dict(settings, "here")) == expected
+    assert worker_count.workers(configs.from_dict(settings, "here")) == expected
     settings["train"]["threads"] = 3
-    assert threads.workers(configs.from_dict(settings, "here")) == 3
+    assert worker_count.workers(configs.from_dict(settings, "here")) == 3
 
 
 # Real processes from here on.
