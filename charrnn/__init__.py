@@ -16,6 +16,6 @@ def load(path: str) -> TextModel:
 
     Raises charrnn.errors.CheckpointError.
     """
-    from charrnn import api as textmodel  # here, so that `charrnn --help` need not wait for NumPy
+    from charrnn import api  # here, so that `charrnn --help` need not wait for NumPy
 
-    return textmodel.load(path)
+    return api.load(path)

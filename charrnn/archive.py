@@ -2,8 +2,7 @@
 
 A zip file has a directory, and Python makes an object of about ten times its size from each entry;
 a packed member may become a thousand times larger; two members of one name may differ. None of
-that belongs into a checkpoint. There is no NumPy here, because the number of threads is read from
-a checkpoint before NumPy is imported.
+that belongs into a checkpoint.
 """
 
 from __future__ import annotations
