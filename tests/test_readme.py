@@ -15,7 +15,12 @@ from charrnn.cli.app import main
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = {
     str(path.relative_to(ROOT)): path.read_text(encoding="utf-8")
-    for path in [ROOT / "README.md", *sorted(ROOT.glob("*/README.md")), *ROOT.glob("*/*/README.md")]
+    for path in [
+        ROOT / "README.md",
+        ROOT / ".github" / "CONTRIBUTING.md",
+        *sorted(ROOT.glob("*/README.md")),
+        *ROOT.glob("*/*/README.md"),
+    ]
 }
 README = PAGES["README.md"]
 SHORTEN = " --set train.epochs=null --set train.steps=300 --set output.validate_every=300"
