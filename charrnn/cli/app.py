@@ -6,7 +6,6 @@ NumPy and all that needs it is imported inside the commands, so that `--help` is
 from __future__ import annotations
 
 import contextlib
-import difflib
 import errno
 import io
 import os
@@ -54,6 +53,8 @@ class Program(click.Group):
         """Find the command, and tell of variables that none of them heeds."""
         if not ctx.resilient_parsing and not {"-q", "--quiet"} & {*args} and not launch().place:
             for name in sorted(_unknown_variables()):
+                import difflib
+
                 close = difflib.get_close_matches(name, VARIABLES, n=1)
                 hint = f": did you mean {close[0]}?" if close else ""
                 note(f"{name} is set in the environment, but no option has that name{hint}")
