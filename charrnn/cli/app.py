@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import io
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib import import_module
 from typing import Any
 
@@ -18,7 +19,7 @@ import click
 from click.core import ParameterSource
 
 from charrnn import __version__
-from charrnn.cli.terminal import harmless, logging_to_stderr, note
+from charrnn.cli.terminal import harmless, logger, logging_to_stderr, note
 from charrnn.errors import CharrnnError, Interrupted
 from charrnn.parallel import blas
 from charrnn.parallel.mpi import launch
@@ -47,30 +48,12 @@ class Program(click.Group):
         with _outcome():
             return super().make_context(*args, **options)
 
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Find the command, and tell of variables that none of them heeds."""
-        if not ctx.resilient_parsing and not {"-q", "--quiet"} & {*args} and not launch().place:
-            for name in sorted(_unknown_variables()):
-                import difflib
-
-                close = difflib.get_close_matches(name, VARIABLES, n=1)
-                hint = f": did you mean {close[0]}?" if close else ""
-                note(f"{name} is set in the environment, but no option has that name{hint}")
-        return super().resolve_command(ctx, args)
-
     def invoke(self, ctx: click.Context) -> Any:
         """Run a command. A closed pipe ends it quietly."""
         with _outcome(), logging_to_stderr():
             result = super().invoke(ctx)
             sys.stdout.flush()
             return result
-
-
-def _unknown_variables() -> set[str]:
-    """What is set for this program and means nothing to it."""
-    return {name for name in os.environ if name.startswith("CHARRNN_")} - VARIABLES
 
 
 @contextlib.contextmanager
@@ -150,13 +133,32 @@ def main() -> None:
     """
 
 
+def _noting_variables(callback: Callable[..., Any]) -> Callable[..., Any]:
+    """The command, which first tells of variables that no option heeds, unless it is quiet."""
+
+    @functools.wraps(callback)
+    def run(*args: Any, **options: Any) -> Any:
+        unknown = {name for name in os.environ if name.startswith("CHARRNN_")} - VARIABLES
+        for name in sorted(unknown) if not launch().place else ():
+            import difflib
+
+            close = difflib.get_close_matches(name, VARIABLES, n=1)
+            hint = f": did you mean {close[0]}?" if close else ""
+            logger.info(f"{name} is set in the environment, but no option has that name{hint}")
+        return callback(*args, **options)
+
+    return run
+
+
 for _name in COMMANDS:
     main.add_command(getattr(import_module(f"charrnn.cli.{_name}"), _name))
 
 
-def _take_defaults_from_environment() -> None:
+def _heed_environment() -> None:
     """CHARRNN_SAMPLE_TEMPERATURE is the default of `sample --temperature`, and so on for all."""
     for name, command in main.commands.items():
+        assert command.callback is not None
+        command.callback = _noting_variables(command.callback)
         for parameter in command.params:
             if isinstance(parameter, click.Option):
                 flag = max(parameter.opts, key=len).lstrip("-").replace("-", "_")
@@ -164,4 +166,4 @@ def _take_defaults_from_environment() -> None:
                 VARIABLES.add(parameter.envvar)
 
 
-_take_defaults_from_environment()
+_heed_environment()

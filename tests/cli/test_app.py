@@ -348,6 +348,9 @@ def test_a_variable_that_means_nothing_is_told(charrnn, trained, monkeypatch):
         "mean CHARRNN_SAMPLE_TEMPERATURE?"
     ]
     assert charrnn("sample", trained, "--n", 3, "-q").stderr == ""
+    assert charrnn("sample", trained, "-qn", 3).stderr == ""
+    monkeypatch.setenv("CHARRNN_SAMPLE_QUIET", "1")
+    assert charrnn("sample", trained, "--n", 3).stderr == ""
 
 
 def test_a_word_that_is_a_checkpoint_is_not_taken_for_a_text(
