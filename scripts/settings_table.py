@@ -1,4 +1,4 @@
-"""Prints the README's table of settings, from the config's own definitions.
+"""Prints the table of settings that stands in configs/README.md, from their definitions.
 
 python scripts/settings_table.py
 """
