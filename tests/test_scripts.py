@@ -27,10 +27,15 @@ BENCHES = [
 MODULES = {"loop.c", "pytorch.py", "sides.py", "large.py", "textbook.py"}  # run by the others
 
 
+def which(program):
+    """Where it is: beside this Python, or on the path."""
+    return shutil.which(program, path=str(Path(sys.executable).parent)) or shutil.which(program)
+
+
 def needs(*modules, program=None):
     """Skips a test where a module or a program is not there."""
     missing = [module for module in modules if importlib.util.find_spec(module) is None]
-    missing += [program] if program and shutil.which(program) is None else []
+    missing += [program] if program and which(program) is None else []
     return pytest.mark.skipif(bool(missing), reason=f"there is no {' and no '.join(missing)}")
 
 
@@ -81,7 +86,7 @@ def test_every_benchmark_is_run_here():
 @needs("mpi4py", program="mpiexec")
 def test_the_benchmark_of_several_processes_runs(tmp_path):
     """Two of them."""
-    launcher = [shutil.which("mpiexec"), "-n", "2"]
+    launcher = [which("mpiexec"), "-n", "2"]
     printed = run(tmp_path, "bench_mpi.py", "--smallest", launcher=launcher)
     assert "| rnn 1 x 128, T 50, B 50 | 33,217 |" in printed
 
