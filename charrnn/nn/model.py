@@ -14,8 +14,6 @@ the number of rows.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 import numpy.typing as npt
 
@@ -23,9 +21,7 @@ from charrnn.arrays import Batch, Floats, Ints, Shapes
 from charrnn.config.schema import ModelConfig
 from charrnn.nn.cells import CELLS
 from charrnn.nn.parameters import Params
-
-if TYPE_CHECKING:
-    from charrnn.nn.workspace import Workspace
+from charrnn.nn.workspace import Workspace
 
 
 class Model:

@@ -6,14 +6,24 @@ import functools
 import itertools
 import math
 from collections.abc import Iterator
+from typing import Any, Protocol
 
 import numpy as np
 
 from charrnn.arrays import Floats
-from charrnn.nn.cells import New
-from charrnn.nn.model import Model
+from charrnn.nn.cells import Layer, New
 
 SIZES = 64  # window sizes whose views are kept: an endless pipe of lines brings all there are
+
+
+class Sizes(Protocol):
+    """What the memory of a window depends on: a `Model`."""
+
+    vocab_size: int
+    hidden: int
+    layers: int
+    cell: type[Layer]
+    dtype: np.dtype[Any]
 
 
 class Workspace:
@@ -23,7 +33,7 @@ class Workspace:
     each target in nats, zero where it is masked.
     """
 
-    def __init__(self, model: Model, T: int, B: int, new: New | None = None) -> None:
+    def __init__(self, model: Sizes, T: int, B: int, new: New | None = None) -> None:
         new = new or functools.partial(np.empty, dtype=model.dtype)
         H, V = model.hidden, model.vocab_size
         self.T, self.B = T, B
@@ -103,7 +113,7 @@ class Workspaces:
     n-th array of each lies at the start of the n-th buffer, which is as large as the largest.
     """
 
-    def __init__(self, model: Model) -> None:
+    def __init__(self, model: Sizes) -> None:
         self.model = model
         self._buffers: list[Floats] = []
         self._made: dict[tuple[int, int], Workspace] = {}
