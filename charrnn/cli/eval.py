@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from charrnn.cli.terminal import Number, logger, quiet_option, writer
+from charrnn.cli.terminal import Number, logger, quiet_option, write_pieces, writer
 
 if TYPE_CHECKING:
     from charrnn.evaluation.line_scores import Char, Line
@@ -312,18 +312,12 @@ def _print_shaded(subject: Subject, raw: bool) -> None:
 
     write = writer(raw)
     if not shade.wanted(sys.stdout.isatty(), os.environ):
-        last = "\n"
-        for piece in subject.pieces():
-            write(piece)
-            last = piece[-1:] or last
-        if last != "\n" and not raw:
-            write("\n")
+        write_pieces(write, subject.pieces(), ended=not raw)
         return
     write = writer(raw=True)  # the colours; what the text has of such is escaped by `shaded`
     write(shade.legend())
-    last = "\n"
-    for scored in subject.scored(subject.text()):
-        write(shade.shaded(scored.text, scored.nats / LN2, raw))
-        last = scored.text[-1:] or last
-    if last != "\n" and not raw:
-        write("\n")
+    shaded = (
+        shade.shaded(scored.text, scored.nats / LN2, raw)
+        for scored in subject.scored(subject.text())
+    )
+    write_pieces(write, shaded, ended=not raw)

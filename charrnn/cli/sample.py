@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from charrnn.cli.terminal import Number, Write, logger, quiet_option, writer
+from charrnn.cli.terminal import Number, Write, logger, quiet_option, write_pieces, writer
 from charrnn.errors import CharrnnError, VocabError
 
 if TYPE_CHECKING:
@@ -212,11 +212,8 @@ def _write_at(
         )
         _write_texts(texts, taste, options, write)
     else:
-        last = "\n"
-        for last in model.sample(chars, lines=line_limit, stop=options["stop"], **taste):
-            write(last)
-        if last != "\n" and (several or not options["raw"]):
-            write("\n")  # a prompt, and the next command of a pipe, begin on a line of their own
+        text = model.sample(chars, lines=line_limit, stop=options["stop"], **taste)
+        write_pieces(write, text, ended=several or not options["raw"])
 
 
 def _write_texts(

@@ -23,7 +23,7 @@ for the rnn of 128, 1.4 for the gru of 256, 1.7 for the lstm of 512; in scoring 
 100, 1.4 for the lstm of 128.
 
 So rows are shared as far as there are enough of them and more than a little to do. Products are not
-divided: that would pay for large ones of few rows alone (see scripts/bench.py, `products`), and
+divided: that would pay for large ones of few rows alone (see scripts/bench.py, `divided`), and
 where something else needs a core, threads wait for each other in every product: a gru of 128 with
 16 rows then trained 150 times slower with two of them than with one.
 """

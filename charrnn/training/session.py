@@ -122,8 +122,6 @@ def _check_reads(read: Iterable[str], what: str, path: str) -> None:
 
 def _check_source(init_from: str, config: Config, path: str) -> None:
     """ConfigError when the checkpoint of --init-from is also something else of the run."""
-    from charrnn.training.outputs import best_path
-
     if init_from == "-":
         if "-" in config.corpus.path:
             raise ConfigError(
