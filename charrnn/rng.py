@@ -31,6 +31,11 @@ def generator(seed: int, purpose: Purpose, *number: int) -> np.random.Generator:
     return np.random.default_rng([seed, int(purpose), *number])
 
 
+def jumping(seed: int, purpose: Purpose, *number: int) -> np.random.PCG64:
+    """The bits of such a generator, which can skip any count of them."""
+    return np.random.PCG64([seed, int(purpose), *number])
+
+
 def keys(seed: int, texts: Ints) -> Ints:
     """What the random numbers of each of these texts (B,) are made from, (B,)."""
     of_seed = mix(np.array([seed & _MASK], dtype=np.uint64))

@@ -86,9 +86,9 @@ class Model:
         """The state (L, S, B, H) at the start of a text."""
         return np.zeros(self.state_shape(B), dtype=self.dtype)
 
-    def draw_dropout(self, work: Workspace, rng: np.random.Generator) -> None:
-        """Draw what this model drops in training."""
-        work.draw_dropout(rng, self.dropout, self.variational, self.recurrent_dropout)
+    def draw_dropout(self, work: Workspace, source: np.random.PCG64, first: int = 0) -> None:
+        """Draw what this model drops in training, in the rows of a batch from `first` on."""
+        work.draw_dropout(source, self.dropout, self.variational, self.recurrent_dropout, first)
 
     def forward(
         self, params: Params, batch: Batch, state: Floats, work: Workspace

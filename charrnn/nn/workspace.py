@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from charrnn.arrays import Floats
+from charrnn.arrays import Floats, Ints
 from charrnn.nn.cells import Layer, New
 
 SIZES = 64  # window sizes whose views are kept: an endless pipe of lines brings all there are
@@ -63,10 +63,11 @@ class Workspace:
 
     def draw_dropout(
         self,
-        rng: np.random.Generator,
+        source: np.random.PCG64,
         dropout: float,
         variational: bool = False,
         recurrent: float = 0.0,
+        first: int = 0,
     ) -> None:
         """Drop this share of every layer's output from now on, and scale up what is left.
 
@@ -75,6 +76,10 @@ class Workspace:
         et al. 2018). The masks hold for every forward and backward until they are drawn again.
         Scaling in training ("inverted" dropout, Srivastava et al. 2014) leaves nothing to do
         afterwards.
+
+        The random numbers of the recurrent weights come first, then those of one row of the batch
+        after another. The first row here is row `first` of the batch: the generator jumps over
+        those before it, so a row has the same mask wherever it is computed.
         """
         T, B, H = self.layers[0].dhs.shape
         if dropout and not self.masks:
@@ -85,11 +90,15 @@ class Workspace:
             shapes = [(H, layer.gates * H) for layer in self.layers]
             self.kept = [self._new(shape) for shape in shapes]
             self.dropped = [self._new(shape) for shape in shapes]
-        for masks, share in ((self.masks, dropout), (self.kept, recurrent)):
-            for mask in masks:
-                rng.random(out=mask, dtype=mask.dtype.type)
-                np.greater_equal(mask, share, mask)
-                np.multiply(mask, 1 / (1 - share), mask)
+        for kept in self.kept:
+            _keep(_random(source, 1, kept.size).reshape(kept.shape), recurrent, kept)
+        if self.masks:
+            steps = len(self.masks[0])
+            size = len(self.masks) * steps * H  # numbers a row
+            source.advance(first * _words(size))
+            numbers = _random(source, B, size).reshape(B, len(self.masks), steps, H)
+            for layer, mask in enumerate(self.masks):
+                _keep(numbers[:, layer].transpose(1, 0, 2), dropout, mask)
 
     def read(self, layer: int) -> Floats:
         """The output (T*B, H) of a layer as what is above reads it."""
@@ -104,6 +113,23 @@ class Workspace:
         if not self.kept:
             return Whh
         return np.multiply(Whh, self.kept[layer], self.dropped[layer])
+
+
+def _words(count: int) -> int:
+    """Words of 64 bits that hold so many numbers of 16 bits."""
+    return -(-count // 4)
+
+
+def _random(source: np.random.PCG64, rows: int, count: int) -> Ints:
+    """Random numbers of 16 bits, (rows, count); each row begins with a word of its own."""
+    words = source.random_raw(rows * _words(count))
+    return words.view(np.uint16).reshape(rows, -1)[:, :count]
+
+
+def _keep(numbers: Ints, dropout: float, mask: Floats) -> None:
+    """Let `mask` be 0 for the lowest share of these 16-bit numbers, else what keeps the mean."""
+    first_kept = np.uint16(min(round(dropout * 65536), 65535))
+    np.multiply(numbers >= first_kept, mask.dtype.type(1 / (1 - dropout)), mask)
 
 
 class Workspaces:

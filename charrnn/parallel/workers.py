@@ -16,7 +16,7 @@ from charrnn.nn.parameters import Params
 from charrnn.nn.workspace import Workspace, Workspaces
 from charrnn.parallel.mpi import Ranks
 from charrnn.parallel.team import Team
-from charrnn.rng import Purpose, generator
+from charrnn.rng import Purpose, jumping
 
 
 class Share:
@@ -36,8 +36,8 @@ class Share:
         work = self._works.get(*batch.ids.shape)
         self._open = batch, work
         if self.model.drops:
-            rng = generator(self.seed, Purpose.DROPOUT, step, first)
-            self.model.draw_dropout(work, rng)
+            source = jumping(self.seed, Purpose.DROPOUT, step)
+            self.model.draw_dropout(work, source, first)
         return self.model.forward(self.params, batch, state, work)
 
     def backward(self, scale: float, grads: Params | None = None) -> None:
@@ -68,7 +68,7 @@ class Workers:
     def forward(self, batch: Batch, state: Floats, step: int) -> tuple[float, Floats]:
         """As `Model.forward`, for the rows of this rank: its part of the loss, its rows' new state.
 
-        Dropout is that of this step, and of the first row of each share.
+        Dropout depends on the step and the row alone.
         """
         B = self._B = batch.ids.shape[1]
         parts = self._cut(B)

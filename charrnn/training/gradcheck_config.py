@@ -14,7 +14,7 @@ from charrnn.nn.gradcheck import ABSOLUTE, EPS, RELATIVE, Row, check, state_matt
 from charrnn.nn.model import Model
 from charrnn.nn.parameters import Params
 from charrnn.nn.workspace import Workspace
-from charrnn.rng import Purpose, generator
+from charrnn.rng import Purpose, generator, jumping
 
 STEPS, ROWS = 8, 3  # of the slice that a config is checked on
 LOOKS = 200  # batches looked at to find one with padding
@@ -60,7 +60,7 @@ def check_config(config: Config, entries: int, seed: int) -> Result:
         batch = stream.next()
     T, B = batch.ids.shape
     work = Workspace(model, T, B)
-    model.draw_dropout(work, rng)
+    model.draw_dropout(work, jumping(seed, Purpose.CHECK, 1))
     state = rng.uniform(-1, 1, model.state_shape(B))
     masked = "no mask" if batch.mask is None else f"{batch.mask.size - batch.chars} masked"
     what = (

@@ -31,7 +31,7 @@ def test_backward_agrees_with_finite_differences(cell, layers, masked, dropout):
     batch = networks.batch(masked=masked)
     work = Workspace(model, networks.T, networks.B)
     if dropout:
-        work.draw_dropout(np.random.default_rng(3), **dropout)
+        work.draw_dropout(np.random.PCG64(3), **dropout)
     rows = gradcheck.check(model, params, batch, networks.state_of(model), work)
     assert [row.name for row in rows] == [*params, gradcheck.STATE]
     assert all(row.passed for row in rows), rows
@@ -197,7 +197,7 @@ def test_dropout_drops_its_share_and_keeps_the_mean(layers):
     """Of every layer's output; what is left is scaled up, so that scoring has nothing to do."""
     model, params = networks.network("lstm", layers, hidden=50)
     work = Workspace(model, 40, 10)
-    work.draw_dropout(np.random.default_rng(0), 0.3)
+    work.draw_dropout(np.random.PCG64(0), 0.3)
     assert len(work.masks) == layers
     for mask in work.masks:
         assert set(np.unique(mask)) == {0.0, 1 / 0.7}
@@ -206,7 +206,7 @@ def test_dropout_drops_its_share_and_keeps_the_mean(layers):
     for layer, mask, read in zip(work.layers, work.masks, work.reads, strict=True):
         np.testing.assert_array_equal(read, layer.outputs * mask.reshape(read.shape))
     before = work.masks[0].copy()
-    work.draw_dropout(np.random.default_rng(1), 0.3)
+    work.draw_dropout(np.random.PCG64(1), 0.3)
     assert (work.masks[0] != before).any()
 
 
@@ -214,7 +214,7 @@ def test_variational_dropout_drops_the_same_units_at_every_step():
     """In each row others, so that a batch still averages over many networks."""
     model, params = networks.network("gru", hidden=50)
     work = Workspace(model, 40, 10)
-    work.draw_dropout(np.random.default_rng(0), 0.3, variational=True)
+    work.draw_dropout(np.random.PCG64(0), 0.3, variational=True)
     model.run(params, networks.batch(40, 10).ids, model.zero_state(10), work)
     work.read(0)
     dropped = (work.reads[0] == 0).reshape(40, 10, 50)
@@ -223,12 +223,27 @@ def test_variational_dropout_drops_the_same_units_at_every_step():
     assert len({row.tobytes() for row in dropped[0]}) == 10
 
 
+@pytest.mark.parametrize("variational", [False, True])
+@pytest.mark.parametrize("T", [4, 7])  # 7 steps of 23 units do not fill whole words
+def test_a_row_is_dropped_alike_wherever_it_is_computed(variational, T):
+    """Rows 3 to 6 of a batch have the masks they have in the whole of it; all weights the same."""
+    model, _ = networks.network("gru", layers=2, hidden=23)
+    whole, part = Workspace(model, T, 9), Workspace(model, T, 4)
+    for work, first in ((whole, 0), (part, 3)):
+        work.draw_dropout(np.random.PCG64(5), 0.3, variational, recurrent=0.2, first=first)
+    for mask, rows in zip(whole.masks, part.masks, strict=True):
+        np.testing.assert_array_equal(rows, mask[:, 3:7])
+        assert len({row.tobytes() for row in mask.transpose(1, 0, 2)}) == 9
+    for kept, same in zip(whole.kept, part.kept, strict=True):
+        np.testing.assert_array_equal(same, kept)
+
+
 def test_dropped_recurrent_weights_are_those_of_another_network():
     """The window runs with Whh times the mask, whose share is scaled up."""
     model, params = networks.network("lstm", hidden=30)
     batch, state = networks.batch(), model.zero_state(networks.B)
     work = Workspace(model, networks.T, networks.B)
-    work.draw_dropout(np.random.default_rng(0), 0.0, recurrent=0.25)
+    work.draw_dropout(np.random.PCG64(0), 0.0, recurrent=0.25)
     loss, _ = model.forward(params, batch, state, work)
     (kept,) = work.kept
     assert set(np.unique(kept)) == {0.0, 1 / 0.75}
