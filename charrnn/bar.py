@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
@@ -19,9 +20,10 @@ logger = logging.getLogger("charrnn")
 
 
 class Bar(Base):
-    """tqdm's, without the thread that looks after bars nobody moves.
+    """tqdm's, without the thread that looks after bars nobody moves, and for one process.
 
-    With a second thread this process could not be forked safely (see `parallel.team`).
+    With a second thread this process could not be forked safely (see `parallel.local`); tqdm's own
+    lock is a semaphore of the system, which a process that is killed leaves behind.
     """
 
     monitor_interval = 0
@@ -31,3 +33,6 @@ class Bar(Base):
         """One that counts bytes; shown only on a terminal, and where notes are logged."""
         hidden = None if logger.isEnabledFor(logging.INFO) else True
         return cls(desc=what, total=total, unit="B", unit_scale=True, disable=hidden, **settings)
+
+
+Bar.set_lock(threading.RLock())

@@ -90,6 +90,13 @@ AGAINST = [  # what another checkout is compared in: the row's name, the side, i
     ("sampling 1,000 names at once, rnn 100", "texts", [100, 1000]),
     ("scoring lines, lstm 128", "scoring", ["lstm", 128, "lines", 1]),
 ]  # fmt: skip
+SHARED = [  # the same, by two processes: cell, layers, hidden, T, B
+    ("rnn", 1, 100, 25, 16),
+    ("rnn", 1, 128, 50, 50),
+    ("gru", 1, 256, 64, 32),
+    ("lstm", 2, 128, 50, 50),
+    ("lstm", 1, 512, 64, 64),
+]
 VS_ROUNDS = 15
 
 
@@ -100,6 +107,16 @@ def bench_against(bench: Bench, checkout: Path) -> None:
         with Side(kind, *words) as ours, Side(kind, *words, checkout=checkout) as theirs:
             ratios = [other / mine for mine, other in bench.both(ours, theirs)]
             bench.row(name, interval(ratios))
+    two = "train.workers=2"
+    older = "train.threads=2" if (checkout / "charrnn/parallel/team.py").exists() else two
+    for sizes in SHARED[:1] if bench.smallest else SHARED:
+        cell, layers, hidden, T, B = sizes
+        with (
+            Side("charrnn", *settings(*sizes), two) as ours,
+            Side("charrnn", *settings(*sizes), older, checkout=checkout) as theirs,
+        ):
+            ratios = [other / mine for mine, other in bench.both(ours, theirs)]
+            bench.row(f"two workers, {cell} {layers} x {hidden}, T {T}, B {B}", interval(ratios))
     with tempfile.TemporaryDirectory() as folder:
         path = str(Path(folder, "model.npz"))
         sides.trainer("train.steps=1").save(path)
@@ -186,18 +203,18 @@ def bench_pytorch(bench: Bench) -> None:
                 )
 
 
-def bench_threads(bench: Bench) -> None:
+def bench_workers(bench: Bench) -> None:
     """Two processes that share the rows against one, and against products of two threads."""
     for sizes in PYTORCH[1:2] if bench.smallest else PYTORCH[1:5:3] if bench.quick else PYTORCH[1:]:
         words, (cell, layers, hidden, T, B) = settings(*sizes), sizes
         name, chars = f"{cell} {layers} x {hidden}, T {T}, B {B}", (T * B, T * B)
         single = {"OPENBLAS_NUM_THREADS": "1"}
         with (
-            Side("charrnn", *words, "train.threads=2", environment=single) as ours,
-            Side("charrnn", *words, "train.threads=1", environment=single) as one,
+            Side("charrnn", *words, "train.workers=2", environment=single) as ours,
+            Side("charrnn", *words, "train.workers=1", environment=single) as one,
             Side("charrnn", *words, environment={"OPENBLAS_NUM_THREADS": "2"}) as products,
         ):
-            bench.ratio(f"{name}, rows shared by two: one thread", ours, one, chars)
+            bench.ratio(f"{name}, rows shared by two: one process", ours, one, chars)
             bench.ratio(f"{name}, rows shared by two: products divided", ours, products, chars)
 
 
@@ -327,7 +344,7 @@ BENCHES = [
     bench_textbook,
     bench_loss,
     bench_pytorch,
-    bench_threads,
+    bench_workers,
     bench_divided,
     bench_product,
     bench_lines,

@@ -29,7 +29,8 @@ import sides
 from bench import machine
 from mpi4py import MPI
 
-from charrnn.parallel.mpi import EXTRA, Ranks, Several
+from charrnn.parallel.group import EXTRA, ProcessGroup, SingleProcess
+from charrnn.parallel.mpi import MPIGroup
 from charrnn.training.trainer import Trainer
 
 COUNTS = [10**4, 10**5, 10**6, 10**7]
@@ -71,31 +72,30 @@ def spread(figures: list[float], form: str) -> str:
 
 def bench_allreduce(rounds: int, seconds: float, counts: list[int]) -> None:
     """The gradient's sum, by the number of parameters."""
-    ranks = Several(COMM)
+    group = MPIGroup(COMM)
     say(f"\n| parameters | ms per Allreduce, {COMM.size} processes | GB/s of gradient |")
     say("|---|---|---|")
     for count in counts:
         vector = np.zeros(count + EXTRA, np.float32)
 
-        def add_up(vector: np.ndarray = vector) -> None:
-            ranks.add_up(vector, 0.0)
+        def allreduce(vector: np.ndarray = vector) -> None:
+            group.allreduce(vector)
 
-        timed(add_up, 3)
-        calls = COMM.bcast(max(1, int(seconds / timed(add_up, 3))))
-        times = [timed(add_up, calls) for _ in range(rounds)]
+        timed(allreduce, 3)
+        calls = COMM.bcast(max(1, int(seconds / timed(allreduce, 3))))
+        times = [timed(allreduce, calls) for _ in range(rounds)]
         rate = vector.nbytes / statistics.median(times) / 1e9
         say(f"| {count:,} | {spread([1000 * t for t in times], '.3f')} | {rate:.2f} |")
 
 
-def trainer(ranks: Ranks, cell: str, layers: int, hidden: int, T: int, B: int) -> Trainer:
+def trainer(group: ProcessGroup, cell: str, layers: int, hidden: int, T: int, B: int) -> Trainer:
     """A run of this size, in float32, on the text of the other benchmarks."""
     settings = [
         *(f"model.cell={cell}", f"model.layers={layers}", f"model.hidden={hidden}"),
-        *(f"train.seq_length={T}", f"train.batch_size={B}", "train.threads=1"),
+        *(f"train.seq_length={T}", f"train.batch_size={B}"),
         "optimizer.learning_rate=0.001",
     ]
-    run = sides.trainer(*settings)
-    return Trainer(run.config, run.corpus, ranks)
+    return sides.trainer(*settings, group=group)
 
 
 def bench_training(
@@ -106,17 +106,17 @@ def bench_training(
         f"\n| network | parameters | k chars/s, 1 process | {COMM.size} processes | faster by |\n"
         "|---|---|---|---|---|"
     )
-    several = Several(COMM)
+    several = MPIGroup(COMM)
     for cell, layers, hidden, T, B in sizes:
         if COMM.size > B:
             continue
-        alone = trainer(Ranks(), cell, layers, hidden, T, B) if COMM.rank == 0 else None
+        alone = trainer(SingleProcess(), cell, layers, hidden, T, B) if COMM.rank == 0 else None
         shared = trainer(several, cell, layers, hidden, T, B)
         timed(shared.update, 2)
         calls = COMM.bcast(max(1, int(seconds / timed(shared.update, 2))))
         speeds: tuple[list[float], list[float]] = ([], [])
         for _ in range(rounds):
-            once = several.first(lambda alone=alone, calls=calls: _by_itself(alone, calls))
+            once = several.on_rank_zero(lambda alone=alone, calls=calls: _by_itself(alone, calls))
             speeds[0].append(T * B / once / 1000)
             speeds[1].append(T * B / timed(shared.update, calls) / 1000)
         ratios = [together / one for one, together in zip(*speeds, strict=True)]

@@ -49,7 +49,7 @@ def seconds_per_char(folder: Path, rounds: int, seconds: float, **changed: int) 
         f"train.seq_length={sizes['T']}",
         f"train.batch_size={sizes['B']}",
         "optimizer.learning_rate=0.001",
-        "train.threads=1",
+        "train.workers=1",
     ]
     with Side("on_text", str(path), *words, environment={"OPENBLAS_NUM_THREADS": "1"}) as side:
         calls = max(1, int(seconds / side.time(2)))

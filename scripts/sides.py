@@ -8,6 +8,7 @@ A process waits for a number, makes so many calls, and tells the seconds.
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import string
@@ -113,8 +114,8 @@ def settings_of(overrides: list[str], path: str = "text") -> Any:
     return loader.override(loader.from_dict(base, "bench"), overrides, [], "bench")
 
 
-def trainer(*overrides: str, text: str = TEXT) -> Any:
-    """A run on `text` with these settings, its threads chosen as the program chooses them."""
+def trainer(*overrides: str, text: str = TEXT, group: Any = None) -> Any:
+    """A run on `text` with these settings, of one process or as a rank of a group."""
     from charrnn.data import corpus
     from charrnn.training.trainer import Trainer
 
@@ -122,12 +123,12 @@ def trainer(*overrides: str, text: str = TEXT) -> Any:
         path = Path(folder, "text.txt")
         path.write_text(text, encoding="utf-8")
         settings = settings_of(list(overrides), str(path))
-        return Trainer(settings, corpus.read(settings.corpus, 1))
+        return Trainer(settings, corpus.read(settings.corpus, 1), group)
 
 
-def charrnn(*overrides: str) -> Call:
-    """Updates of a run on running text."""
-    return trainer(*overrides).update
+def charrnn(*overrides: str, group: Any) -> Call:
+    """Updates of a run on running text, by as many processes as the program chooses."""
+    return trainer(*overrides, group=group).update
 
 
 def on_text(path: str, *overrides: str) -> Call:
@@ -238,21 +239,20 @@ def texts(hidden: int, count: int) -> tuple[Call, dict[str, Any]]:
 
 
 def scoring(
-    cell: str, hidden: int, mode: str, threads_asked: Any = "auto", chars: int = 10_000
+    cell: str, hidden: int, mode: str, asked: int | None = None, chars: int = 10_000
 ) -> Any:
     """A text scored: so many characters of a stream, or many lines side by side."""
-    settings = [f"model.cell={cell}", f"model.hidden={hidden}", f"train.threads={threads_asked}"]
+    settings = [f"model.cell={cell}", f"model.hidden={hidden}"]
     import numpy as np
 
     from charrnn.data.corpus import Records
     from charrnn.evaluation.evaluator import Evaluator
     from charrnn.parallel import worker_count
-    from charrnn.parallel.team import Team
+    from charrnn.parallel.pool import WorkerPool
 
     run = trainer(*settings)
-    rows = 1 if mode == "stream" else worker_count.ROWS
-    workers = worker_count.workers(settings_of(settings), rows)
-    evaluator = Evaluator(run.model, run.params, Team(workers))
+    workers = asked or worker_count.for_scoring(run.config.model)
+    evaluator = Evaluator(run.model, run.params, WorkerPool(workers))
     if mode == "stream":
         ids = run.corpus.training[: chars + 1]
         return (lambda: evaluator.stream([ids])), {"chars": chars}
@@ -260,7 +260,7 @@ def scoring(
     records = Records.of(lines, run.corpus.vocab.encode)
     which = np.arange(len(lines))
     facts = {"chars": int(records.lengths(which).sum())}
-    return (lambda: evaluator.records(records, which)), facts
+    return (lambda: evaluator.each(records, which)), facts
 
 
 def pytorch_scoring(cell: str, hidden: int) -> tuple[Call, dict[str, Any]]:
@@ -297,20 +297,37 @@ def main() -> None:
     kind, words = sys.argv[1], json.loads(sys.argv[2])
     if not kind.startswith(("pytorch", "product")):  # which take all cores as they come
         blas.limit()
+    if kind != "charrnn":
+        serve(None, kind, words)
+        return
+    from charrnn.parallel import local, worker_count
+
+    workers = worker_count.for_training(settings_of(words))
+    local.run(workers, functools.partial(serve, kind=kind, words=words))
+
+
+def serve(group: Any, kind: str, words: list[Any]) -> None:
+    """Make calls as they are asked for; of several processes the first is asked."""
+    first = group is None or group.is_first
     try:
-        made = SIDES[kind](*words)
+        made = SIDES[kind](*words) if group is None else SIDES[kind](*words, group=group)
     except (Missing, ImportError) as error:
         print(json.dumps({"missing": str(error)}), flush=True)
         return
     call, facts = made if isinstance(made, tuple) else (made, {})
     call()
-    print(json.dumps(facts), flush=True)
-    for line in sys.stdin:
-        calls = int(line)
+    if first:
+        print(json.dumps(facts), flush=True)
+    while True:
+        calls = int(sys.stdin.readline() or 0) if first else 0
+        calls = calls if group is None else group.broadcast(calls)
+        if not calls:
+            return
         begun = time.perf_counter()
         for _ in range(calls):
             call()
-        print(json.dumps({"seconds": (time.perf_counter() - begun) / calls}), flush=True)
+        if first:
+            print(json.dumps({"seconds": (time.perf_counter() - begun) / calls}), flush=True)
 
 
 if __name__ == "__main__":

@@ -3,11 +3,22 @@
 import contextlib
 import json
 import os
+import select
 import signal
 import subprocess
 import sys
 
 CHARRNN = [sys.executable, "-m", "charrnn"]
+
+
+def has_ended(pid):
+    """Whether a process is at its end, now or soon."""
+    try:
+        descriptor = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return True
+    with os.fdopen(descriptor):
+        return bool(select.select([descriptor], [], [], 20)[0])
 
 
 class Process(subprocess.Popen):

@@ -16,7 +16,7 @@ BENCHES = [
     "textbook",
     "loss",
     "pytorch",
-    "threads",
+    "workers",
     "divided",
     "product",
     "lines",

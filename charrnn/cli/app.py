@@ -45,19 +45,19 @@ class Program(click.Group):
 
     def make_context(self, *args: Any, **options: Any) -> click.Context:
         """Read the options; some of them print and end the program."""
-        with _outcome():
+        with outcome():
             return super().make_context(*args, **options)
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run a command. A closed pipe ends it quietly."""
-        with _outcome(), logging_to_stderr():
+        with outcome(), logging_to_stderr():
             result = super().invoke(ctx)
             sys.stdout.flush()
             return result
 
 
 @contextlib.contextmanager
-def _outcome() -> Iterator[None]:
+def outcome() -> Iterator[None]:
     """Turn an error in the block into a message and an exit code."""
     try:
         yield
@@ -68,7 +68,7 @@ def _outcome() -> Iterator[None]:
     except KeyboardInterrupt:
         raise click.exceptions.Exit(Interrupted.exit_code) from None
     except click.ClickException as error:
-        if isinstance(error, click.UsageError) and launch().place:
+        if isinstance(error, click.UsageError) and launch().local_rank:
             raise click.exceptions.Exit(0) from None  # the first on a machine says it and fails
         message = error.message + _place_in_environment(error)
         error.message = harmless(message, sys.stderr)  # type: ignore[misc]  # Click's own
@@ -139,7 +139,7 @@ def _noting_variables(callback: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(callback)
     def run(*args: Any, **options: Any) -> Any:
         unknown = {name for name in os.environ if name.startswith("CHARRNN_")} - VARIABLES
-        for name in sorted(unknown) if not launch().place else ():
+        for name in sorted(unknown) if not launch().local_rank else ():
             import difflib
 
             close = difflib.get_close_matches(name, VARIABLES, n=1)

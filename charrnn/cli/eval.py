@@ -102,10 +102,10 @@ class Rate(Number):
     "without a state are scored.  [default: the state is carried from the first to the last]",
 )
 @click.option(
-    "--threads",
+    "--workers",
     type=click.IntRange(1, 1024),
-    help="Threads or processes that share lines or windows scored side by side.  [default: by the "
-    "size of the work]",
+    help="Processes that share lines or windows scored side by side.  [default: by the cores and "
+    "the size of the work]",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON: one object, or one a row.")
 @click.option(
@@ -135,21 +135,20 @@ def eval(checkpoint_path: str, text_path: str | None, **options: Any) -> None:
         checkpoint_path, text_path = in_environment, checkpoint_path
     _check_together(checkpoint_path, text_path, options)
     from charrnn import checkpoint
-    from charrnn.config import loader
     from charrnn.evaluation.scoring_task import Subject
     from charrnn.parallel import worker_count
 
     loaded = checkpoint.load(checkpoint_path)
     if options["window"] and loaded.config.corpus.mode == "lines":
         raise click.UsageError("--window is for running text: each line is scored by itself")
-    settings = loader.replace(loaded.config, "train", threads=options["threads"] or "auto")
-    side_by_side = options["window"] or settings.corpus.mode == "lines"
+    side_by_side = options["window"] or loaded.config.corpus.mode == "lines"
+    workers = options["workers"] or worker_count.for_scoring(loaded.config.model)
     with Subject(
         loaded,
         text_path,
         options["unknown"] == "skip",
         options["window"],
-        worker_count.workers(settings, worker_count.ROWS) if side_by_side else 1,
+        workers if side_by_side else 1,
     ) as subject:
         _print(subject, options)
 

@@ -18,7 +18,7 @@ import click
 from charrnn.bar import Bar
 from charrnn.cli.terminal import harmless, logger
 from charrnn.errors import SIGNALS, Interrupted
-from charrnn.parallel.mpi import Ranks, StopAsked
+from charrnn.parallel.group import ProcessGroup, SingleProcess
 from charrnn.training.metrics import Report
 
 LN2 = math.log(2)
@@ -31,12 +31,11 @@ class Progress:
     Of several ranks only the first shows anything, and none stops before the others do.
     """
 
-    def __init__(self, ranks: Ranks | None = None) -> None:
-        self.ranks = ranks or Ranks()
-        self.quiet = not (self.ranks.is_first and logger.isEnabledFor(logging.INFO))
+    def __init__(self, group: ProcessGroup | None = None) -> None:
+        self.group = group or SingleProcess()
+        self.quiet = not (self.group.is_first and logger.isEnabledFor(logging.INFO))
         self._bar: Bar | None = None
         self._asked = False
-        self._begun = False
         self._showing = False  # something is on its way to stderr, where a full pipe may hold it up
 
     def __enter__(self) -> Progress:
@@ -57,17 +56,17 @@ class Progress:
             self._show(self._bar.close)
 
     def _ask(self, number: int, frame: types.FrameType | None) -> None:
+        if self._asked and not self.group.is_first:
+            _leave(number, frame)
         if self._asked:
             raise Interrupted("stopped at once, without saving; the last checkpoint is as it was")
         self._asked = True
-        # Before the first step there is nothing to save.
-        if self._showing and self._begun and self.ranks.size == 1:
-            raise StopAsked
+        if self._showing:
+            raise _NobodyReads
 
-    def check(self) -> None:
-        """Raise StopAsked when the user has asked for it."""
-        if self._asked:
-            raise StopAsked
+    def stop_requested(self) -> bool:
+        """Return whether the user has asked for it."""
+        return self._asked
 
     def started(self, step: int, steps: int, initial_nats: float, vocab_size: int) -> None:
         """The first line: an untrained network is as good as guessing, ln V nats."""
@@ -81,7 +80,6 @@ class Progress:
             self._say(f"going on at step {step:,} of {steps:,}; loss there {initial_nats:.4f} nats")
         if not self.quiet and sys.stderr.isatty():
             self._bar = Bar(total=steps, initial=step, unit="step", dynamic_ncols=True)
-        self._begun = True
 
     def ticked(self, step: int, smooth_nats: float) -> None:
         """Move the bar."""
@@ -114,7 +112,7 @@ class Progress:
         self._say(message)
 
     def _say(self, line: str, always: bool = False) -> None:
-        if (self.quiet and not always) or not self.ranks.is_first:
+        if (self.quiet and not always) or not self.group.is_first:
             return
         line = harmless(line, sys.stderr)
         bar = self._bar
@@ -128,12 +126,18 @@ class Progress:
         self._showing = True
         try:
             show()
+        except _NobodyReads:
+            pass  # what it said is lost, and the run stops at the next chance
         except OSError:
             self.quiet = True
             if self._bar is not None:
                 self._bar.disable = True
         finally:
             self._showing = False
+
+
+class _NobodyReads(Exception):
+    """A signal has come while something was on its way to stderr, perhaps held up for ever."""
 
 
 def _leave(number: int, frame: types.FrameType | None) -> None:

@@ -101,7 +101,7 @@ def print_comparison(subject: Subject, other: Checkpoint, as_json: bool) -> None
         subject.text(),
         subject.name,
         subject.skip_unknown,
-        subject.evaluator.team.size,
+        subject.evaluator.pool.workers,
     )
     if not as_json:
         tell(_comparison_table(subject, found))

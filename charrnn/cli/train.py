@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import logging
+import sys
+from typing import Any
 
 import click
 
 from charrnn.cli.terminal import logger, quiet_option, set_option, tell
-from charrnn.parallel.mpi import Elsewhere, world
+from charrnn.parallel.group import PeerFailed, ProcessGroup
+from charrnn.parallel.mpi import world
 
 
 @click.command()
@@ -26,10 +30,10 @@ from charrnn.parallel.mpi import Elsewhere, world
     "other characters.",
 )
 @click.option(
-    "--threads",
+    "--workers",
     type=click.IntRange(1, 1024),
-    help="Threads or processes that share the work, instead of train.threads.  [default: by the "
-    "size of it]",
+    help="Processes that share the rows of each batch, instead of train.workers.  [default: by the "
+    "cores and the size of the work]",
 )
 @quiet_option
 def train(
@@ -40,13 +44,14 @@ def train(
     seed: int | None,
     resume: bool,
     init_from: str | None,
-    threads: int | None,
+    workers: int | None,
 ) -> None:
     """Train a model as CONFIG says, and print the path of its checkpoint.
 
     CONFIG is a YAML file, - for stdin, or a checkpoint, whose own config is then used.
-    Figures of every validation are also written to a .jsonl file beside the checkpoint. Processes
-    that mpiexec starts share the rows of each batch.
+    Figures of every validation are also written to a .jsonl file beside the checkpoint. Several
+    processes share the rows of each batch; those that mpiexec starts, on one machine or on many,
+    do so too.
 
     \b
     charrnn train configs/dinos.yaml
@@ -63,27 +68,54 @@ def train(
         raise click.UsageError(
             "the config and the checkpoint of --init-from cannot both come from standard input"
         )
-    from charrnn.cli.progress import Progress
     from charrnn.config.loader import assignment
+    from charrnn.parallel import local, worker_count
     from charrnn.training import session
 
     options = {
         "corpus.path": corpus,
         "output.checkpoint": out,
         "train.seed": seed,
-        "train.threads": threads,
+        "train.workers": workers,
     }
     extra = [assignment(key, value) for key, value in options.items() if value is not None]
     try:
-        ranks = world()
-        if not ranks.is_first:
-            logger.setLevel(logging.ERROR)  # one of them tells it
-        with ranks.together():
-            config, path = ranks.first(
-                lambda: session.settled(config_path, overrides, extra, resume, init_from, ranks)
+        group = world()
+        with group.ending_all():
+            config, path = group.on_rank_zero(
+                lambda: session.settled(config_path, overrides, extra, resume, init_from, group)
             )
-            session.run(config, path, resume, init_from, ranks, Progress(ranks))
-    except Elsewhere as error:
+            run: dict[str, Any] = {"config": config, "path": path}
+            run |= {"resume": resume, "init_from": init_from}
+            if group.size > 1:
+                _run(group, **run)
+            else:
+                local.run(worker_count.for_training(config), functools.partial(_work, **run))
+    except PeerFailed as error:
         raise click.exceptions.Exit(error.exit_code) from None
-    if ranks.is_first:
+    if group.is_first:
         tell(path)
+
+
+def _run(group: ProcessGroup, **run: Any) -> None:
+    """Be one rank of the run."""
+    from charrnn.cli.progress import Progress
+    from charrnn.training import session
+
+    if not group.is_first:
+        logger.setLevel(logging.ERROR)  # rank 0 tells it
+    session.run(**run, group=group, watching=Progress(group))
+
+
+def _work(group: ProcessGroup, **run: Any) -> None:
+    """Be one rank of several on this machine, of which rank 0 is the command itself."""
+    from charrnn.cli.app import outcome
+
+    if group.is_first:
+        _run(group, **run)
+        return
+    try:
+        with outcome(), group.ending_all():
+            _run(group, **run)
+    except click.exceptions.Exit as error:
+        sys.exit(error.exit_code)

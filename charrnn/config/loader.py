@@ -22,6 +22,7 @@ from charrnn.streams import standard_input
 MAX_CONFIG_BYTES = 1_000_000
 MOST_MISTAKES = 50  # written out; the others are counted
 SHOWN_ITEMS = 20  # of a list
+RENAMED = {"train.threads": "train.workers"}  # an old checkpoint has the old name
 NO_PATH = "corpus.path is missing: name the text"
 
 
@@ -79,8 +80,10 @@ def _from_dict(settings: object, source: str, mistakes: list[str]) -> list[Assig
         if section not in SECTIONS:
             mistakes.append(f"{source}: {_unknown(section, mistakes)}")
         elif isinstance(keys, Mapping):
+            names = {key: f"{section}.{key}" for key in keys}
             assignments += [
-                Assignment(f"{section}.{key}", value, source, "") for key, value in keys.items()
+                Assignment(RENAMED.get(names[key], names[key]), value, source, "")
+                for key, value in keys.items()
             ]
         else:
             mistakes.append(f"{source}: {section} is not a mapping")
@@ -271,7 +274,8 @@ def _unknown(key: str, mistakes: Sequence[str]) -> str:
     if len(mistakes) >= MOST_MISTAKES:
         return ""  # to look for the nearest takes long, and this one is only counted
     name = key.rpartition(".")[2]  # perhaps right, but in the wrong section or in none
-    close = [known for known in KINDS if known.partition(".")[2] == name]
+    close = [RENAMED[key]] if key in RENAMED else []
+    close = close or [known for known in KINDS if known.partition(".")[2] == name]
     close = close or difflib.get_close_matches(_short(key), [*KINDS, *SECTIONS], n=1)
     hint = f"did you mean {close[0]}?" if close else f"the sections are {', '.join(SECTIONS)}"
     return f"there is no setting {_short(key)!r}: {hint}"

@@ -251,10 +251,10 @@ class TrainConfig:
     patience: int | None = setting(
         None, optional(whole(1)), "stop after so many validations without a better one"
     )
-    threads: int | str = setting(
+    workers: int | str = setting(
         "auto",
         automatic(whole(1, 1024)),
-        "or processes that share the rows; auto decides by the size of the work",
+        "processes that share the rows; auto decides by the cores and the size of the work",
     )
 
     def window(self, mode: str) -> int:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -90,6 +90,10 @@ class Corpus:
         """Give back the memory of what was read of the files; to be called now and then."""
         for row in self.rows:
             row.forget()
+
+    def in_memory(self) -> Corpus:
+        """The same, all of it in memory: for a process that has not got its files."""
+        return replace(self, rows=())
 
     def training_records(self, places: Ints) -> tuple[Ints, Ints]:
         """The records at these places (K,) of the training part, and their lengths."""

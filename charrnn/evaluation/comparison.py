@@ -23,7 +23,7 @@ from charrnn.errors import CharrnnError, CorpusError, VocabError
 from charrnn.evaluation.evaluator import Evaluator, Score
 from charrnn.evaluation.line_scores import LN2, lines
 from charrnn.evaluation.text_scoring import ScoredPiece, scored
-from charrnn.parallel.team import Team
+from charrnn.parallel.pool import WorkerPool
 
 BLOCK = 200  # characters
 RESAMPLES = 2000
@@ -51,19 +51,24 @@ def compare(
     pieces: Iterable[str],
     name: str,
     skip_unknown: bool = False,
-    threads: int = 1,
+    workers: int = 1,
 ) -> Comparison:
-    """Score the same characters with both models; `threads` share lines scored side by side.
+    """Score the same characters with both models; `workers` share lines scored side by side.
 
     A character that either does not know is an error, or skipped for both. Raises CharrnnError
     where the two do not read the same text, VocabError, and CorpusError where it is too short.
     """
     _check_alike(this, other)
     shared = _Shared(pieces, this, other, name, skip_unknown)
-    mode = this.config.corpus.mode
+    mode, pool = this.config.corpus.mode, WorkerPool(workers)
     read_by_this, read_by_other = (
-        scored(Evaluator(model.model, model.params, Team(threads)), model.vocab, text, mode, name)
-        for model, text in zip((this, other), itertools.tee(shared), strict=True)
+        scored(evaluator, model.vocab, text, mode, name)
+        for evaluator, model, text in zip(
+            [Evaluator(model.model, model.params, pool) for model in (this, other)],
+            (this, other),
+            itertools.tee(shared),
+            strict=True,
+        )
     )
     cut = _by_line if mode == "lines" else _by_block
     blocks = np.array([*cut(read_by_this, read_by_other)]).reshape(-1, 3)

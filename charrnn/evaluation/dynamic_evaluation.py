@@ -65,7 +65,7 @@ class AdaptiveEvaluator(Evaluator):
 
     def _learn(self, batch: Batch) -> None:
         """One step down the gradient of the window that was just scored, and one back."""
-        work, grads, flat = self._works[0].get(*batch.ids.shape), self._grads.flat, self.params.flat
+        work, grads, flat = self._works.get(*batch.ids.shape), self._grads.flat, self.params.flat
         self.model.backward(self.params, batch, work, self._grads, 1 / batch.chars)
         np.multiply(grads, self.rate, grads)
         np.subtract(flat, grads, flat)

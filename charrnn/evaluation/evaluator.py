@@ -7,7 +7,6 @@ with its closing newline.
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -20,8 +19,8 @@ from charrnn.data.corpus import SCATTERED, Corpus, Records
 from charrnn.nn.model import Model
 from charrnn.nn.parameters import Params
 from charrnn.nn.workspace import Workspace, Workspaces
-from charrnn.parallel.team import Team
-from charrnn.parallel.worker_count import FEW, ROWS
+from charrnn.parallel.pool import WorkerPool
+from charrnn.parallel.worker_count import ROWS
 
 WINDOW = 256  # steps scored at a time; the figures do not depend on it
 WARM_UP = 256  # characters that a piece of a stream reads before its own
@@ -96,17 +95,13 @@ class Evaluator:
 
     window = WINDOW
 
-    def __init__(self, model: Model, params: Params, team: Team | None = None) -> None:
-        """The rows of a window are shared by `team`; a stream with carried state has but one.
-
-        If the parameters will change, those who help must see it: they are `shared` then.
-        """
+    def __init__(self, model: Model, params: Params, pool: WorkerPool | None = None) -> None:
+        """What is scored side by side is shared by `pool`, with the parameters as they are now."""
         self.model = model
         self.params = params
-        self.team = team or Team()
-        self.rows = ROWS * self.team.size  # of a window of lines, or of windows side by side
-        self._works = [Workspaces(model) for _ in range(self.team.size)]
-        self.team.learn("score", [functools.partial(self._score, one) for one in self._works])
+        self.pool = pool or WorkerPool()
+        self._works = Workspaces(model)
+        self._number = self.pool.register(self._from_zero)
 
     def stream(self, pieces: Iterable[Ints]) -> Score:
         """Score consecutive pieces of one text with carried state, in constant memory."""
@@ -146,16 +141,14 @@ class Evaluator:
         head = min(count, size - at)  # the rest of the open window
         found[:, :head], state = self.follow(ids[: head + 1], state, figures)
         whole = (count - head) // size
-        for start in range(0, whole, self.rows):
-            rows = min(self.rows, whole - start)
-            begins = head + size * np.arange(start, start + rows)  # (B,)
-            states = self.model.zero_state(rows)
-            for first in range(0, size, self.window):
-                times = np.arange(first, min(first + self.window, size)).reshape(-1, 1)
-                places = begins + times  # (T, B)
-                batch = Batch(ids[places], ids[places + 1])
-                found_here, states = self._window(batch, states, figures)
-                found[:, places] = found_here.reshape(figures.rows, *places.shape)
+        begins = head + size * np.arange(whole)
+        places = [
+            begins[start : start + ROWS] + np.arange(size).reshape(-1, 1)  # (T, B)
+            for start in range(0, whole, ROWS)
+        ]
+        parts = ((ids[at_once], ids[at_once + 1], None, figures) for at_once in places)
+        for at_once, scored in zip(places, self.pool.map(self._number, parts), strict=True):
+            found[:, at_once] = scored
         at, done = at + head, head + size * whole
         if at == size or whole:
             at, state = 0, self.model.zero_state(1)
@@ -165,38 +158,53 @@ class Evaluator:
             at += rest
         return found, WindowPlace(size, at, state)
 
-    def pieces(self, ids: Ints, check: Check = _nothing) -> Score:
+    def pieces(self, ids: Ints, check: Check = _nothing, rank: int = 0, size: int = 1) -> Score:
         """Score one text in `ROWS` pieces side by side: faster, and within about 0.001 nats.
 
         Every piece but the first reads `WARM_UP` characters before its own, from the zero state.
+        Of `size` ranks, this one scores its share of the pieces.
         """
         targets = len(ids) - 1
         rows = min(ROWS, max(1, targets // (4 * WARM_UP)))
         length = -(-targets // rows)
-        starts = np.arange(rows) * length  # (B,): where each row's inputs begin
-        state = self.model.zero_state(rows)
-        total = 0.0
+        own = np.arange(rows * rank // size, rows * (rank + 1) // size)
+        if not len(own):
+            check()
+            return Score(0.0, 0)
+        starts = own * length  # (B,): where each row's inputs begin
+        state = self.model.zero_state(len(own))
+        total, chars = 0.0, 0
         for at in range(-WARM_UP if rows > 1 else 0, length, WINDOW):
             check()
             stop = 0 if at < 0 else min(at + WINDOW, length)
             places = starts + np.arange(at, stop).reshape(-1, 1)  # (T, B)
-            mask = ((places >= 0) & (places < targets)).astype(self.model.dtype)
+            inside = (places >= 0) & (places < targets)
             places = places.clip(0, targets - 1)
-            nats, state = self._window(Batch(ids[places], ids[places + 1], mask), state)
-            if at < 0:
-                state[:, :, 0] = 0  # the first piece has nothing before it
-            else:
+            batch = Batch(ids[places], ids[places + 1], inside.astype(self.model.dtype))
+            nats, state = self._window(batch, state)
+            if at >= 0:
                 total += float(nats.sum())
-        return Score(total, targets)
+                chars += int(np.count_nonzero(inside))
+            elif own[0] == 0:
+                state[:, :, 0] = 0  # the first piece has nothing before it
+        return Score(total, chars)
 
-    def records(self, records: Records, which: Ints, check: Check = _nothing) -> Score:
-        """Score these records, each from the zero state; similar lengths side by side."""
+    def records(
+        self, records: Records, which: Ints, check: Check = _nothing, rank: int = 0, size: int = 1
+    ) -> Score:
+        """Score these records, each from the zero state; similar lengths side by side.
+
+        Of `size` ranks, this one scores every size-th batch.
+        """
         total, chars = 0.0, 0
         for start in range(0, len(which), AT_ONCE):
             some = which[start : start + AT_ONCE]
-            for nats, inside, _, _ in self._side_by_side(records, some, SURPRISAL, check):
+            lengths = self._lengths(records, some, check)
+            for batch in [*self._batches(lengths)][rank::size]:
+                check()
+                nats = self._from_zero(*records.padded(some[batch]), SURPRISAL)
                 total += float(nats.sum())  # 0 where a row is padded
-                chars += int(np.count_nonzero(inside))
+                chars += int(lengths[batch].sum())
         return Score(total, chars)
 
     def each(
@@ -207,72 +215,64 @@ class Evaluator:
         check: Check = _nothing,
     ) -> Floats:
         """The figures (K, N) of these records' N characters, one record after the other."""
-        lengths = records.lengths(which)
+        lengths = self._lengths(records, which, check)
         starts = np.cumsum(lengths) - lengths  # where each record's figures begin
         found = np.empty((figures.rows, int(lengths.sum())))
-        for of_window, inside, numbers, at in self._side_by_side(records, which, figures, check):
-            places = starts[numbers] + at + np.arange(len(inside)).reshape(-1, 1)
-            found[:, places[inside]] = of_window[:, inside.reshape(-1)]
+        batches = [*self._batches(lengths)]
+        parts = ((*records.padded(which[batch]), figures) for batch in batches)
+        for batch, scored in zip(batches, self.pool.map(self._number, parts), strict=True):
+            check()
+            times = np.arange(scored.shape[1]).reshape(-1, 1)
+            inside = times < lengths[batch]
+            found[:, (starts[batch] + times)[inside]] = scored[:, inside]
         return found
 
-    def _side_by_side(
-        self, records: Records, which: Ints, figures: Figures, check: Check
-    ) -> Iterator[tuple[Floats, Bools, Ints, int]]:
-        """Window by window: its figures (K, T*B), which of it are inside a record (T, B).
-
-        Then the places in `which` of its records (B,), and the step it begins at.
-        """
+    def _lengths(self, records: Records, which: Ints, check: Check) -> Ints:
         lengths = np.empty(len(which), dtype=np.intp)
         for start in range(0, len(which), SCATTERED):
             check()
             lengths[start : start + SCATTERED] = records.lengths(which[start : start + SCATTERED])
-        for numbers in self._batches(lengths):
-            check()
-            state = self.model.zero_state(len(numbers))
-            for at in range(0, int(lengths[numbers].max()), self.window):
-                ids, targets, inside = records.padded(which[numbers], at, self.window)
-                batch = Batch(ids, targets, inside.astype(self.model.dtype))
-                of_window, state = self._window(batch, state, figures)
-                yield of_window, inside, numbers, at
+        return lengths
 
     def _batches(self, lengths: Ints) -> Iterator[Ints]:
-        """Records to score side by side: of similar length, and fewer of the long ones."""
+        """Numbers of records to score side by side: of similar length, fewer of the long ones."""
         ordered = np.argsort(lengths, kind="stable")
         while len(ordered):
-            rows = min(self.rows, len(ordered))
+            rows = min(ROWS, len(ordered))
             while rows > 1 and lengths[ordered[rows - 1]] * rows > AREA:
                 rows -= 1
             yield ordered[:rows]
             ordered = ordered[rows:]
 
+    def _from_zero(
+        self, ids: Ints, targets: Ints, inside: Bools | None, figures: Figures
+    ) -> Floats:
+        """The figures (K, T, B) of rows from the zero state; ids, targets and inside are (T, B)."""
+        T, B = ids.shape
+        state = self.model.zero_state(B)
+        found = np.empty((figures.rows, T, B))
+        for at in range(0, T, self.window):
+            part = slice(at, at + self.window)
+            mask = None if inside is None else inside[part].astype(self.model.dtype)
+            of_window, state = self._window(Batch(ids[part], targets[part], mask), state, figures)
+            found[:, part] = of_window.reshape(figures.rows, -1, B)
+        return found
+
     def _window(
         self, batch: Batch, state: Floats, figures: Figures = SURPRISAL
     ) -> tuple[Floats, Floats]:
         """The figures (K, T*B) of one window, and the state after it."""
-        T, B = batch.ids.shape
-        parts = self.team.cut(B) if FEW * self.team.size <= B else [slice(B)]
-        work = [(batch.rows(rows), state[:, :, rows], figures) for rows in parts]
-        shares: list[tuple[Floats, Floats]] = self.team.each("score", work)
-        if len(shares) == 1:
-            return shares[0]
-        found, new_state = np.empty((figures.rows, T, B)), np.empty_like(state)
-        for rows, (figures_there, state_there) in zip(parts, shares, strict=True):
-            found[:, :, rows] = figures_there.reshape(figures.rows, T, -1)
-            new_state[:, :, rows] = state_there
-        return found.reshape(figures.rows, T * B), new_state
-
-    def _score(
-        self, works: Workspaces, batch: Batch, state: Floats, figures: Figures
-    ) -> tuple[Floats, Floats]:
-        """The same of one share of the rows, in one's own memory."""
-        work = works.get(*batch.ids.shape)
+        work = self._works.get(*batch.ids.shape)
         _, new_state = self.model.forward(self.params, batch, state, work)
         return figures.of(work), new_state
 
-    def validation(self, corpus: Corpus, check: Check = _nothing) -> Score | None:
-        """Score the validation part as training does, or None when there is none."""
-        if not len(corpus.validation):
-            return None
+    def validation(
+        self, corpus: Corpus, check: Check = _nothing, rank: int = 0, size: int = 1
+    ) -> Score:
+        """Score the validation part as training does, or of `size` ranks the share of this one.
+
+        The corpus has a validation part. The shares add up to the whole.
+        """
         if corpus.records is None:
-            return self.pieces(corpus.validation, check)
-        return self.records(corpus.records, corpus.validation, check)
+            return self.pieces(corpus.validation, check, rank, size)
+        return self.records(corpus.records, corpus.validation, check, rank, size)

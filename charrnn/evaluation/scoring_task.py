@@ -13,7 +13,7 @@ from charrnn.evaluation.evaluator import SURPRISAL, Evaluator, Figures, Score
 from charrnn.evaluation.line_scores import Folded, cut, validation_text
 from charrnn.evaluation.text_scoring import ScoredPiece, scored, total
 from charrnn.find_corpus import read_again
-from charrnn.parallel.team import Team
+from charrnn.parallel.pool import WorkerPool
 
 logger = logging.getLogger("charrnn")
 
@@ -27,14 +27,14 @@ class Subject:
         path: str | None,
         skip_unknown: bool,
         window: int | None = None,
-        threads: int = 1,
+        workers: int = 1,
     ) -> None:
         """`path` is a file, - for stdin, or None for the validation part of the model's corpus.
 
-        `window` as in `text_scoring.scored`; `threads` share what is scored side by side.
+        `window` as in `text_scoring.scored`; `workers` share what is scored side by side.
         """
         self.loaded = loaded
-        self.evaluator = Evaluator(loaded.model, loaded.params, Team(threads))
+        self.evaluator = Evaluator(loaded.model, loaded.params, WorkerPool(workers))
         self.window = window
         self.settings = loaded.config.corpus
         self.skip_unknown = skip_unknown

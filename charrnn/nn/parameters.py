@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import mmap
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,15 +11,6 @@ import numpy.typing as npt
 from charrnn.arrays import Floats, Shapes
 
 
-def shared_zeros(size: int, dtype: npt.DTypeLike) -> Floats:
-    """Zeros (size,) in memory that this process and those forked from it all see and change."""
-    try:
-        memory = mmap.mmap(-1, size * np.dtype(dtype).itemsize)  # returned with the last view of it
-    except OSError as error:
-        raise MemoryError from error
-    return np.frombuffer(memory, dtype)
-
-
 class Params(dict[str, Floats]):
     """Named arrays of the given shapes, laid end to end in `flat` (P,).
 
@@ -28,19 +18,12 @@ class Params(dict[str, Floats]):
     writes the views: `params["layer0.Whh"]`. Gradients are kept in a second `Params`.
     """
 
-    def __init__(
-        self, shapes: Shapes, dtype: npt.DTypeLike, extra: int = 0, shared: bool = False
-    ) -> None:
-        """`extra` numbers lie behind them, in `vector` (P + extra,).
-
-        `shared` ones are seen and changed by this process and those forked from it.
-        """
+    def __init__(self, shapes: Shapes, dtype: npt.DTypeLike, extra: int = 0) -> None:
+        """`extra` numbers lie behind them, in `vector` (P + extra,)."""
         super().__init__()
         sizes = [int(np.prod(shape)) for shape in shapes.values()]
         self.shapes = dict(shapes)
-        self.shared = shared
-        new = shared_zeros if shared else np.zeros
-        self.vector: Floats = new(sum(sizes) + extra, dtype)
+        self.vector: Floats = np.zeros(sum(sizes) + extra, dtype)
         self.flat: Floats = self.vector[: sum(sizes)]  # (P,)
         start = 0
         for (name, shape), size in zip(self.shapes.items(), sizes, strict=True):
@@ -60,13 +43,11 @@ class Params(dict[str, Floats]):
 
     def zeros_like(self, extra: int = 0) -> Params:
         """Zeros of the same names, shapes and dtype: where gradients are collected."""
-        return Params(self.shapes, self.flat.dtype, extra, self.shared)
+        return Params(self.shapes, self.flat.dtype, extra)
 
-    def copy(self, shared: bool | None = None) -> Params:
-        """The same values in memory of their own, `shared` as these unless told."""
-        twin = Params(
-            self.shapes, self.flat.dtype, shared=self.shared if shared is None else shared
-        )
+    def copy(self) -> Params:
+        """The same values in memory of their own."""
+        twin = self.zeros_like()
         twin.flat[:] = self.flat
         return twin
 

@@ -9,10 +9,9 @@ import time
 from typing import Protocol
 
 from charrnn.errors import Interrupted
-from charrnn.parallel.mpi import Check, StopAsked
 from charrnn.training.metrics import Report
 from charrnn.training.outputs import RunFiles, best_path
-from charrnn.training.trainer import Trainer
+from charrnn.training.trainer import StopRequested, Trainer
 
 TICK = 0.1  # seconds between two updates of the progress bar
 
@@ -38,8 +37,8 @@ class Watch(Protocol):
     def ended(self, message: str) -> None:
         """The run is over, and there is something to say about it."""
 
-    def check(self) -> None:
-        """Raise StopAsked when the run is to save and leave."""
+    def stop_requested(self) -> bool:
+        """Return whether the run is to save and leave."""
 
 
 def run(trainer: Trainer, path: str, watch: Watch) -> None:
@@ -48,17 +47,16 @@ def run(trainer: Trainer, path: str, watch: Watch) -> None:
     Raises Interrupted, after saving, when `watch` asks to stop; DivergedError, with the last
     checkpoint kept; CheckpointError, at the end, when the last save failed.
     """
-    output, now, ranks = trainer.config.output, trainer.progress, trainer.ranks
+    output, now, group = trainer.config.output, trainer.progress, trainer.group
     files = RunFiles(trainer, path)
-    check = ranks.agreed(watch.check)
     try:
         watch.started(now.step, trainer.steps, trainer.initial_nats(), len(trainer.corpus.vocab))
         while True:
             text = report = None
             if _is_due(trainer, output.sample_every) and now.sampled_at != now.step:
-                text = ranks.first(lambda: trainer.sample(watch.check))
+                text = group.on_rank_zero(lambda: trainer.sample(watch.stop_requested))
             if _is_due(trainer, output.validate_every) and now.validated_at != now.step:
-                report = trainer.validate(watch.check)
+                report = trainer.validate(watch.stop_requested)
             if text is not None:
                 now.sampled_at = now.step  # not before the validation, which may be broken off
             if report is not None:
@@ -70,17 +68,17 @@ def run(trainer: Trainer, path: str, watch: Watch) -> None:
                 watch.sampled(now.step, text)
             if trainer.finished:
                 break
-            _update_until_due(trainer, watch, check)
+            if report is not None:
+                _check(trainer, watch)
+            _update_until_due(trainer, watch)
         _tell_best(trainer, path, watch)
-    except StopAsked:
+    except StopRequested:
         files.save()
-        files.check()
+        group.on_rank_zero(files.check)
         stopped = f"stopped at step {now.step:,} of {trainer.steps:,} and saved"
         hint = f"To go on: {files.resume_command()}"
-        raise ranks.for_all(Interrupted(stopped, hint)) from None
-    finally:
-        trainer.workers.team.dismiss()
-    files.check()
+        raise group.for_all(Interrupted(stopped, hint)) from None
+    group.on_rank_zero(files.check)
 
 
 def _is_due(trainer: Trainer, every: int | None) -> bool:
@@ -89,26 +87,32 @@ def _is_due(trainer: Trainer, every: int | None) -> bool:
     return every is not None and (step >= trainer.steps or (step % every == 0 and step > 0))
 
 
-def _update_until_due(trainer: Trainer, watch: Watch, check: Check) -> None:
-    """Updates up to the next thing due. Raises StopAsked between two of them."""
+def _update_until_due(trainer: Trainer, watch: Watch) -> None:
+    """Updates up to the next thing due. Raises StopRequested between two of them."""
     output, now = trainer.config.output, trainer.progress
     begun = last = time.perf_counter()
     try:
         while True:
-            trainer.update()
+            trainer.update(watch.stop_requested)
             if _is_due(trainer, output.validate_every) or _is_due(trainer, output.sample_every):
                 break
             tick = time.perf_counter()
             if tick - last > TICK:
                 last = tick
                 watch.ticked(now.step, now.smooth_nats)
-            check()
+            _check(trainer, watch)
     finally:
         elapsed = time.perf_counter() - begun
         now.seconds += elapsed
         now.recent_seconds += elapsed
     watch.ticked(now.step, now.smooth_nats)
-    check()
+    _check(trainer, watch)
+
+
+def _check(trainer: Trainer, watch: Watch) -> None:
+    """Raise StopRequested when the run is to end here."""
+    if trainer.must_stop(watch.stop_requested):
+        raise StopRequested
 
 
 def _tell_best(trainer: Trainer, path: str, watch: Watch) -> None:

@@ -15,6 +15,7 @@ from charrnn import checkpoint
 from charrnn.atomic import Unwritable, beside
 from charrnn.checkpoint import Checkpoint
 from charrnn.errors import CheckpointError
+from charrnn.parallel.mpi import launch
 from charrnn.training.metrics import Metrics, Report
 from charrnn.training.trainer import Trainer
 
@@ -38,13 +39,11 @@ class RunFiles:
     def save(self, report: Report | None = None) -> str | None:
         """Write all there is to write, and say what was wrong, if anything was.
 
-        Every rank gets the same answer. The checkpoint comes last: a run that is killed in between
-        goes on from the one before, and comes here again. Raises DivergedError rather than save
-        NaN.
+        Rank 0 writes. The checkpoint comes last: a run that is killed in between goes on from the
+        one before, and comes here again. Raises DivergedError rather than save NaN.
         """
-        ranks = self.trainer.ranks
-        ranks.collect(self.trainer.state)
-        return ranks.first(lambda: self._save(report))
+        self.trainer.gather_state()
+        return self.trainer.group.on_rank_zero(lambda: self._save(report))
 
     def _save(self, report: Report | None) -> str | None:
         self.trainer.check_finite()
@@ -83,9 +82,6 @@ class RunFiles:
 
     def check(self) -> None:
         """Raise CheckpointError, which tells how to go on, when the last save failed."""
-        self.trainer.ranks.first(self._check)
-
-    def _check(self) -> None:
         if self.failure is None:
             return
         now, saved_at = self.trainer.step, self.saved_at
@@ -105,6 +101,6 @@ class RunFiles:
 
     def resume_command(self) -> str:
         """What to type to continue the run."""
-        size = self.trainer.ranks.size
+        size = launch().size
         launcher = f"mpiexec -n {size} " if size > 1 else ""
         return f"{launcher}charrnn train {shlex.quote(self.path)} --resume"

@@ -12,6 +12,7 @@ The recipes were chosen by trying, in nats per character of the validation part:
 
 from __future__ import annotations
 
+import functools
 import math
 import time
 from typing import NamedTuple
@@ -22,6 +23,8 @@ from charrnn.config.schema import Config, CorpusConfig, ModelConfig, OptimizerCo
 from charrnn.data.corpus import Corpus, Records
 from charrnn.data.text_profile import Survey
 from charrnn.data.vocabulary import Vocab
+from charrnn.parallel import local, worker_count
+from charrnn.parallel.group import ProcessGroup
 from charrnn.training.trainer import Trainer
 
 BUDGET_S = 120.0  # seconds that a run may take
@@ -152,20 +155,28 @@ def _chars_per_s(survey: Survey, recipe: Recipe) -> float:
     else:
         vocab = Vocab("".join(sorted(survey.counts)))
         corpus = Corpus(vocab, vocab.encode(survey.text[:SAMPLE_CHARS]), np.arange(0), "")
-    trainer = Trainer(config, corpus)
+    measure = functools.partial(_measure, config=config, corpus=corpus)
+    speeds = local.run(worker_count.for_training(config), measure)
+    return float(np.median(speeds))  # other programs' bursts do not count
+
+
+def _measure(group: ProcessGroup, config: Config, corpus: Corpus) -> list[float]:
+    """Characters a second in each of a moment's updates."""
+    trainer = Trainer(config, corpus, group)
     with np.errstate(over="ignore", invalid="ignore"):
         trainer.update()  # the first also allocates the memory
-        speeds, begun = [], time.perf_counter()
-        while True:
+        speeds: list[float] = []
+        begun = time.perf_counter()
+
+        def over() -> bool:
+            return time.perf_counter() - begun > MEASURE_S
+
+        while not (speeds and trainer.must_stop(over)) and not trainer.finished:
             before, started = trainer.progress.recent_chars, time.perf_counter()
-            trainer.update()
-            stopped = time.perf_counter()
+            trainer.update(over)
             chars = trainer.progress.recent_chars - before
-            speeds.append(chars / max(stopped - started, 1e-6))
-            if stopped - begun > MEASURE_S or trainer.finished:
-                break
-    trainer.workers.team.dismiss()
-    return float(np.median(speeds))  # other programs' bursts do not count
+            speeds.append(chars / max(time.perf_counter() - started, 1e-6))
+    return speeds
 
 
 def settings(survey: Survey, recipe: Recipe) -> Config:

@@ -21,7 +21,7 @@ CHANGEABLE = {
     "train.steps",
     "train.epochs",
     "train.patience",
-    "train.threads",
+    "train.workers",
     "optimizer.learning_rate",
     "output.checkpoint",
     "output.validate_every",

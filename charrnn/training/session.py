@@ -18,8 +18,9 @@ from charrnn.config.loader import Assignment
 from charrnn.config.schema import Config
 from charrnn.data import corpus as corpora
 from charrnn.data import download
+from charrnn.data.corpus import Corpus
 from charrnn.errors import CheckpointError, ConfigError
-from charrnn.parallel.mpi import Ranks
+from charrnn.parallel.group import ProcessGroup
 from charrnn.training import loop
 from charrnn.training.loop import Watch
 from charrnn.training.metrics import metrics_path
@@ -37,7 +38,7 @@ def settled(
     extra: Sequence[Assignment],
     resume: bool,
     init_from: str | None,
-    ranks: Ranks,
+    group: ProcessGroup,
 ) -> tuple[Config, str]:
     """The config of a run, its seed settled, and the path of its checkpoint.
 
@@ -55,8 +56,8 @@ def settled(
     _check_reads(config.corpus.path, "the corpus", path)
     if init_from is not None:
         _check_source(init_from, config, path)
-    if ranks.size > 1:
-        _check_ranks(config, ranks.size)
+    if group.size > 1:
+        _check_ranks(config, group.size)
     return _seeded(config, path, resume), path
 
 
@@ -65,10 +66,10 @@ def run(
     path: str,
     resume: bool,
     init_from: str | None,
-    ranks: Ranks,
+    group: ProcessGroup,
     watching: AbstractContextManager[Watch],
 ) -> None:
-    """Train to the end, with the files of the run to itself.
+    """Train to the end, with the files of the run to itself. Every rank of a group goes through it.
 
     `watching` is entered before the first step. Raises what `loop.run` raises, and CharrnnError
     for files, weights and texts that do not fit.
@@ -82,13 +83,14 @@ def run(
         )
 
     with contextlib.ExitStack() as files:
-        saved, source = ranks.first(begin)
-        trainer = ranks.in_turn(lambda: _trainer(config, path, saved, init_from, source, ranks))
-        ranks.check_alike({"charrnn": __version__, "corpus": trainer.corpus.sha256})
+        saved, source = group.on_rank_zero(begin)
+        text = _corpus(config, saved, source, group)
+        group.check_alike({"charrnn": __version__, "corpus": text.sha256})
+        trainer = _trainer(config, path, text, saved, init_from, source, group)
         # Overflow shows in the loss, which is watched; NumPy's own warnings would tell less.
         with np.errstate(over="ignore", invalid="ignore"), watching as watch:
             # Processors of two kinds may round first weights apart. All heed signals from here on.
-            ranks.spread(trainer.params.flat)
+            trainer.params.flat[:] = group.broadcast(trainer.params.flat)
             loop.run(trainer, path, watch)
 
 
@@ -145,12 +147,6 @@ def _check_ranks(config: Config, size: int) -> None:
             f"{size} processes share the rows of a batch, and batch_size is {rows}",
             f"Try {fewer}--set train.batch_size={size}",
         )
-    if "-" in config.corpus.path:
-        raise ConfigError(
-            "standard input goes to the first of several processes alone, and all of them read "
-            "the corpus",
-            "Name a file with --corpus FILE",
-        )
 
 
 def _seeded(config: Config, path: str, resume: bool) -> Config:
@@ -183,28 +179,43 @@ def _claim(path: str, files: contextlib.ExitStack) -> None:
         clear_parts(file)
 
 
+def _corpus(
+    config: Config, saved: Checkpoint | None, source: Checkpoint | None, group: ProcessGroup
+) -> Corpus:
+    """The text of the run, with the characters of an earlier one and whatever else it has."""
+    if source is not None:
+        check_fits(source, config.model)
+    earlier = saved or source
+    vocab = None if earlier is None else earlier.vocab
+
+    def read() -> Corpus:
+        assert config.train.seed is not None
+        download.fetch_missing(config.corpus)
+        return corpora.read(config.corpus, config.train.seed, vocab, extend=vocab is not None)
+
+    if "-" in config.corpus.path:  # standard input is that of rank 0
+        text = group.on_rank_zero(lambda: read().in_memory() if group.size > 1 else read())
+    else:
+        text = group.rank_zero_first(read)
+    for notice in text.notices:
+        logger.info(notice)
+    return text
+
+
 def _trainer(
     config: Config,
     path: str,
+    text: Corpus,
     saved: Checkpoint | None,
     init_from: str | None,
     source: Checkpoint | None,
-    ranks: Ranks,
+    group: ProcessGroup,
 ) -> Trainer:
     """A trainer before its first step, or where the checkpoint `saved` stopped."""
-    assert config.train.seed is not None
-    if source is not None:
-        check_fits(source, config.model)
-    download.fetch_missing(config.corpus)
-    earlier = saved or source
-    vocab = None if earlier is None else earlier.vocab
-    text = corpora.read(config.corpus, config.train.seed, vocab, extend=vocab is not None)
-    for notice in text.notices:
-        logger.info(notice)
     if saved is not None:
         for difference in check_same_run(saved, config, text):
             logger.info(f"changed since the checkpoint: {difference}")
-    trainer = Trainer(config, text, ranks)
+    trainer = Trainer(config, text, group)
     if source is not None:
         trainer.start_from(source)
         logger.info(f"beginning with the weights of {init_from} at step {source.step:,}")

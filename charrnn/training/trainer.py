@@ -23,15 +23,12 @@ from charrnn.config.schema import DEFAULT_STEPS, MOST, Config
 from charrnn.data import batches
 from charrnn.data.corpus import Corpus
 from charrnn.errors import CheckpointError, DivergedError
-from charrnn.evaluation.evaluator import Evaluator
+from charrnn.evaluation.evaluator import Evaluator, Score
 from charrnn.nn.initialization import initialise
 from charrnn.nn.model import Model
 from charrnn.nn.workspace import Workspaces
-from charrnn.parallel import worker_count
-from charrnn.parallel.mpi import EXTRA, Ranks
-from charrnn.parallel.team import Team
-from charrnn.parallel.workers import Workers
-from charrnn.rng import Purpose, generator
+from charrnn.parallel.group import EXTRA, ProcessGroup, SingleProcess
+from charrnn.rng import Purpose, generator, jumping
 from charrnn.sampling.sampler import Limits, Sampler, Taste
 from charrnn.training.metrics import Report
 from charrnn.training.optimizers import OPTIMIZERS, Average, clip_by_norm, clip_by_value
@@ -43,23 +40,33 @@ SAMPLE_CHARS = 200  # length of the samples shown while training
 TOO_HIGH = 3.0  # times the first loss, or that of guessing: after an epoch, a run going nowhere
 
 
-class Trainer:
-    """A run: what it has learnt, and where it stands."""
+class StopRequested(Exception):
+    """Somebody wants the run to end here."""
 
-    def __init__(self, config: Config, corpus: Corpus, ranks: Ranks | None = None) -> None:
+
+def _never() -> bool:
+    """Nobody wants the run to end."""
+    return False
+
+
+class Trainer:
+    """A run: what it has learnt, and where it stands.
+
+    Of several processes each has one, with the rows of its rank.
+    """
+
+    def __init__(self, config: Config, corpus: Corpus, group: ProcessGroup | None = None) -> None:
         """Fresh weights from the config's seed. Raises CorpusError when the text is too short."""
         seed = config.train.seed
         assert seed is not None
-        self.ranks = ranks or Ranks()
+        self.group = group or SingleProcess()
         self.config = config
         self.corpus = corpus
         self.seed = seed
         self.model = Model.of(config.model, len(corpus.vocab))
         self.batches = batches.of(corpus, config.train, seed, self.model.dtype)
         rng = generator(seed, Purpose.WEIGHTS)
-        team = Team(worker_count.workers(config))
-        params = initialise(self.model, config.model.init, rng)
-        self.params = params.copy(shared=True) if team.size > 1 else params
+        self.params = initialise(self.model, config.model.init, rng)
         self.grads = self.params.zeros_like(EXTRA)
         settings = config.optimizer
         size = self.params.flat.size
@@ -67,9 +74,11 @@ class Trainer:
         # The weights that are validated, sampled and saved: the average, where there is one.
         self.shown = self.params if settings.ema is None else self.params.copy()
         self.average = None if settings.ema is None else Average(settings.ema, self.shown.flat)
-        self.workers = Workers(self.model, self.params, team, seed, self.ranks)
-        self.evaluator = Evaluator(self.model, self.shown, team)
-        self.state = self.model.zero_state(config.train.batch_size)
+        self.evaluator = Evaluator(self.model, self.shown)
+        self.state = self._zero_state(config.train.batch_size)  # of the rows of this rank
+        self.whole_state = self.model.zero_state(config.train.batch_size)
+        self.stop_agreed = False  # whether any rank wanted to stop at the last update
+        self._works = Workspaces(self.model)
         self.progress = Progress()
         self.history: list[list[float]] = []
         self.guessing_nats = self.expected_nats = math.log(len(corpus.vocab))  # per character
@@ -99,9 +108,20 @@ class Trainer:
         """Nats per character of the next window, before anything is learnt from it."""
         batch = self._peek()
         T, B = batch.ids.shape
-        state = self.model.zero_state(B) if batch.fresh else self.state
-        loss, _ = self.model.forward(self.params, batch, state, Workspaces(self.model).get(T, B))
-        return float(loss * B / batch.chars)
+        rows = self.group.rows(B)
+        state = self._zero_state(B) if batch.fresh else self.state
+        b, total = rows.stop - rows.start, np.zeros(1)  # the loss of all rows
+        if b > 0:
+            work = Workspaces(self.model).get(T, b)
+            loss, _ = self.model.forward(self.params, batch.rows(rows), state, work)
+            total[0] = loss * b
+        self.group.allreduce(total)
+        return float(total[0] / batch.chars)
+
+    def _zero_state(self, B: int) -> Floats:
+        """The state (L, S, b, H) at the start of a text of this rank's b rows of B."""
+        rows = self.group.rows(B)
+        return self.model.zero_state(rows.stop - rows.start)
 
     def _peek(self) -> Batch:
         """The window that comes next."""
@@ -110,10 +130,11 @@ class Trainer:
         self.batches.seek(position)
         return batch
 
-    def update(self) -> float:
+    def update(self, stop_requested: Callable[[], bool] = _never) -> float:
         """One window, one update. Returns the window's loss in nats, summed over time.
 
-        Raises DivergedError when it is not a finite number; the weights are then as they were.
+        Whether to stop is asked late, and what all ranks agree on is in `stop_agreed`. Raises
+        DivergedError when the loss is not a finite number; the weights are then as they were.
         """
         config, now = self.config, self.progress
         if now.step % self.batches.forget_every == 0:
@@ -121,13 +142,14 @@ class Trainer:
         batch = self.batches.next()
         B = batch.ids.shape[1]
         if batch.fresh:
-            self.state = self.model.zero_state(B)
-        loss, self.state = self.workers.forward(batch, self.state, now.step)
+            self.state = self._zero_state(B)
         chars = batch.chars
-        scale = 1.0 if config.train.reduction == "sum" else B / chars
-        if math.isfinite(loss):
-            self.workers.backward(self.grads, scale)
-        loss = self.ranks.add_up(self.grads.vector, loss)
+        loss = self._gradient(batch, 1.0 if config.train.reduction == "sum" else B / chars)
+        if self.group.size > 1:
+            self.grads.vector[-EXTRA:] = loss, stop_requested()
+            self.group.allreduce(self.grads.vector)
+            loss, stops = self.grads.vector[-EXTRA:].tolist()
+            self.stop_agreed = stops > 0
         self._note(loss, chars, B)
         self._clip(self.grads.flat)
         rate = self.schedule.rate(now.step)
@@ -136,6 +158,30 @@ class Trainer:
         if self.average is not None:
             self.average.update(self.params.flat, now.step)
         return loss
+
+    def must_stop(self, stop_requested: Callable[[], bool]) -> bool:
+        """Return whether the run is to end here: of several ranks, what the last update agreed."""
+        return stop_requested() if self.group.size == 1 else self.stop_agreed
+
+    def _gradient(self, batch: Batch, scale: float) -> float:
+        """Let `grads` be this rank's part of the gradient of `scale` times the window's loss.
+
+        Returns its part of the loss: loss and gradient of its b rows of B count b / B.
+        """
+        T, B = batch.ids.shape
+        rows = self.group.rows(B)
+        b = rows.stop - rows.start
+        if b == 0:
+            self.grads.flat.fill(0)
+            return 0.0
+        batch, work = batch if b == B else batch.rows(rows), self._works.get(T, b)
+        if self.model.drops:
+            source = jumping(self.seed, Purpose.DROPOUT, self.step)
+            self.model.draw_dropout(work, source, rows.start)
+        loss, self.state = self.model.forward(self.params, batch, self.state, work)
+        if math.isfinite(loss):
+            self.model.backward(self.params, batch, work, self.grads, scale * b / B)
+        return float(loss * b / B)
 
     def _clip(self, gradient: Floats) -> None:
         """Clip as the config says. Raises DivergedError for what cannot be clipped."""
@@ -181,22 +227,20 @@ class Trainer:
         advice = f"--set optimizer.learning_rate={settings.learning_rate / 10:g}"
         if settings.clip is None or settings.clip_by != "norm":
             advice += ", or clip by norm: --set optimizer.clip_by=norm --set optimizer.clip=1"
-        return self.ranks.for_all(
+        return self.group.for_all(
             DivergedError(
                 f"training diverged: {what}. The last checkpoint is kept",
                 f"Try a lower learning rate: {advice}",
             )
         )
 
-    def validate(self, check: Callable[[], None]) -> Report:
-        """Score the validation part, and put the result into the history."""
+    def validate(self, stop_requested: Callable[[], bool] = _never) -> Report:
+        """Score the validation part, and put the result into the history.
+
+        Raises StopRequested on all ranks when any of them is asked to stop meanwhile.
+        """
         now, begun = self.progress, time.perf_counter()
-
-        def pause() -> None:
-            self.corpus.forget()
-            check()
-
-        validation = self.ranks.first(lambda: self.evaluator.validation(self.corpus, pause))
+        validation = self._score_validation(stop_requested)
         now.seconds += time.perf_counter() - begun
         nats = validation.nats if validation else math.nan
         if validation is not None and not math.isfinite(nats):
@@ -230,22 +274,54 @@ class Trainer:
         now.reported_at = now.validated_at = now.step
         return report
 
-    def sample(self, check: Callable[[], None]) -> str:
-        """A text from the model as it is now; the run's own random numbers are not touched."""
+    def _score_validation(self, stop_requested: Callable[[], bool]) -> Score | None:
+        """The score of the validation part, if there is one: each rank scores its share."""
+
+        def pause() -> None:
+            self.corpus.forget()
+            if stop_requested():
+                raise StopRequested
+
+        if not len(self.corpus.validation):
+            return None
+        totals = np.zeros(3)  # nats, characters, ranks that want to stop
+        rank, size = self.group.rank, self.group.size
+        try:
+            score = self.evaluator.validation(self.corpus, pause, rank, size)
+            totals[:2] = score.total_nats, score.chars
+        except StopRequested:
+            totals[2] = 1
+        self.group.allreduce(totals)
+        nats, chars, stops = totals.tolist()
+        if stops:
+            raise StopRequested
+        return Score(nats, int(chars))
+
+    def sample(self, stop_requested: Callable[[], bool] = _never) -> str | None:
+        """A text from the model as it is now, or None when asked to stop meanwhile.
+
+        The run's own random numbers are not touched.
+        """
         self.check_finite()
         mode = self.config.corpus.mode
         sampler = Sampler(self.model, self.shown, self.corpus.vocab, mode)
-        text = []
         limits = Limits(chars=SAMPLE_CHARS)
+        text = []
         for char in sampler.stream(self.seed, Taste(), limits, number=self.step):
-            check()
+            if stop_requested():
+                return None
             text.append(char)
         return "".join(text)
 
     def save(self, path: str) -> None:
         """Write a checkpoint. Raises CheckpointError, and DivergedError rather than save NaN."""
+        self.gather_state()
         self.check_finite()
         checkpoint.save(self.snapshot(), path)
+
+    def gather_state(self) -> None:
+        """Let rank 0 have the carried state (L, S, B, H) of all rows in `whole_state`."""
+        self.whole_state = np.concatenate(self.group.allgather(self.state), axis=2)
 
     def check_finite(self) -> None:
         """Raise DivergedError when anything that would be saved is NaN, or too large to use."""
@@ -254,21 +330,21 @@ class Trainer:
             if weights.can_overflow():
                 raise self.diverged(f"the largest {what} is {abs(weights.flat).max():.3g} {at}")
         arrays = {f"optimiser's {slot}": vector for slot, vector in self.optimizer.memory.items()}
-        for what, array in {**arrays, "carried state": self.state}.items():
+        for what, array in {**arrays, "carried state": self.whole_state}.items():
             if not np.isfinite(array).all():
                 raise self.diverged(f"a number of the {what} is not finite {at}")
 
     def snapshot(self) -> Checkpoint:
         """Everything that the next step depends on. The arrays are the run's own, not copies.
 
-        Of several ranks, the first has the whole state, once it is collected.
+        The carried state is the one that was gathered last.
         """
         return Checkpoint(
             config=self.config,
             vocab=self.corpus.vocab,
             params=self.shown,
             slots=self.optimizer.memory,
-            state=self.state,
+            state=self.whole_state,
             history=np.array(self.history, dtype=np.float64).reshape(-1, len(HISTORY)),
             corpus_sha256=self.corpus.sha256,
             training=None if self.average is None else self.params.flat,
@@ -307,5 +383,6 @@ class Trainer:
         self.shown.flat[:] = saved.params.flat
         if saved.training is not None:
             self.params.flat[:] = saved.training
-        self.state = saved.state.copy()
+        self.state = saved.state[:, :, self.group.rows(saved.state.shape[2])].copy()
+        self.whole_state = saved.state
         self.history = saved.history.tolist()

@@ -9,7 +9,7 @@ import sys
 import pytest
 from trials import LINES, PROSE
 
-from charrnn.parallel.team import Team
+from charrnn.parallel.pool import WorkerPool
 
 CHARRNN = [sys.executable, "-m", "charrnn"]
 
@@ -203,13 +203,14 @@ def test_compare_shares_the_lines_of_both_models(charrnn, trained, monkeypatch):
     sizes = []
     monkeypatch.setenv("OPENBLAS_NUM_THREADS", "1")
     monkeypatch.setattr(
-        "charrnn.evaluation.comparison.Team", lambda size=1: sizes.append(size) or Team(size)
+        "charrnn.evaluation.comparison.WorkerPool",
+        lambda size=1: sizes.append(size) or WorkerPool(size),
     )
-    words = ("eval", trained, "-", "--compare", trained, "--threads", 3, "--json")
+    words = ("eval", trained, "-", "--compare", trained, "--workers", 3, "--json")
     shared = json.loads(charrnn(*words, stdin=LINES).stdout)
-    assert sizes == [3, 3]
-    alone = json.loads(charrnn(*words, "--threads", 1, stdin=LINES).stdout)
-    assert sizes[2:] == [1, 1]
+    assert sizes == [3]
+    alone = json.loads(charrnn(*words, "--workers", 1, stdin=LINES).stdout)
+    assert sizes[1:] == [1]
     assert shared["this"]["nats_per_char"] == pytest.approx(alone["this"]["nats_per_char"])
 
 

@@ -59,20 +59,20 @@ def test_a_stopped_run_is_saved_and_tells_how_to_go_on(config, tmp_path, number)
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_to_all_processes_of_a_run_is_one_stop(config, tmp_path, number):
-    """As Ctrl-C in a terminal: the helpers wait for what the first process does."""
-    train = {"steps": 10**9, "seed": 7, "batch_size": 4, "threads": 2}
+    """As Ctrl-C in a terminal: all ranks stop after the same step, and the first one saves."""
+    train = {"steps": 10**9, "seed": 7, "batch_size": 4, "workers": 2}
     settings, path = config(train=train), tmp_path / "small.npz"
     with start("train", settings, start_new_session=True) as process:
         read_until(process, "step")
-        helpers = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        workers = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
         os.killpg(process.pid, number)
         _, said = process.communicate(timeout=60)
-    assert len(helpers) == 1
+    assert len(workers) == 1
     assert process.returncode == 130
     assert b"Traceback" not in said
     assert b"stopped at step" in said
     assert checkpoint.load(str(path)).step > 0
-    assert not Path(f"/proc/{helpers[0]}").exists()
+    assert not Path(f"/proc/{workers[0]}").exists()
 
 
 # Lets a function of the program say a word on stderr and wait, so that a signal can meet it there.

@@ -10,28 +10,27 @@ import pytest
 from charrnn.config import loader
 from charrnn.parallel import blas, worker_count
 
-CAN_FORK, CORES, NAMED = worker_count.can_fork, worker_count.cores, blas.named
+CORES, NAMED = worker_count.cores, blas.named
 
 
 @pytest.fixture(autouse=True)
 def _two_cores(monkeypatch):
-    """A process whose products take one thread, on two cores, that can be forked."""
+    """A process whose products take one thread, on two cores."""
     monkeypatch.setattr(blas, "named", lambda: 1)
     monkeypatch.setattr(worker_count, "cores", lambda: 2)
-    monkeypatch.setattr(worker_count, "can_fork", lambda: True)
 
 
 def settings(cell, hidden, rows, asked="auto"):
     given = {"corpus": {"path": "text"}, "model": {"cell": cell, "hidden": hidden}}
-    return loader.from_dict(given | {"train": {"batch_size": rows, "threads": asked}}, "here")
+    return loader.from_dict(given | {"train": {"batch_size": rows, "workers": asked}}, "here")
 
 
 @pytest.mark.parametrize(
     ("sizes", "workers"),
     [
         (("rnn", 100, 1), 1),  # little work is for one
-        (("rnn", 100, 26), 1),
-        (("rnn", 100, 27), 2),  # more of it is shared by rows
+        (("rnn", 100, 13), 1),
+        (("rnn", 100, 14), 2),  # more of it is shared by rows
         (("lstm", 512, 8), 2),
         (("lstm", 512, 7), 1),  # unless there are too few of them
         (("gru", 128, 7), 1),
@@ -39,7 +38,7 @@ def settings(cell, hidden, rows, asked="auto"):
 )
 def test_the_size_decides_how_many_share_the_rows(sizes, workers):
     """Where there are enough of them, and more than a little to do."""
-    assert worker_count.workers(settings(*sizes)) == workers
+    assert worker_count.for_training(settings(*sizes)) == workers
 
 
 @pytest.mark.parametrize(
@@ -47,53 +46,7 @@ def test_the_size_decides_how_many_share_the_rows(sizes, workers):
 )
 def test_rows_that_are_only_scored_are_shared_sooner(sizes, expected):
     """Nothing has to be added up."""
-    assert worker_count.workers(settings(*sizes, 1), rows=worker_count.ROWS) == expected
-
-
-@pytest.mark.parametrize(
-    ("sizes", "rows", "expected"),
-    [
-        (("gru", 256, 32), None, 1),
-        (("lstm", 512, 32), None, 2),
-        (("rnn", 80, 1), worker_count.ROWS, 1),
-        (("rnn", 100, 1), worker_count.ROWS, 2),
-    ],
-)
-def test_threads_share_only_larger_work(monkeypatch, sizes, rows, expected):
-    """Than processes do: they wait for each other at every call from Python."""
-    monkeypatch.setattr(worker_count, "can_fork", lambda: False)
-    assert worker_count.workers(settings(*sizes), rows) == expected
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere helpers are threads")
-def test_a_process_with_other_threads_is_not_forked(monkeypatch):
-    """Their locks would stay locked in the fork for ever; nor is a rank of MPI, or on macOS."""
-    code = """
-from charrnn.parallel import blas
-blas.limit()
-import threading
-from charrnn.parallel.worker_count import can_fork
-held = threading.Lock()
-held.acquire()
-print(can_fork())
-threading.Thread(target=held.acquire).start()
-print(can_fork())
-held.release()
-"""
-    done = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, check=True)
-    assert done.stdout.split() == [b"True", b"False"]
-    monkeypatch.setattr(worker_count, "can_fork", CAN_FORK)
-    monkeypatch.setattr(worker_count.os, "listdir", lambda path: ["1"])
-    assert worker_count.can_fork()
-    with monkeypatch.context() as patch:  # no /proc
-        patch.setattr(worker_count.os, "listdir", lambda path: os.stat(os.path.join(path, "none")))
-        assert not worker_count.can_fork()
-    with monkeypatch.context() as patch:
-        patch.setattr(worker_count, "sys", SimpleNamespace(platform="darwin"))
-        assert not worker_count.can_fork()
-    monkeypatch.setenv("PMI_RANK", "0")
-    monkeypatch.setenv("PMI_SIZE", "2")
-    assert not worker_count.can_fork()
+    assert worker_count.for_scoring(settings(*sizes, 1).model) == expected
 
 
 @pytest.mark.parametrize(
@@ -109,27 +62,28 @@ def test_a_container_has_the_cores_it_may_use(monkeypatch, tmp_path, limit, expe
 
 
 @pytest.mark.parametrize(
-    ("sizes", "expected"), [(("gru", 256, 32), 8), (("lstm", 512, 20), 5), (("rnn", 100, 32), 2)]
+    ("sizes", "expected"), [(("gru", 256, 32), 8), (("lstm", 512, 20), 5), (("rnn", 100, 32), 4)]
 )
 def test_many_cores_are_used_as_far_as_the_rows_go(monkeypatch, sizes, expected):
     """Four rows for each."""
     monkeypatch.setattr(worker_count, "cores", lambda: 16)
-    assert worker_count.workers(settings(*sizes)) == expected
+    assert worker_count.for_training(settings(*sizes)) == expected
 
 
 @pytest.mark.parametrize(
     ("asked", "rows", "expected"), [(1, 64, 1), (3, 64, 3), (8, 4, 4), (3, 1, 1)]
 )
-def test_the_number_of_threads_may_be_asked_for(asked, rows, expected):
+def test_the_number_of_workers_may_be_asked_for(asked, rows, expected):
     """They share the rows, as far as these go."""
-    assert worker_count.workers(settings("gru", 512, rows, asked)) == expected
+    assert worker_count.for_training(settings("gru", 512, rows, asked)) == expected
 
 
 @pytest.mark.parametrize("named", [2, None])
 def test_products_of_several_threads_have_one_worker(monkeypatch, named):
-    """Whether the environment says so, or nobody told NumPy in time."""
+    """Whether the environment says so, or nobody told NumPy in time; unless more are asked for."""
     monkeypatch.setattr(blas, "named", lambda: named)
-    assert worker_count.workers(settings("lstm", 512, 64)) == 1
+    assert worker_count.for_training(settings("lstm", 512, 64)) == 1
+    assert worker_count.for_training(settings("lstm", 512, 64, 2)) == 2
 
 
 def test_products_get_one_thread_before_numpy_is_there(monkeypatch):

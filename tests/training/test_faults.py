@@ -290,7 +290,7 @@ def test_a_run_that_is_stopped_and_cannot_save_fails(config, charrnn, monkeypatc
     monkeypatch.setattr(progress.Progress, "validated", stop)
     result = charrnn("train", config(**SETTINGS))
     assert result.exit_code == 1
-    assert "No space left on device. Step 31 is not saved, but step 10 is." in result.stderr
+    assert "No space left on device. Step 30 is not saved, but step 10 is." in result.stderr
 
 
 @pytest.mark.parametrize(

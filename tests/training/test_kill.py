@@ -44,17 +44,17 @@ def kill_while_writing(process, rng, folder):
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
-@pytest.mark.parametrize(("threads", "kills"), [(1, 40), (2, 12)])
+@pytest.mark.parametrize(("workers", "kills"), [(1, 40), (2, 12)])
 def test_a_run_killed_again_and_again_equals_one_that_was_not(
-    config, charrnn, tmp_path, monkeypatch, threads, kills
+    config, charrnn, tmp_path, monkeypatch, workers, kills
 ):
     """Every checkpoint on the way can be read, and the last files are the same, bit for bit.
 
-    With a helper too, which keeps nothing open: the next run can have the lock at once.
+    With two workers too, where the lock ends with the first: the next run can have it at once.
     """
     monkeypatch.setenv("OPENBLAS_NUM_THREADS", "1")
     monkeypatch.setattr(os, "fsync", lambda descriptor: None)  # of the runs that nobody kills
-    train = {**SETTINGS["train"], "threads": threads}
+    train = {**SETTINGS["train"], "workers": workers}
     settings, path = config(**{**SETTINGS, "train": train}), tmp_path / "small.npz"
     assert charrnn("train", settings, "-q").exit_code == 0
     whole = [contents(tmp_path / name) for name in FILES]

@@ -1,0 +1,263 @@
+"""A group of processes on one machine, which meet in shared memory.
+
+    run(2, work)        work(group) in this process as rank 0 and in a new one as rank 1
+
+New ones are made by the standard library's `multiprocessing`: forked where that is safe, else
+spawned as fresh interpreters. All of them end with rank 0, however that ends, and rank 0 ends when
+one of them fails.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import logging
+import mmap
+import multiprocessing
+import os
+import pickle
+import shutil
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from multiprocessing.connection import wait
+from multiprocessing.context import BaseContext
+from multiprocessing.process import BaseProcess, parent_process
+from typing import Any, TypeVar
+
+import numpy as np
+
+from charrnn.arrays import Floats
+from charrnn.errors import SIGNALS, CharrnnError, Interrupted
+from charrnn.parallel.group import PeerFailed, ProcessGroup, SingleProcess
+from charrnn.parallel.mpi import launch
+
+logger = logging.getLogger("charrnn")
+
+Result = TypeVar("Result")
+Work = Callable[[ProcessGroup], Result]
+SLOT = 1 << 20  # bytes of a rank's part in the shared memory; longer vectors come in pieces
+SPIN_S = 1e-3  # a rank looks so long for the others before it sleeps: to wake up takes 50 us
+CHECK_S = 0.2  # between two looks of a sleeping one whether the others live
+GONE = b"Error: the run has ended, because its first process is gone\n"
+SHARED_FILES = "/dev/shm"
+
+
+def can_fork() -> bool:
+    """Return whether this process can be forked safely.
+
+    Not with several threads, of which only one would go on in the fork with the locks of all; not
+    as a rank of MPI; not on macOS, whose system libraries do not allow it; and not where nothing
+    tells how many threads there are.
+    """
+    if sys.platform != "linux" or launch().size > 1:
+        return False
+    try:
+        return len(os.listdir("/proc/self/task")) == 1
+    except OSError:  # no /proc, as in some chroots
+        return False
+
+
+class LocalGroup(ProcessGroup):
+    """One of several processes of this machine.
+
+    The memory is (2, size, SLOT): each rank writes into its slot of one half, all wait for each
+    other, and each reads the slots of all. The other half is used the next time, so that nobody
+    writes where another still reads.
+
+    They wait by a dissemination barrier (Hensgen, Finkel and Manber 1988): in round k a rank raises
+    the semaphore of the rank 2^k behind it and waits for its own. A semaphore orders the writes to
+    memory of those who raise and take it, on every processor.
+    """
+
+    def __init__(self, rank: int, size: int, memory: Any, semaphores: list[list[Any]]) -> None:
+        """`semaphores[r][k]` is the one that rank r waits for in round k."""
+        self.rank, self.size = rank, size
+        self.workers: list[BaseProcess] = []  # of rank 0: the others
+        self._slots = np.frombuffer(memory, np.uint8).reshape(2, size, SLOT)
+        self._half = 0
+        self._semaphores = semaphores  # they are gone when rank 0 forgets them
+        self._rounds = [
+            (semaphores[(rank + (1 << k)) % size][k], own) for k, own in enumerate(semaphores[rank])
+        ]
+
+    def allreduce(self, vector: Floats) -> None:
+        """Let `vector` (N,) of every rank hold g[0] + g[1] + ..., always in this order."""
+        most = SLOT // vector.itemsize
+        for start in range(0, vector.size, most):
+            part = vector[start : start + most]
+            with self._exchange() as slots:
+                numbers = slots.view(vector.dtype)[:, : part.size]
+                numbers[self.rank] = part
+                self.barrier()
+                np.add(numbers[0], numbers[1], part)
+                for other in numbers[2:]:
+                    np.add(part, other, part)
+
+    def allgather(self, value: Any) -> list[Any]:
+        """Return what every rank gives, by rank; it is pickled."""
+        own = np.frombuffer(pickle.dumps(value, pickle.HIGHEST_PROTOCOL), np.uint8)
+        sizes = np.zeros(self.size)
+        sizes[self.rank] = own.size
+        self.allreduce(sizes)
+        gathered = [np.empty(int(size), np.uint8) for size in sizes]
+        for start in range(0, int(sizes.max()), SLOT):
+            with self._exchange() as slots:
+                part = own[start : start + SLOT]
+                slots[self.rank, : part.size] = part
+                self.barrier()
+                for slot, whole in zip(slots, gathered, strict=True):
+                    whole[start : start + SLOT] = slot[: max(0, whole.size - start)]
+        return [pickle.loads(pickled.data) for pickled in gathered]
+
+    @contextlib.contextmanager
+    def _exchange(self) -> Iterator[Floats]:
+        """The slots (size, SLOT) to be written and read now, as bytes."""
+        yield self._slots[self._half]
+        self._half = 1 - self._half
+
+    def barrier(self) -> None:
+        """Wait until every rank is here. On rank 0, raises what `check` raises."""
+        for theirs, own in self._rounds:
+            theirs.release()
+            until = time.perf_counter() + SPIN_S
+            while not own.acquire(False):
+                if time.perf_counter() > until:
+                    while not own.acquire(True, CHECK_S):
+                        self.check()
+                    break
+                _let_others_work()
+
+    def abort(self, exit_code: int) -> None:
+        """Do nothing: rank 0 sees when another has ended, and ends all others when it ends."""
+
+    def check(self, *signal_and_frame: Any) -> None:
+        """Raise PeerFailed for a worker that ended with a message, CharrnnError for a dead one."""
+        for rank, worker in enumerate(self.workers, 1):
+            code = worker.exitcode or 0
+            if code > 0:
+                raise PeerFailed(code)
+            if code < 0:
+                raise CharrnnError(
+                    f"worker {rank} (process {worker.pid}) was ended by "
+                    f"{signal.Signals(-code).name}, perhaps because memory ran short",
+                    "Try again, or with --workers 1",
+                )
+
+
+_let_others_work = getattr(os, "sched_yield", lambda: time.sleep(0))
+
+
+def run(size: int, work: Work[Result], method: str | None = None) -> Result:
+    """Let `size` processes do `work(group)`: this one, which is rank 0, and new ones.
+
+    Returns what rank 0 returns.
+
+    `method` is fork or spawn, and fork where that is safe unless told; spawned ones get `work`
+    pickled. Where they cannot be had, this one does it alone, after a warning. Raises what rank 0
+    raises, CharrnnError when another dies, and PeerFailed when it has told an error.
+    """
+    if size == 1:
+        return work(SingleProcess())
+    context = multiprocessing.get_context(method or ("fork" if can_fork() else "spawn"))
+    try:
+        group = _start(context, size, work)
+    except (OSError, ImportError) as error:  # there may be no semaphores at all
+        reason = error.strerror if isinstance(error, OSError) else error
+        logger.warning(f"{size} processes cannot be had ({reason}): one does all the work")
+        return work(SingleProcess())
+    with _ending(group):
+        result = work(group)
+        for worker in group.workers:
+            worker.join()
+        group.check()
+    return result
+
+
+def _start(context: BaseContext, size: int, work: Work[Any]) -> LocalGroup:
+    """The group of rank 0, with the other ranks at work. Raises OSError."""
+    bytes_needed = 2 * size * SLOT
+    if context.get_start_method() == "fork":
+        memory: Any = mmap.mmap(-1, bytes_needed)
+    else:
+        # What is written there without room ends the process by SIGBUS.
+        if os.path.isdir(SHARED_FILES) and shutil.disk_usage(SHARED_FILES).free < bytes_needed:
+            raise OSError(errno.ENOSPC, f"{SHARED_FILES} is full")
+        memory = context.RawArray("b", bytes_needed)
+    rounds = (size - 1).bit_length()
+    semaphores = [[context.Semaphore(0) for _ in range(rounds)] for _ in range(size)]
+    group = LocalGroup(0, size, memory, semaphores)
+    with _signals_held():
+        try:
+            for rank in range(1, size):
+                worker = context.Process(  # type: ignore[attr-defined]
+                    target=_be, args=(rank, size, memory, semaphores, work), daemon=True
+                )
+                worker.start()
+                group.workers.append(worker)
+        except BaseException:
+            _end(group.workers)
+            raise
+    return group
+
+
+def _be(rank: int, size: int, memory: Any, semaphores: list[list[Any]], work: Work[Any]) -> None:
+    """Be a worker, to the end of the process."""
+    threading.Thread(
+        target=end_with_parent, args=(GONE if rank == 1 else b"",), daemon=True
+    ).start()
+    try:
+        if hasattr(signal, "pthread_sigmask"):
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+        work(LocalGroup(rank, size, memory, semaphores))
+    except KeyboardInterrupt:  # rank 0 has it too
+        sys.exit(Interrupted.exit_code)
+
+
+def end_with_parent(message: bytes = b"") -> None:
+    """Wait for the end of the process that started this one, and leave with a message on stderr."""
+    parent = parent_process()
+    assert parent is not None
+    wait([parent.sentinel])
+    with contextlib.suppress(OSError):
+        os.write(2, message)
+    os._exit(1)
+
+
+@contextlib.contextmanager
+def _signals_held() -> Iterator[None]:
+    """Let signals wait: a new process must not be ended by one before it can say so."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextlib.contextmanager
+def _ending(group: LocalGroup) -> Iterator[None]:
+    """Notice at once when a worker dies, and leave none behind."""
+    number = getattr(signal, "SIGCHLD", None)
+    if threading.current_thread() is not threading.main_thread():
+        number = None  # where no signal is heard
+    before = None if number is None else signal.signal(number, group.check)
+    try:
+        yield
+    finally:
+        try:
+            if number is not None:
+                signal.signal(number, before)
+        finally:
+            _end(group.workers)
+
+
+def _end(workers: list[BaseProcess]) -> None:
+    for worker in workers:
+        worker.kill()
+    for worker in workers:
+        worker.join()

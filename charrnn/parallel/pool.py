@@ -1,0 +1,99 @@
+"""Processes that share work whose parts do not depend on each other, such as lines to be scored."""
+
+from __future__ import annotations
+
+import itertools
+import signal
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from charrnn.errors import CharrnnError
+from charrnn.parallel.local import can_fork, end_with_parent
+
+if TYPE_CHECKING:  # most commands need no pool
+    from concurrent.futures import Future, ProcessPoolExecutor
+
+PENDING = 2  # parts a worker that are on their way
+
+
+class WorkerPool:
+    """A pool of `workers` forked processes, which start when there is enough to do for them.
+
+    They are as this process was then: what they are to do must be registered before. Where no
+    process can be forked safely, this one does all the work.
+    """
+
+    def __init__(self, workers: int = 1) -> None:
+        self.workers = workers
+        self._functions: list[Callable[..., Any]] = []
+        self._executor: ProcessPoolExecutor | None = None
+
+    def register(self, function: Callable[..., Any]) -> int:
+        """Return the number under which `map` finds this function."""
+        self._functions.append(function)
+        return len(self._functions) - 1
+
+    def map(self, number: int, parts: Iterable[tuple[Any, ...]]) -> Iterator[Any]:
+        """Yield what the function of this number returns for each of these arguments, in order.
+
+        Raises what it raises, and CharrnnError when a worker dies.
+        """
+        parts = iter(parts)
+        if self._executor is None and self.workers > 1:
+            first = [*itertools.islice(parts, PENDING * self.workers)]
+            if len(first) == PENDING * self.workers and can_fork():
+                self._start()
+            parts = itertools.chain(first, parts)
+        if self._executor is None:
+            for part in parts:
+                yield self._functions[number](*part)
+            return
+        pending: deque[Future[Any]] = deque()
+        for part in parts:
+            if len(pending) == PENDING * self.workers:
+                yield _result(pending.popleft())
+            pending.append(self._executor.submit(_do, number, np.geterr(), part))
+        while pending:
+            yield _result(pending.popleft())
+
+    def _start(self) -> None:
+        import multiprocessing
+        from concurrent.futures import ProcessPoolExecutor
+
+        self._executor = ProcessPoolExecutor(
+            self.workers,
+            multiprocessing.get_context("fork"),
+            initializer=_be,
+            initargs=(self._functions,),
+        )
+
+
+_known: list[Callable[..., Any]] = []  # of a worker
+
+
+def _be(functions: list[Callable[..., Any]]) -> None:
+    """Begin as a worker."""
+    _known[:] = functions
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the first process ends the work
+    threading.Thread(target=end_with_parent, daemon=True).start()
+
+
+def _do(number: int, settings: Any, part: tuple[Any, ...]) -> Any:
+    with np.errstate(**settings):
+        return _known[number](*part)
+
+
+def _result(future: Future[Any]) -> Any:
+    from concurrent.futures.process import BrokenProcessPool
+
+    try:
+        return future.result()
+    except BrokenProcessPool:
+        raise CharrnnError(
+            "a process that shares the work ended early, perhaps because memory ran short",
+            "Try again, or with --workers 1",
+        ) from None
