@@ -8,8 +8,8 @@
 
 A row is the median over the rounds of (time of the other side / time of charrnn), with the smallest
 and the largest of them: above 1, charrnn is faster. In training both sides do forward, backward,
-clipping and the optimiser's step. Each side is a process of its own (see `sides`), with as many
-threads as it takes when nobody tells it.
+clipping and the optimiser's step. Each side is a program of its own (see `sides`), of as many
+processes as it takes when nobody tells it.
 """
 
 from __future__ import annotations

@@ -91,6 +91,15 @@ def test_the_benchmark_of_several_processes_runs(tmp_path):
     assert "| rnn 1 x 128, T 50, B 50 | 33,217 |" in printed
 
 
+@needs("mpi4py", program="mpiexec")
+def test_two_hosts_give_the_run_of_one(tmp_path):
+    """Where network namespaces and an sshd can be had; else the reason is told."""
+    printed = run(tmp_path, "two_hosts.py")
+    if printed.startswith("skipped: "):
+        pytest.skip(printed)
+    assert "weights at most" in printed
+
+
 def test_growth_prints_an_exponent_for_each_size(tmp_path):
     """And draws them where matplotlib is there."""
     drawn = ["-o", tmp_path / "growth.png"] if importlib.util.find_spec("matplotlib") else []

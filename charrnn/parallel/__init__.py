@@ -1,6 +1,6 @@
-"""How cores and machines share a run.
+"""How processes and machines share a run.
 
-`worker_count` decides how many share the rows of a window, `team` are the helpers that do,
-`workers` lets them do forward and backward, `mpi` are processes that meet through MPI, and `blas`
-gives every product one thread. May import nn, config and what is below them.
+`group` says what a run needs of the processes that train together, `local` has those of one machine
+and `mpi` those that mpiexec started; `worker_count` decides how many, `pool` shares what is scored,
+and `blas` gives every product one thread. May import nn, config and what is below them.
 """

@@ -38,7 +38,7 @@ logger = logging.getLogger("charrnn")
 
 Result = TypeVar("Result")
 Work = Callable[[ProcessGroup], Result]
-SLOT = 1 << 20  # bytes of a rank's part in the shared memory; longer vectors come in pieces
+SLOT = 1 << 18  # bytes of a rank's part in the shared memory; longer vectors come in pieces
 SPIN_S = 1e-3  # a rank looks so long for the others before it sleeps: to wake up takes 50 us
 CHECK_S = 0.2  # between two looks of a sleeping one whether the others live
 GONE = b"Error: the run has ended, because its first process is gone\n"
