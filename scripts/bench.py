@@ -118,10 +118,18 @@ def bench_against(bench: Bench, checkout: Path) -> None:
             ratios = [other / mine for mine, other in bench.both(ours, theirs)]
             bench.row(f"two workers, {cell} {layers} x {hidden}, T {T}, B {B}", interval(ratios))
     with tempfile.TemporaryDirectory() as folder:
-        path = str(Path(folder, "model.npz"))
-        sides.trainer("train.steps=1").save(path)
-        for words in (["--help"], ["sample", path, "--n", "1", "-q"]):
-            pairs = [(_process(words), _process(words, checkout)) for _ in range(1 + bench.rounds)]
+        saved = {where: str(Path(folder, f"{n}.npz")) for n, where in enumerate((None, checkout))}
+        for where, path in saved.items():  # each reads what it wrote
+            code = f"import sides; sides.trainer('train.steps=1').save({path!r})"
+            scripts = (where or sides.ROOT) / "scripts"
+            subprocess.run([sides.python_of(where), "-c", code], check=True, cwd=scripts)
+        for words in (["--help"], ["sample", "CKPT", "--n", "1", "-q"]):
+            calls = {
+                where: [path if word == "CKPT" else word for word in words]
+                for where, path in saved.items()
+            }
+            rounds = range(1 + bench.rounds)
+            pairs = [(_process(calls[None]), _process(calls[checkout], checkout)) for _ in rounds]
             ratios = [other / mine for mine, other in pairs[1:] or pairs]
             bench.row(f"charrnn {words[0]}, whole process", interval(ratios))
 
