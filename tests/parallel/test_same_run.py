@@ -141,10 +141,14 @@ def test_a_checkpoint_that_cannot_be_written_does_not_part_the_ranks(short, tmp_
 
 @pytest.mark.parametrize("masked", [False, True])
 @pytest.mark.parametrize("size", [2, 4])
-def test_the_parts_of_a_validation_are_the_whole(trainer, size, masked):
+def test_the_parts_of_a_validation_are_the_whole(trainer, monkeypatch, size, masked):
     """Of running text and of lines; nats to rounding, and every character once."""
-    run = trainer(mode="lines" if masked else "stream")
+    monkeypatch.setattr("charrnn.evaluation.evaluator.ROWS", 2)
+    for name in ("WARM_UP", "WINDOW"):
+        monkeypatch.setattr(f"charrnn.evaluation.evaluator.{name}", 20)
+    run = trainer("model.dtype=float64", mode="lines" if masked else "stream")
     whole = run.evaluator.validation(run.corpus)
+    assert not masked or len(run.corpus.validation) > 2
     parts = [run.evaluator.validation(run.corpus, rank=rank, size=size) for rank in range(size)]
     assert sum(part.chars for part in parts) == whole.chars
     assert sum(part.total_nats for part in parts) == pytest.approx(whole.total_nats, abs=1e-8)
