@@ -255,7 +255,8 @@ def scoring(
     evaluator = Evaluator(run.model, run.params, WorkerPool(workers))
     if mode == "stream":
         ids = run.corpus.training[: chars + 1]
-        return (lambda: evaluator.stream([ids])), {"chars": chars}
+        state = run.model.zero_state(1)
+        return (lambda: evaluator.follow(ids, state)), {"chars": chars}
     lines = [line for line in TEXT[:LINES_CHARS].split("\n") if line]
     records = Records.of(lines, run.corpus.vocab.encode)
     which = np.arange(len(lines))

@@ -3,6 +3,7 @@
 import numpy as np
 
 from charrnn.arrays import Batch
+from charrnn.evaluation.evaluator import Score
 from charrnn.nn.model import Model
 from charrnn.nn.parameters import Params
 from charrnn.nn.workspace import Workspace
@@ -48,6 +49,12 @@ def from_textbook(weights, dtype="float64"):
     for name, letter in TEXTBOOK.items():
         params[name][...] = weights[letter].T.reshape(params[name].shape)
     return model, params
+
+
+def score_of(evaluator, ids):
+    """The score of all of these ids but the first, with carried state."""
+    figures, _ = evaluator.follow(ids, evaluator.model.zero_state(1))
+    return Score(float(figures.sum()), figures.size)
 
 
 TEXTBOOK = {

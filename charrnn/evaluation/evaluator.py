@@ -8,14 +8,14 @@ with its closing newline.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 
 from charrnn.arrays import Batch, Bools, Floats, Ints
-from charrnn.data.corpus import SCATTERED, Corpus, Records
+from charrnn.data.corpus import Corpus, Records
 from charrnn.nn.model import Model
 from charrnn.nn.parameters import Params
 from charrnn.nn.workspace import Workspace, Workspaces
@@ -24,7 +24,7 @@ from charrnn.parallel.worker_count import ROWS
 
 WINDOW = 256  # steps scored at a time; the figures do not depend on it
 WARM_UP = 256  # characters that a piece of a stream reads before its own
-AT_ONCE = 1 << 16  # records that are sorted by length together
+AT_ONCE = 1 << 16  # records of a validation part that are scored together
 AREA = 1 << 18  # characters, padding included, of the lines scored side by side
 
 Check = Callable[[], None]  # called now and then, to leave a long scoring by an exception
@@ -103,18 +103,6 @@ class Evaluator:
         self._works = Workspaces(model)
         self._number = self.pool.register(self._from_zero)
 
-    def stream(self, pieces: Iterable[Ints]) -> Score:
-        """Score consecutive pieces of one text with carried state, in constant memory."""
-        state = self.model.zero_state(1)
-        before = np.empty(0, dtype=np.intp)  # the last character so far
-        total, chars = 0.0, 0
-        for piece in pieces:
-            ids = np.concatenate([before, piece])
-            figures, state = self.follow(ids, state)
-            total, chars = total + float(figures.sum()), chars + figures.size
-            before = ids[-1:]
-        return Score(total, chars)
-
     def follow(
         self, ids: Ints, state: Floats, figures: Figures = SURPRISAL
     ) -> tuple[Floats, Floats]:
@@ -141,14 +129,9 @@ class Evaluator:
         head = min(count, size - at)  # the rest of the open window
         found[:, :head], state = self.follow(ids[: head + 1], state, figures)
         whole = (count - head) // size
-        begins = head + size * np.arange(whole)
-        places = [
-            begins[start : start + ROWS] + np.arange(size).reshape(-1, 1)  # (T, B)
-            for start in range(0, whole, ROWS)
-        ]
-        parts = ((ids[at_once], ids[at_once + 1], None, figures) for at_once in places)
-        for at_once, scored in zip(places, self.pool.map(self._number, parts), strict=True):
-            found[:, at_once] = scored
+        windows = Records(ids, 1 + head + size * np.arange(whole + 1))
+        of_whole = slice(head, head + size * whole)
+        found[:, of_whole] = self.each(windows, np.arange(whole), figures)
         at, done = at + head, head + size * whole
         if at == size or whole:
             at, state = 0, self.model.zero_state(1)
@@ -194,17 +177,13 @@ class Evaluator:
     ) -> Score:
         """Score these records, each from the zero state; similar lengths side by side.
 
-        Of `size` ranks, this one scores every size-th batch.
+        Of `size` ranks, this one scores every size-th of them.
         """
         total, chars = 0.0, 0
-        for start in range(0, len(which), AT_ONCE):
-            some = which[start : start + AT_ONCE]
-            lengths = self._lengths(records, some, check)
-            for batch in [*self._batches(lengths)][rank::size]:
-                check()
-                nats = self._from_zero(*records.padded(some[batch]), SURPRISAL)
-                total += float(nats.sum())  # 0 where a row is padded
-                chars += int(lengths[batch].sum())
+        own = which[rank::size]
+        for start in range(0, len(own), AT_ONCE):
+            nats = self.each(records, own[start : start + AT_ONCE], check=check)
+            total, chars = total + float(nats.sum()), chars + nats.size
         return Score(total, chars)
 
     def each(
@@ -215,7 +194,7 @@ class Evaluator:
         check: Check = _nothing,
     ) -> Floats:
         """The figures (K, N) of these records' N characters, one record after the other."""
-        lengths = self._lengths(records, which, check)
+        lengths = records.lengths(which)
         starts = np.cumsum(lengths) - lengths  # where each record's figures begin
         found = np.empty((figures.rows, int(lengths.sum())))
         batches = [*self._batches(lengths)]
@@ -227,13 +206,6 @@ class Evaluator:
             found[:, (starts[batch] + times)[inside]] = scored[:, inside]
         return found
 
-    def _lengths(self, records: Records, which: Ints, check: Check) -> Ints:
-        lengths = np.empty(len(which), dtype=np.intp)
-        for start in range(0, len(which), SCATTERED):
-            check()
-            lengths[start : start + SCATTERED] = records.lengths(which[start : start + SCATTERED])
-        return lengths
-
     def _batches(self, lengths: Ints) -> Iterator[Ints]:
         """Numbers of records to score side by side: of similar length, fewer of the long ones."""
         ordered = np.argsort(lengths, kind="stable")
@@ -244,17 +216,15 @@ class Evaluator:
             yield ordered[:rows]
             ordered = ordered[rows:]
 
-    def _from_zero(
-        self, ids: Ints, targets: Ints, inside: Bools | None, figures: Figures
-    ) -> Floats:
+    def _from_zero(self, ids: Ints, targets: Ints, inside: Bools, figures: Figures) -> Floats:
         """The figures (K, T, B) of rows from the zero state; ids, targets and inside are (T, B)."""
         T, B = ids.shape
         state = self.model.zero_state(B)
         found = np.empty((figures.rows, T, B))
         for at in range(0, T, self.window):
             part = slice(at, at + self.window)
-            mask = None if inside is None else inside[part].astype(self.model.dtype)
-            of_window, state = self._window(Batch(ids[part], targets[part], mask), state, figures)
+            batch = Batch(ids[part], targets[part], inside[part].astype(self.model.dtype))
+            of_window, state = self._window(batch, state, figures)
             found[:, part] = of_window.reshape(figures.rows, -1, B)
         return found
 

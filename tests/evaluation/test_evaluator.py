@@ -41,7 +41,7 @@ def by_definition(evaluator, ids):
 def test_a_stream_is_scored_by_the_definition(evaluator):
     """Every character but the first, with carried state, to 1e-10."""
     ids = ids_of(700)
-    score = evaluator.stream([ids])
+    score = networks.score_of(evaluator, ids)
     assert score.chars == 699
     assert score.total_nats == pytest.approx(by_definition(evaluator, ids), abs=1e-10)
     assert score.bits == pytest.approx(score.nats / math.log(2))
@@ -49,12 +49,13 @@ def test_a_stream_is_scored_by_the_definition(evaluator):
 
 
 def test_a_stream_may_come_in_pieces(evaluator):
-    """Of any size, also none and one."""
-    ids = ids_of(700)
-    pieces = [ids[:1], ids[1:1], ids[1:300], ids[300:301], ids[301:]]
-    assert evaluator.stream(pieces).total_nats == pytest.approx(
-        evaluator.stream([ids]).total_nats, abs=1e-9
+    """Of any size, also of one character."""
+    text = VOCAB.decode(ids_of(700).tolist())
+    pieces = [text[:1], text[1:300], text[300:301], text[301:]]
+    whole, cut = (
+        score_text(evaluator, VOCAB, parts, "stream", "text") for parts in ([text], pieces)
     )
+    assert cut.total_nats == pytest.approx(whole.total_nats, abs=1e-9)
 
 
 @pytest.mark.parametrize("count", [2, 100, 4 * WARM_UP * 3 + 5, 4 * WARM_UP * (ROWS + 3)])
@@ -62,7 +63,7 @@ def test_pieces_side_by_side_score_every_character_once(evaluator, count):
     """This model forgets within the warm-up, so the sum equals that of the whole stream."""
     ids = ids_of(count)
     score = evaluator.pieces(ids)
-    whole = evaluator.stream([ids])
+    whole = networks.score_of(evaluator, ids)
     assert score.chars == whole.chars
     assert score.total_nats == pytest.approx(whole.total_nats, rel=1e-6)
 

@@ -48,7 +48,7 @@ def test_a_text_scores_what_pytorch_scores_it(reference, cell, layers):
     prefix = f"{cell}{layers}."
     model = Model(7, cell, 5, layers, "float32")
     arrays = {n: reference[f"{prefix}param.{n}"].astype(np.float32) for n in model.shapes()}
-    score = Evaluator(model, Params.of(arrays)).stream([reference[prefix + "text"]])
+    score = networks.score_of(Evaluator(model, Params.of(arrays)), reference[prefix + "text"])
     assert score.chars == 999
     expected = float(reference[prefix + "text_nats"]) / score.chars
     assert score.nats == pytest.approx(expected, abs=1e-5)

@@ -249,8 +249,8 @@ def test_the_nats_of_a_text_are_those_of_scoring_it():
     one = sampler("lines")
     evaluator = Evaluator(one.model, one.params)
     for text in one.texts(1, Taste(0.7, top_k=5), Limits(), "b", 10, scored=True):
-        whole = evaluator.stream([VOCAB.encode(f"\n{text.text}\n")]).total_nats
-        before = evaluator.stream([VOCAB.encode("\nb")]).total_nats
+        whole = networks.score_of(evaluator, VOCAB.encode(f"\n{text.text}\n")).total_nats
+        before = networks.score_of(evaluator, VOCAB.encode("\nb")).total_nats
         assert text.nats == pytest.approx(whole - before, abs=1e-9)
         assert text.bits_per_char == pytest.approx(text.nats / np.log(2) / text.chars)
 
