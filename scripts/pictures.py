@@ -45,11 +45,11 @@ def loss(runs: Path, folder: Path) -> Path:
 
 
 def page(runs: Path, folder: Path) -> Path:
-    """The top of the page that `charrnn eval --html` writes about the names held out."""
+    """The top of the page that `charrnn page` writes about the names held out."""
     from playwright.sync_api import sync_playwright
 
     written, picture = runs / "page.html", folder / "page.png"
-    charrnn("eval", runs / "dinos.npz", "--html", written, "-q")
+    charrnn("page", runs / "dinos.npz", "-o", written, "-q")
     with sync_playwright() as driver:
         browser = driver.chromium.launch(
             executable_path=shutil.which("chromium"), args=["--no-sandbox"]

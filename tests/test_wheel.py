@@ -40,7 +40,7 @@ def test_the_program_runs_from_the_wheel(installed, config, tmp_path):
     for words in (
         ["train", config(), "-q"],
         ["sample", checkpoint, "--n", 20],
-        ["eval", checkpoint, "--html", page],
+        ["page", checkpoint, "-o", page],
     ):
         where = f"import sys; sys.path.insert(0, {str(installed)!r})"
         run = "from charrnn.cli.app import main; main(prog_name='charrnn')"

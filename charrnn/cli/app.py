@@ -25,7 +25,7 @@ from charrnn.parallel import blas
 from charrnn.parallel.mpi import launch
 
 # A file each in this folder, with a command of the same name.
-COMMANDS = ("train", "sample", "eval", "plot", "gradcheck", "info", "new")
+COMMANDS = ("train", "sample", "eval", "score", "page", "plot", "gradcheck", "info", "new")
 
 VARIABLES = {"CHARRNN_CHECKPOINT", "CHARRNN_CACHE"}  # and one for every option, see below
 
@@ -125,6 +125,8 @@ def main() -> None:
     charrnn train config.yaml          YAML + text -> checkpoint.npz
     charrnn sample ckpt.npz --n 200    checkpoint  -> new text on stdout
     charrnn eval ckpt.npz text.txt     checkpoint + text -> nats, bits per character, perplexity
+    charrnn score ckpt.npz text.txt    checkpoint + text -> the same for each line or character
+    charrnn page ckpt.npz -o page.html checkpoint  -> a web page to explore
     charrnn plot ckpt.npz              checkpoint  -> its losses as a curve, or as a picture
     charrnn new text.txt > config.yaml text -> a config that suits it
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
-from charrnn.arrays import Floats
 from charrnn.data.characters import visible
+
+if TYPE_CHECKING:  # --help must not wait for NumPy
+    from charrnn.arrays import Floats
 
 # Bits from which on a background is used, and its number among the terminal's 256 colours.
 SHADES = ((1, 230), (2, 223), (4, 216), (6, 209), (8, 203))
@@ -22,19 +25,19 @@ def wanted(is_terminal: bool, environment: Mapping[str, str]) -> bool:
 
 def legend() -> str:
     """A line that tells which colour stands for how many bits."""
-    shown = "".join(_paint(f" {bits}+ ", colour) for bits, colour in SHADES)
+    shown = "".join(painted(f" {bits}+ ", colour) for bits, colour in SHADES)
     return f"bits of surprise: {shown}\n"
 
 
 def shaded(text: str, bits: Floats, raw: bool = False) -> str:
     """The text, each character on the background of its bits (N,); on none where those are NaN.
 
-    Control characters are shown as escapes, unless `raw`; a newline as one, and then as itself.
+    Control characters are shown as escapes, unless `raw`.
     """
-    show = str if raw else _shown
+    show = str if raw else visible
     places = zip(text, (colour_of(value) for value in bits.tolist()), strict=True)
     runs = itertools.groupby(places, key=lambda place: place[1])
-    return "".join(_paint("".join(show(char) for char, _ in run), colour) for colour, run in runs)
+    return "".join(painted("".join(show(char) for char, _ in run), colour) for colour, run in runs)
 
 
 def colour_of(bits: float) -> int | None:
@@ -43,14 +46,6 @@ def colour_of(bits: float) -> int | None:
     return colours[-1] if colours else None
 
 
-def _shown(char: str) -> str:
-    """The character as it can be seen; a newline also ends the line."""
-    return visible(char) + "\n" if char == "\n" else visible(char)
-
-
-def _paint(text: str, colour: int | None) -> str:
-    """Colour that ends before each line does, so that it does not run on to the margin."""
-    if colour is None:
-        return text
-    on = f"\x1b[38;5;{INK};48;5;{colour}m"
-    return "\n".join(f"{on}{part}{PLAIN}" if part else "" for part in text.split("\n"))
+def painted(text: str, colour: int | None) -> str:
+    """The text on a background of this number, or as it is."""
+    return text if colour is None else f"\x1b[38;5;{INK};48;5;{colour}m{text}{PLAIN}"

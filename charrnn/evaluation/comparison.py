@@ -52,8 +52,10 @@ def compare(
     name: str,
     skip_unknown: bool = False,
     workers: int = 1,
+    window: int | None = None,
 ) -> Comparison:
-    """Score the same characters with both models; `workers` share lines scored side by side.
+    """Score the same characters with both models; `workers` share what is scored side by side, and
+    `window` is as in `scored`.
 
     A character that either does not know is an error, or skipped for both. Raises CharrnnError
     where the two do not read the same text, VocabError, and CorpusError where it is too short.
@@ -62,7 +64,7 @@ def compare(
     shared = _Shared(pieces, this, other, name, skip_unknown)
     mode, pool = this.config.corpus.mode, WorkerPool(workers)
     read_by_this, read_by_other = (
-        scored(evaluator, model.vocab, text, mode, name)
+        scored(evaluator, model.vocab, text, mode, name, window=window)
         for evaluator, model, text in zip(
             [Evaluator(model.model, model.params, pool) for model in (this, other)],
             (this, other),

@@ -58,7 +58,7 @@ class AdaptiveEvaluator(Evaluator):
             if not found[0].mean() < MOST_NATS:  # nor is NaN
                 raise DivergedError(
                     f"the weights ran away from the text at a rate of {self.rate:g}",
-                    f"Try a smaller one, such as --adapt {self.rate / 10:g}",
+                    f"Try a smaller one, such as --dynamic-rate {self.rate / 10:g}",
                 )
             self._learn(batch)
         return found, state

@@ -13,8 +13,7 @@ from charrnn.arrays import Floats
 from charrnn.data.corpus import Corpus
 from charrnn.data.reader import lowered
 from charrnn.data.vocabulary import Vocab
-from charrnn.evaluation.evaluator import Evaluator
-from charrnn.evaluation.text_scoring import ScoredPiece, scored
+from charrnn.evaluation.text_scoring import ScoredPiece
 
 LN2 = math.log(2)
 PIECE_CHARS = 1 << 16  # of a long text that are scored at a time
@@ -28,11 +27,18 @@ class Line(NamedTuple):
     chars: int  # scored
     unknown: int
     text: str
+    nats: Floats  # (N,) of each character of the text as the model reads it; NaN if not scored
 
     @property
     def bits_per_char(self) -> float:
         """Infinite for a line of unknown characters alone: the model foretells none of it."""
         return self.bits / self.chars if self.chars else math.inf
+
+    @property
+    def shades(self) -> Floats:
+        """The bits (N,) of each character of `text`; NaN where folding changed its length."""
+        folded = len(self.nats) != len(self.text)
+        return np.full(len(self.text), np.nan) if folded else self.nats / LN2
 
 
 class Char(NamedTuple):
@@ -44,6 +50,11 @@ class Char(NamedTuple):
     entropy_bits: float  # of the prediction: the bits that were to be expected
     likeliest: str
 
+    @property
+    def bits_per_char(self) -> float:
+        """The same bits, by the name that a line has for its own."""
+        return self.bits
+
 
 def lines(pieces: Iterable[ScoredPiece], folded: Folded | None = None) -> Iterator[list[Line]]:
     """The lines that each piece ends. A line's bits are the sum over its characters.
@@ -51,6 +62,7 @@ def lines(pieces: Iterable[ScoredPiece], folded: Folded | None = None) -> Iterat
     Lines of which nothing is scored and nothing is unknown have no row.
     """
     held, held_sums = "", np.zeros(3)  # of a line that is not at its end yet
+    held_nats: Floats = np.empty(0)
     for piece in pieces:
         *ended, rest = piece.text.split("\n")
         starts = np.cumsum([0, *(len(line) + 1 for line in ended)])
@@ -60,19 +72,24 @@ def lines(pieces: Iterable[ScoredPiece], folded: Folded | None = None) -> Iterat
         if len(filled):
             sums[:, : len(filled)] = np.add.reduceat(columns, filled, axis=1)
         sums[:, 0] += held_sums
+        nats = [piece.nats[at : at + len(line)] for at, line in zip(starts, ended, strict=False)]
+        nats.append(piece.nats[starts[-1] :])
+        nats[0] = np.concatenate([held_nats, nats[0]])
         ended[:1] = [held + line for line in ended[:1]]
         held = rest if ended else held + rest
-        held_sums = sums[:, -1]
-        yield list(_rows(ended, sums, folded))
+        held_sums, held_nats = sums[:, -1], nats[-1]
+        yield list(_rows(ended, sums, nats, folded))
     if held:
-        yield list(_rows([held], held_sums.reshape(3, 1), folded))
+        yield list(_rows([held], held_sums.reshape(3, 1), [held_nats], folded))
 
 
-def _rows(texts: list[str], sums: Floats, folded: Folded | None) -> Iterator[Line]:
-    for text, (nats, chars, unknown) in zip(texts, sums.T.tolist(), strict=False):
+def _rows(
+    texts: list[str], sums: Floats, nats: list[Floats], folded: Folded | None
+) -> Iterator[Line]:
+    for text, (total, chars, unknown), each in zip(texts, sums.T.tolist(), nats, strict=False):
         original = text if folded is None else folded.next_line()
         if chars or unknown:
-            yield Line(nats / LN2, int(chars), int(unknown), original)
+            yield Line(total / LN2, int(chars), int(unknown), original, each)
 
 
 def chars(pieces: Iterable[ScoredPiece], vocab: Vocab) -> Iterator[list[Char]]:
@@ -132,14 +149,3 @@ def validation_text(corpus: Corpus) -> Iterator[str]:
         spans = zip(starts[some].tolist(), starts[some + 1].tolist(), strict=True)
         lines = np.concatenate([ids[start:stop] for start, stop in spans])
         yield corpus.vocab.decode(lines.tolist())
-
-
-def percentile(evaluator: Evaluator, corpus: Corpus, share: float) -> tuple[float, int]:
-    """The bits per character that `share` percent of the validation lines do not exceed.
-
-    Also tells how many lines those are. The corpus has a validation part.
-    """
-    mode = "stream" if corpus.records is None else "lines"
-    pieces = scored(evaluator, corpus.vocab, validation_text(corpus), mode, "the validation part")
-    bits = [line.bits_per_char for some in lines(pieces) for line in some]
-    return float(np.percentile(bits, share)), len(bits)

@@ -5,12 +5,22 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Iterator
 
+import numpy as np
+
 from charrnn.checkpoint import Checkpoint
 from charrnn.data.corpus import Corpus
 from charrnn.data.reader import TextReader, open_text
 from charrnn.errors import CorpusError
-from charrnn.evaluation.evaluator import SURPRISAL, Evaluator, Figures, Score
-from charrnn.evaluation.line_scores import Folded, cut, validation_text
+from charrnn.evaluation.evaluator import PREDICTION, SURPRISAL, Evaluator, Figures, Score
+from charrnn.evaluation.line_scores import (
+    Char,
+    Folded,
+    Line,
+    chars,
+    cut,
+    lines,
+    validation_text,
+)
 from charrnn.evaluation.text_scoring import ScoredPiece, scored, total
 from charrnn.find_corpus import read_again
 from charrnn.parallel.pool import WorkerPool
@@ -102,6 +112,24 @@ class Subject:
             figures,
             self.window,
         )
+
+    def rows(
+        self, per: str, text: Iterable[str] | None = None
+    ) -> Iterator[list[Line]] | Iterator[list[Char]]:
+        """The scores of each line or char of a text, by default this one, as it arrives."""
+        text = self.text() if text is None else text
+        if per == "char":
+            return chars(self.scored(text, PREDICTION), self.loaded.vocab)
+        return lines(self.scored(text), text if isinstance(text, Folded) else None)
+
+    def percentile(self, per: str, share: float) -> tuple[float, int]:
+        """The bits per character that `share` percent of the validation rows do not exceed.
+
+        Also tells how many rows those are.
+        """
+        validation = self.rows(per, validation_text(self.corpus()))
+        bits = [row.bits_per_char for rows in validation for row in rows]
+        return float(np.percentile(bits, share)), len(bits)
 
     def total(self, pieces: Iterable[ScoredPiece]) -> Score:
         """The score of the whole text. Raises CorpusError when it is too short for one."""

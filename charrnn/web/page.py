@@ -49,7 +49,7 @@ def write(subject: Subject, path: str) -> Score:
             reading = _read(subject)
             stream.write(page(subject, reading).encode())
     except OSError as error:
-        raise Unwritable(path, error, "--html PAGE") from None
+        raise Unwritable(path, error, "-o PAGE") from None
     return reading.score
 
 

@@ -1,17 +1,24 @@
-"""`charrnn eval` with rows, filters, colour, adaptation and comparison: what it prints, and how."""
+"""`charrnn eval` and `charrnn score`: what they print, and how."""
 
 import json
 import os
 import pty
+import re
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 from trials import LINES, PROSE
 
 from charrnn.parallel.pool import WorkerPool
 
 CHARRNN = [sys.executable, "-m", "charrnn"]
+
+
+def texts_of(result):
+    """The last column of rows that are separated by tabs."""
+    return [row.split("\t", 4)[4] for row in result.stdout.splitlines()]
 
 
 def rows_of(result):
@@ -33,14 +40,14 @@ def test_rows_add_up_to_the_total(charrnn, request, kind):
     for words in ([path], [path, "-"]):
         (whole,) = rows_of(charrnn("eval", *words, "--json", stdin=LINES))
         for per in ("line", "char"):
-            rows = rows_of(charrnn("eval", *words, "--per", per, "--json", stdin=LINES))
+            rows = rows_of(charrnn("score", *words, "--per", per, "--json", stdin=LINES))
             bits = whole["bits_per_char"] * whole["chars"]
             assert sum(row["bits"] for row in rows) == pytest.approx(bits, abs=1e-9)
 
 
 def test_rows_are_the_same_in_tabs_and_json(charrnn, trained):
     """Lines stand at the end of their row, characters are escaped as in JSON."""
-    words = ["eval", trained, "-", "--unknown", "skip"]
+    words = ["score", trained, "-", "--unknown", "skip"]
     line = charrnn(*words, "--per", "line", stdin="an\tna\n").stdout
     (facts,) = rows_of(charrnn(*words, "--per", "line", "--json", stdin="an\tna\n"))
     figures = f"{facts['bits_per_char']:.4f}\t{facts['bits']:.4f}"
@@ -58,21 +65,21 @@ def test_rows_are_the_same_in_tabs_and_json(charrnn, trained):
 
 def test_a_line_of_unknown_characters_has_no_bits_per_character(charrnn, trained):
     """`inf` in a row, null in JSON, and it is above every threshold."""
-    words = ["eval", trained, "-", "--unknown", "skip"]
+    words = ["score", trained, "-", "--unknown", "skip"]
     text = "anna\nxyz\n"
     assert charrnn(*words, "--per", "line", stdin=text).stdout.endswith(
         "\ninf\t0.0000\t0\t3\txyz\n"
     )
     rows = rows_of(charrnn(*words, "--per", "line", "--json", stdin=text))
     assert [row["bits_per_char"] is None for row in rows] == [False, True]
-    assert charrnn(*words, "--above", 1000, stdin=text).stdout == "xyz\n"
+    assert charrnn(*words, "--above", 1000, stdin=text).stdout.endswith("\txyz\n")
 
 
 @pytest.mark.parametrize("mode", ["lines", "stream"])
-def test_the_filter_prints_matching_lines_as_they_are(charrnn, trained, stream, mode):
-    """Those that --per line puts above, below, or between; exit code 1 and silence if none."""
+def test_the_filter_prints_matching_rows(charrnn, trained, stream, mode):
+    """Those above, below, or between; exit code 1 and silence if there are none."""
     path, text = (trained, LINES) if mode == "lines" else (stream, PROSE)
-    rows = rows_of(charrnn("eval", path, "-", "--per", "line", "--json", stdin=text))
+    rows = rows_of(charrnn("score", path, "-", "--json", stdin=text))
     bits = sorted({round(row["bits_per_char"], 4) for row in rows})
     low, high = (bits[0] + bits[1]) / 2, (bits[-1] + bits[-2]) / 2
     for options, least, most in (
@@ -81,38 +88,38 @@ def test_the_filter_prints_matching_lines_as_they_are(charrnn, trained, stream, 
         (["--above", low, "--below", high], low, high),
     ):
         expected = [row["line"] for row in rows if least < row["bits_per_char"] < most]
-        result = charrnn("eval", path, "-", *options, stdin=text)
-        assert (result.exit_code, result.stdout.splitlines()) == (0, expected)
-        both = charrnn("eval", path, "-", *options, "--per", "line", "--json", stdin=text)
+        result = charrnn("score", path, "-", *options, stdin=text)
+        assert (result.exit_code, texts_of(result)) == (0, expected)
+        both = charrnn("score", path, "-", *options, "--json", stdin=text)
         assert [row["line"] for row in rows_of(both)] == expected
-    none = charrnn("eval", path, "-", "--above", 99, stdin=text)
+    none = charrnn("score", path, "-", "--above", 99, stdin=text)
     assert (none.exit_code, none.stdout, none.stderr) == (1, "", "")
 
 
 def test_a_percentile_is_that_of_the_validation_lines(charrnn, config):
     """The threshold is told, unless -q."""
     path = charrnn("train", config(LINES * 9), "-q").stdout.strip()
-    rows = rows_of(charrnn("eval", path, "--per", "line", "--json"))
+    rows = rows_of(charrnn("score", path, "--json"))
     bits = sorted(row["bits_per_char"] for row in rows)
-    result = charrnn("eval", path, "--above", 50, "--percentile")
+    result = charrnn("score", path, "--above", 50, "--percentile")
     median = (bits[(len(bits) - 1) // 2] + bits[len(bits) // 2]) / 2
     assert f"above {median:.4f} bits per character: percentile 50 of " in result.stderr
     expected = [row["line"] for row in rows if row["bits_per_char"] > median]
-    assert result.stdout.splitlines() == expected
-    quiet = charrnn("eval", path, "--above", 50, "--percentile", "-q")
+    assert texts_of(result) == expected
+    quiet = charrnn("score", path, "--above", 50, "--percentile", "-q")
     assert (quiet.stdout, quiet.stderr) == (result.stdout, "")
 
 
 def test_lines_keep_the_case_that_a_model_of_lower_case_folds(charrnn, config):
     """What is scored is folded, what is printed is not."""
     path = charrnn("train", config(corpus=LINES), "--set", "corpus.lowercase=true", "-q")
-    words = ["eval", path.stdout.strip(), "-"]
-    rows = rows_of(charrnn(*words, "--per", "line", "--json", stdin="Anna\n\nBOB"))
-    folded = rows_of(charrnn(*words, "--per", "line", "--json", stdin="anna\n\nbob"))
+    words = ["score", path.stdout.strip(), "-"]
+    rows = rows_of(charrnn(*words, "--json", stdin="Anna\n\nBOB"))
+    folded = rows_of(charrnn(*words, "--json", stdin="anna\n\nbob"))
     assert [row.pop("line") for row in rows] == ["Anna", "BOB"]
     assert [row.pop("line") for row in folded] == ["anna", "bob"]
     assert rows == folded
-    assert charrnn(*words, "--above", 0, stdin="Anna\n\nBOB").stdout == "Anna\nBOB\n"
+    assert texts_of(charrnn(*words, stdin="Anna\n\nBOB")) == ["Anna", "BOB"]
 
 
 @pytest.mark.parametrize("mode", ["lines", "stream"])
@@ -120,7 +127,7 @@ def test_lines_keep_the_case_that_a_model_of_lower_case_folds(charrnn, config):
 def test_a_line_is_answered_before_the_pipe_closes(trained, stream, mode, options):
     """A program can ask about one line after the other, for as long as it likes."""
     path = trained if mode == "lines" else stream
-    words = [*CHARRNN, "eval", path, "-", "--unknown", "skip", *options]
+    words = [*CHARRNN, "score", path, "-", "--unknown", "skip", *options]
     with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         for line in (b"anna\n", b"the cat\n", b"bob\n"):
             process.stdin.write(line)
@@ -132,21 +139,50 @@ def test_a_line_is_answered_before_the_pipe_closes(trained, stream, mode, option
         assert process.wait(60) == 0
 
 
-def test_colour_is_shown_on_a_terminal_and_nowhere_else(charrnn, trained):
-    """Elsewhere the text is as it was, but for a last newline, which --raw leaves out."""
-    plain = charrnn("eval", trained, "-", "--color", stdin="anna\nbob")
-    assert (plain.exit_code, plain.stdout, plain.stderr) == (0, "anna\nbob\n", "")
-    raw = charrnn("eval", trained, "-", "--color", "--raw", stdin="anna\nbob")
-    assert raw.stdout == "anna\nbob"
+def test_colour_is_shown_on_a_terminal_and_where_it_is_asked_for(charrnn, trained):
+    """Never in JSON; the rows are the same, and a legend stands before them."""
+    words = ["score", trained, "-"]
+    plain = charrnn(*words, stdin="anna\nbob").stdout
+    assert charrnn(*words, "--color", "never", stdin="anna\nbob").stdout == plain
+    legend, *rows = charrnn(*words, "--color", "always", stdin="anna\nbob").stdout.splitlines()
+    assert legend.startswith("bits of ")
+    assert [re.sub("\x1b[^m]*m", "", row) for row in rows] == plain.splitlines()
+    assert all("\x1b[38;5;16;48;5;" in row for row in rows)
+    per_char = charrnn(*words, "--color", "always", "--per", "char", stdin="anna\nbob").stdout
+    assert "\x1b[38;5;16;48;5;" in per_char
+    assert "\x1b" not in charrnn(*words, "--color", "always", "--json", stdin="anna").stdout
     assert "\x1b[38;5;16;48;5;" in on_terminal(trained, {"TERM": "xterm"})
     assert "\x1b" not in on_terminal(trained, {"TERM": "dumb"})
     assert "\x1b" not in on_terminal(trained, {"TERM": "xterm", "NO_COLOR": "1"})
 
 
+def test_the_shades_of_a_line_are_those_of_its_characters():
+    """Also of one that comes in pieces, and none where folding changes its length."""
+    from charrnn.evaluation.line_scores import LN2, Folded, lines
+    from charrnn.evaluation.text_scoring import ScoredPiece
+
+    nats = np.arange(9.0) * LN2
+    cuts = ("ab", "c\nde\n", "f")
+    pieces, at = [], 0
+    for text in cuts:
+        unknown = np.zeros(len(text), bool)
+        pieces.append(ScoredPiece(text, nats[None, at : at + len(text)], unknown))
+        at += len(text)
+    found = [line for some in lines(pieces) for line in some]
+    assert [(line.text, line.shades.round(9).tolist()) for line in found] == [
+        ("abc", [0, 1, 2]), ("de", [4, 5]), ("f", [7]),
+    ]  # fmt: skip
+    folded = Folded(["\u0130b"])  # becomes three characters
+    (text,) = folded
+    piece = ScoredPiece(text, nats[None, : len(text)], np.zeros(len(text), bool))
+    (line,) = [line for some in lines([piece], folded) for line in some]
+    assert (line.text, np.isnan(line.shades).all()) == ("\u0130b", True)
+
+
 def on_terminal(path, environment):
-    """What `eval --color` writes to a terminal."""
+    """What `score` writes to a terminal."""
     ours, theirs = pty.openpty()
-    words = [*CHARRNN, "eval", path, "-", "--color"]
+    words = [*CHARRNN, "score", path, "-"]
     kept = {name: value for name, value in os.environ.items() if name != "NO_COLOR"}
     with subprocess.Popen(
         words, stdin=subprocess.PIPE, stdout=theirs, env={**kept, **environment}
@@ -161,21 +197,21 @@ def on_terminal(path, environment):
 
 
 @pytest.mark.parametrize("mode", ["lines", "stream"])
-def test_adapt_prints_both_figures_and_changes_no_file(charrnn, trained, stream, mode):
-    """The static one first, equal to that without --adapt; a strange word becomes less strange."""
+def test_dynamic_prints_both_figures_and_changes_no_file(charrnn, trained, stream, mode):
+    """The static one first, as without --dynamic; a strange word becomes less strange."""
     path, text = (trained, "bobanna\n" * 99) if mode == "lines" else (stream, "ogdeht\n" * 99)
     with open(path, "rb") as file:
         before = file.read()
     plain = json.loads(charrnn("eval", path, "-", "--json", stdin=text).stdout)
-    found = json.loads(charrnn("eval", path, "-", "--adapt", "--json", stdin=text).stdout)
+    found = json.loads(charrnn("eval", path, "-", "--dynamic", "--json", stdin=text).stdout)
     assert found["static"].pop("bits_per_char") == pytest.approx(plain["bits_per_char"], abs=1e-6)
     assert found["rate"] == 0.03
-    assert found["adapted"]["bits_per_char"] < 0.95 * plain["bits_per_char"]
-    table = charrnn("eval", path, "-", "--adapt", 0.1, stdin=text).stdout.splitlines()
-    assert table[1].split() == ["static", "adapted"]
-    static, adapted = map(float, table[3].split()[3:])
+    assert found["dynamic"]["bits_per_char"] < 0.95 * plain["bits_per_char"]
+    table = charrnn("eval", path, "-", "--dynamic-rate", 0.1, stdin=text).stdout.splitlines()
+    assert table[1].split() == ["static", "dynamic"]
+    static, dynamic = map(float, table[3].split()[3:])
     assert static == pytest.approx(plain["bits_per_char"], abs=1e-4)
-    assert adapted < static
+    assert dynamic < static
     with open(path, "rb") as file:
         assert file.read() == before
 
@@ -225,33 +261,49 @@ def test_compare_says_when_the_other_may_know_the_text(charrnn, trained, config)
 
 def test_a_rate_that_runs_away_ends_with_exit_code_3(charrnn, trained):
     """As a training that diverges does."""
-    result = charrnn("eval", trained, "-", "--adapt", 1e6, stdin=LINES)
+    result = charrnn("eval", trained, "-", "--dynamic-rate", 1e6, stdin=LINES)
     assert (result.exit_code, result.stdout) == (3, "")
-    assert "Try a smaller one, such as --adapt 100000" in result.stderr
+    assert "Try a smaller one, such as --dynamic-rate 100000" in result.stderr
 
 
 @pytest.mark.parametrize(
-    ("message", "words"),
+    ("command", "message", "words"),
     [
-        ("--per char and --above cannot", ["--per", "char", "--above", 3]),
-        ("--per line and --color cannot", ["--per", "line", "--color"]),
-        ("--below and --adapt cannot", ["--below", 3, "--adapt"]),
-        ("--adapt and --compare cannot", ["--adapt", "--compare", "other.npz"]),
-        ("--color and --compare cannot", ["--color", "--compare", "other.npz"]),
-        ("--json and --color cannot", ["--color", "--json"]),
-        ("--json with --above needs --per line", ["--above", 3, "--json"]),
-        ("--percentile needs --above or --below", ["--percentile"]),
-        ("a percentile is 0 to 100, not 101", ["--above", 101, "--percentile"]),
-        ("nothing is both above 3 and below 2", ["--above", 3, "--below", 2]),
-        ("both checkpoints cannot come", ["--compare", "-"]),
-        ("'--above'", ["--above", "nan"]),
-        ("'--adapt'", ["--adapt", 0]),
-        ("'names.txt' is not a rate. TEXT goes before", ["--adapt", "names.txt"]),
+        ("score", "--percentile needs --above or --below", ["--percentile"]),
+        ("score", "a percentile is 0 to 100, not 101", ["--above", 101, "--percentile"]),
+        ("score", "nothing is both above 3 and below 2", ["--above", 3, "--below", 2]),
+        ("score", "'--above'", ["--above", "nan"]),
+        ("eval", "it goes with neither --compare", ["--dynamic", "--compare", "other.npz"]),
+        ("eval", "nor --window", ["--dynamic-rate", 0.1, "--window", 5]),
+        ("eval", "only one of the checkpoints and the text", ["--compare", "-"]),
+        ("eval", "'--dynamic-rate'", ["--dynamic-rate", 0]),
+        ("eval", "cannot both come from standard input", ["-"]),
+        ("page", "Missing option '-o'", []),
     ],
 )
-def test_options_that_make_no_sense_together_are_named(charrnn, message, words):
+def test_options_that_make_no_sense_together_are_named(charrnn, command, message, words):
     """With the usage line, and before anything is read."""
-    result = charrnn("eval", "-", *words)
+    result = charrnn(command, "-", *words)
     assert result.exit_code == 2
     assert message in result.stderr
     assert result.stdout == ""
+
+
+def test_characters_are_filtered_too(charrnn, trained):
+    """By their own bits, and by percentiles of the validation part's characters."""
+    rows = rows_of(charrnn("score", trained, "--per", "char", "--json"))
+    limit = float(np.percentile([row["bits"] for row in rows], 75))
+    words = ["score", trained, "--per", "char", "--above", 75, "--percentile", "--json"]
+    result = charrnn(*words)
+    assert [row["char"] for row in rows_of(result)] == [
+        row["char"] for row in rows if row["bits"] > limit
+    ]
+    assert f"percentile 75 of {len(rows)} validation characters" in result.stderr
+
+
+def test_two_models_are_compared_in_windows_too(charrnn, stream):
+    """Each scored as eval scores it in such windows."""
+    alone = json.loads(charrnn("eval", stream, "-", "--window", 9, "--json", stdin=PROSE).stdout)
+    words = ["eval", stream, "-", "--window", 9, "--compare", stream, "--json"]
+    both = json.loads(charrnn(*words, stdin=PROSE).stdout)
+    assert both["this"]["nats_per_char"] == pytest.approx(alone["nats_per_char"], abs=1e-9)

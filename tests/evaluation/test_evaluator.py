@@ -155,5 +155,5 @@ def test_a_window_as_long_as_the_text_is_the_whole_text(charrnn, config):
     result = charrnn("eval", path, "--window", 5)
     assert result.exit_code == 2
     assert "--window is for running text" in result.stderr
-    result = charrnn("eval", path, "--window", 5, "--html", "page.html")
+    result = charrnn("page", path, "--window", 5, "-o", "page.html")
     assert result.exit_code == 2

@@ -60,7 +60,7 @@ def made(tmp_path_factory):
     found = readings.read(subject)
     (folder / "prose.html").write_text(pages.page(subject, found), encoding="utf-8")
     names = [str(folder / name) for name in ("names.npz", "names.txt", "names.html")]
-    assert CliRunner().invoke(main, ["eval", *names[:2], "--html", names[2]]).exit_code == 0
+    assert CliRunner().invoke(main, ["page", *names[:2], "-o", names[2]]).exit_code == 0
     page = hostile_page(folder / "hostile.npz", folder)
     (folder / "hostile.html").write_text(page, encoding="utf-8")
     return folder, found, subject

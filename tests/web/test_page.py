@@ -289,13 +289,13 @@ def test_a_text_without_features_still_has_cells():
 
 @pytest.mark.parametrize("mode", ["stream", "lines"])
 def test_a_page_holds_the_reading(charrnn, model_of, tmp_path, mode):
-    """Characters, bits, ranks, guesses, and cells to a byte; the table is on stdout as ever."""
+    """Characters, bits, ranks, guesses, and cells to a byte; the page's path is on stdout."""
     path = model_of(mode, layers=2)
     text = tmp_path / "a.txt"
     text.write_text(LINES * 20, encoding="utf-8")
-    result = charrnn("eval", path, text, "--html", tmp_path / "page.html")
+    result = charrnn("page", path, text, "-o", tmp_path / "page.html")
     assert (result.exit_code, result.stderr) == (0, "")
-    assert result.stdout == charrnn("eval", path, text).stdout
+    assert result.stdout == f"{tmp_path / 'page.html'}\n"
     page = (tmp_path / "page.html").read_text(encoding="utf-8")
     facts, found = (
         shown(Parts(page)),
@@ -323,7 +323,7 @@ def test_a_page_holds_the_reading(charrnn, model_of, tmp_path, mode):
 
 def test_the_page_of_the_validation_part_goes_to_stdout(charrnn, trained):
     """Alone: its head has the score."""
-    result = charrnn("eval", trained, "--html", "-")
+    result = charrnn("page", trained, "-o", "-")
     assert result.exit_code == 0
     assert result.stdout.startswith("<!DOCTYPE html>")
     assert result.stdout.endswith("</html>\n")
@@ -335,11 +335,10 @@ def test_the_page_of_the_validation_part_goes_to_stdout(charrnn, trained):
 def test_a_long_text_is_cut_and_both_say_so(charrnn, trained, tmp_path, monkeypatch):
     """The page and stderr, unless -q; the score is that of the whole text."""
     monkeypatch.setattr(pages, "SHOWN", 30)
-    words = ["eval", trained, "-", "--html", tmp_path / "page.html"]
+    words = ["page", trained, "-", "-o", tmp_path / "page.html"]
     result = charrnn(*words, stdin=LINES)
     said = f"the first 30 of {len(LINES)} characters"
     assert f"the page shows {said}; the score is that of the whole text" in result.stderr
-    assert result.stdout == charrnn("eval", trained, "-", stdin=LINES).stdout
     parts = Parts((tmp_path / "page.html").read_text(encoding="utf-8"))
     assert f"{said} are shown".lower() in parts.text.lower()
     assert len(shown(parts)["text"]) == 30
@@ -355,7 +354,7 @@ def test_nothing_of_a_text_is_markup(charrnn, config, tmp_path):
     """The elements are those of any page, and the data says what the text said."""
     path = charrnn("train", config(HOSTILE * 30, "stream"), "-q").stdout.strip()
     page = hostile_page(path, tmp_path)
-    usual = charrnn("eval", path, "--html", "-").stdout
+    usual = charrnn("page", path, "-o", "-").stdout
     assert [tag for tag, _ in Parts(page).tags] == [tag for tag, _ in Parts(usual).tags]
     facts = shown(Parts(page))
     assert "".join(chr(facts["points"][i]) for i in facts["text"]) == "\ud83d" + HOSTILE[1:]
@@ -375,7 +374,7 @@ def test_what_cannot_be_seen_is_shown_as_an_escape():
 
 def test_a_policy_lets_only_these_blocks_run(charrnn, trained):
     """By their hashes; nothing is fetched, and no attribute runs or styles anything."""
-    page = charrnn("eval", trained, "--html", "-").stdout
+    page = charrnn("page", trained, "-o", "-").stdout
     parts = Parts(page)
     assert parts.policy.startswith("default-src 'none'; ")
     assert "unsafe" not in parts.policy
@@ -388,49 +387,26 @@ def test_a_policy_lets_only_these_blocks_run(charrnn, trained):
     assert not re.search(r"https?:|url\(|@import|fetch\(|innerHTML", page)
 
 
-@pytest.mark.parametrize(
-    ("words", "said"),
-    [
-        (["--per", "line"], "--per line and --html cannot be used together"),
-        (["--above", "2"], "--above and --html cannot be used together"),
-        (["--color"], "--color and --html cannot be used together"),
-        (["--compare", "o.npz"], "--compare and --html cannot be used together"),
-        (["--adapt"], "--adapt and --html cannot be used together"),
-    ],
-)
-def test_a_page_is_one_view_among_others(charrnn, trained, tmp_path, words, said):
-    """Two of them at once are a mistake."""
-    result = charrnn("eval", trained, "--html", tmp_path / "page.html", *words)
-    assert result.exit_code == 2
-    assert said in result.stderr
-    assert not (tmp_path / "page.html").exists()
-
-
 def test_a_page_replaces_nothing_that_is_read(charrnn, trained, tmp_path):
-    """Neither the checkpoint nor the text, by whatever name; nor does it share stdout."""
+    """Neither the checkpoint nor the text, by whatever name."""
     (tmp_path / "t.txt").write_text(LINES, encoding="utf-8")
     (tmp_path / "link").symlink_to(tmp_path / "t.txt")
     for target in (trained, tmp_path / "t.txt", tmp_path / "link"):
-        result = charrnn("eval", trained, tmp_path / "t.txt", "--html", target)
+        result = charrnn("page", trained, tmp_path / "t.txt", "-o", target)
         assert result.exit_code == 2
-        assert f"--html {target} would replace what is read" in result.stderr
+        assert f"-o {target} would replace what is read" in result.stderr
     assert (tmp_path / "t.txt").read_text(encoding="utf-8") == LINES
-    result = charrnn("eval", trained, "--html", "-", "--json")
-    assert (result.exit_code, result.stdout) == (2, "")
-    assert "--json and --html - cannot both be on stdout" in result.stderr
-    facts = charrnn("eval", trained, "--html", tmp_path / "page.html", "--json").stdout
-    assert facts == charrnn("eval", trained, "--json").stdout
 
 
 def test_a_page_that_cannot_be_written_leaves_no_trace(charrnn, trained, tmp_path):
     """Nor does one about a text that cannot be scored; an older page stays."""
-    result = charrnn("eval", trained, "--html", tmp_path / "none" / "page.html")
+    result = charrnn("page", trained, "-o", tmp_path / "none" / "page.html")
     assert (result.exit_code, result.stdout) == (1, "")
     assert "page.html cannot be written: No such file or directory" in result.stderr
-    assert "Choose another place with --html PAGE" in result.stderr
+    assert "Choose another place with -o PAGE" in result.stderr
     (tmp_path / "page.html").write_text("old", encoding="utf-8")
     before = sorted(tmp_path.iterdir())
-    result = charrnn("eval", trained, "-", "--html", tmp_path / "page.html", stdin="anna#\n")
+    result = charrnn("page", trained, "-", "-o", tmp_path / "page.html", stdin="anna#\n")
     assert result.exit_code == 1
     assert "--unknown skip" in result.stderr
     assert (tmp_path / "page.html").read_text(encoding="utf-8") == "old"
@@ -440,7 +416,7 @@ def test_a_page_that_cannot_be_written_leaves_no_trace(charrnn, trained, tmp_pat
 def test_a_page_stays_small(charrnn, config, tmp_path):
     """Of a wide network only the most telling cells are in it, and no feature takes them all."""
     path = charrnn("train", config(PROSE, "stream", model={"hidden": 100}), "-q").stdout.strip()
-    result = charrnn("eval", path, _written(tmp_path / "t.txt", PROSE * 40), "--html", "-", "-q")
+    result = charrnn("page", path, _written(tmp_path / "t.txt", PROSE * 40), "-o", "-", "-q")
     facts = shown(Parts(result.stdout))
     assert len(facts["text"]) == min(readings.SHOWN, len(PROSE) * 40)
     assert len(facts["cells"]) <= pages.CELLS
