@@ -19,6 +19,7 @@ from charrnn.data.corpus import Corpus, Records
 from charrnn.nn.model import Model
 from charrnn.nn.parameters import Params
 from charrnn.nn.workspace import Workspace, Workspaces
+from charrnn.parallel.group import ProcessGroup, SingleProcess, StopRequested, never
 from charrnn.parallel.pool import WorkerPool
 from charrnn.parallel.worker_count import ROWS
 
@@ -172,17 +173,11 @@ class Evaluator:
                 state[:, :, 0] = 0  # the first piece has nothing before it
         return Score(total, chars)
 
-    def records(
-        self, records: Records, which: Ints, check: Check = _nothing, rank: int = 0, size: int = 1
-    ) -> Score:
-        """Score these records, each from the zero state; similar lengths side by side.
-
-        Of `size` ranks, this one scores every size-th of them.
-        """
+    def records(self, records: Records, which: Ints, check: Check = _nothing) -> Score:
+        """Score these records, each from the zero state, in constant memory."""
         total, chars = 0.0, 0
-        own = which[rank::size]
-        for start in range(0, len(own), AT_ONCE):
-            nats = self.each(records, own[start : start + AT_ONCE], check=check)
+        for start in range(0, len(which), AT_ONCE):
+            nats = self.each(records, which[start : start + AT_ONCE], check=check)
             total, chars = total + float(nats.sum()), chars + nats.size
         return Score(total, chars)
 
@@ -237,12 +232,37 @@ class Evaluator:
         return figures.of(work), new_state
 
     def validation(
-        self, corpus: Corpus, check: Check = _nothing, rank: int = 0, size: int = 1
-    ) -> Score:
-        """Score the validation part as training does, or of `size` ranks the share of this one.
+        self,
+        corpus: Corpus,
+        group: ProcessGroup | None = None,
+        stop_requested: Callable[[], bool] = never,
+    ) -> Score | None:
+        """Score the validation part as training does, or return None when there is none.
 
-        The corpus has a validation part. The shares add up to the whole.
+        Each rank of a group scores its share. Raises StopRequested on all of them when any is asked
+        to stop.
         """
-        if corpus.records is None:
-            return self.pieces(corpus.validation, check, rank, size)
-        return self.records(corpus.records, corpus.validation, check, rank, size)
+        if not len(corpus.validation):
+            return None
+        group = group or SingleProcess()
+
+        def check() -> None:
+            corpus.forget()
+            if stop_requested():
+                raise StopRequested
+
+        totals = np.zeros(3)  # nats, characters, ranks that want to stop
+        try:
+            if corpus.records is None:
+                score = self.pieces(corpus.validation, check, group.rank, group.size)
+            else:
+                own = corpus.validation[group.rank :: group.size]
+                score = self.records(corpus.records, own, check)
+            totals[:2] = score.total_nats, score.chars
+        except StopRequested:
+            totals[2] = 1
+        group.allreduce(totals)
+        nats, chars, stops = totals.tolist()
+        if stops:
+            raise StopRequested
+        return Score(nats, int(chars))

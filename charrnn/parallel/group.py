@@ -30,6 +30,15 @@ Result = TypeVar("Result")
 EXTRA = 2  # numbers that travel behind a gradient: the loss, and how many ranks want to stop
 
 
+class StopRequested(Exception):
+    """Somebody wants the run to end here."""
+
+
+def never() -> bool:
+    """Return whether somebody does, where nobody can."""
+    return False
+
+
 class PeerFailed(Exception):
     """Another rank has ended with an error and told it; this one leaves with the same exit code."""
 

@@ -37,6 +37,48 @@ class Progress:
         """The smoothed loss per character."""
         return self.smooth_loss / self.smooth_chars if self.smooth_chars else math.nan
 
+    def note(self, loss: float, chars: int, B: int, expected_nats: float) -> None:
+        """Let the figures follow a window of B rows and so many characters.
+
+        `loss` is in nats a row; the first is expected to be `expected_nats` per character.
+        """
+        length = chars / B
+        nats = loss / length
+        if self.step == 0:
+            self.smooth_chars = length
+            self.smooth_loss = expected_nats * length
+            self.first_nats = self.quick_nats = nats
+        self.smooth_loss = self.smooth_loss * 0.999 + loss * 0.001
+        self.smooth_chars = self.smooth_chars * 0.999 + length * 0.001
+        self.quick_nats = self.quick_nats * 0.95 + nats * 0.05
+        self.recent_nats += loss * B
+        self.recent_chars += chars
+
+    def validated(self, nats: float) -> bool:
+        """Note a validation, and return whether none before was as good."""
+        best = self.best_nats is None or nats < self.best_nats
+        if best:
+            self.best_nats, self.best_step, self.waited = nats, self.step, 0
+        else:
+            self.waited += 1
+        return best
+
+    def since_last_report(self, clips_norm: bool) -> dict[str, Any]:
+        """Return the figures of training that a `Report` has, and begin to sum anew."""
+        updates = max(self.step - self.reported_at, 1)
+        figures = {
+            "seconds": self.seconds,
+            "smooth_loss": self.smooth_loss,
+            "smooth_nats": self.smooth_nats,
+            "train_nats": self.recent_nats / max(self.recent_chars, 1),
+            "chars_per_s": self.recent_chars / max(self.recent_seconds, 1e-9),
+            "gradient_norm": self.recent_norms / updates if clips_norm else None,
+        }
+        self.recent_nats, self.recent_seconds, self.recent_norms = 0.0, 0.0, 0.0
+        self.recent_chars = 0
+        self.reported_at = self.validated_at = self.step
+        return figures
+
     def restore(self, saved: Mapping[str, Any]) -> None:
         """Take the numbers of a checkpoint. Raises KeyError, TypeError, ValueError, OverflowError.
 

@@ -23,11 +23,11 @@ from charrnn.config.schema import DEFAULT_STEPS, MOST, Config
 from charrnn.data import batches
 from charrnn.data.corpus import Corpus
 from charrnn.errors import CheckpointError, DivergedError
-from charrnn.evaluation.evaluator import Evaluator, Score
+from charrnn.evaluation.evaluator import Evaluator
 from charrnn.nn.initialization import initialise
 from charrnn.nn.model import Model
 from charrnn.nn.workspace import Workspaces
-from charrnn.parallel.group import EXTRA, ProcessGroup, SingleProcess
+from charrnn.parallel.group import EXTRA, ProcessGroup, SingleProcess, never
 from charrnn.rng import Purpose, generator, jumping
 from charrnn.sampling.sampler import Limits, Sampler, Taste
 from charrnn.training.metrics import Report
@@ -38,15 +38,6 @@ from charrnn.training.warm_start import carry_over
 
 SAMPLE_CHARS = 200  # length of the samples shown while training
 TOO_HIGH = 3.0  # times the first loss, or that of guessing: after an epoch, a run going nowhere
-
-
-class StopRequested(Exception):
-    """Somebody wants the run to end here."""
-
-
-def _never() -> bool:
-    """Nobody wants the run to end."""
-    return False
 
 
 class Trainer:
@@ -107,14 +98,13 @@ class Trainer:
     def initial_nats(self) -> float:
         """Nats per character of the next window, before anything is learnt from it."""
         batch = self._peek()
-        T, B = batch.ids.shape
-        rows = self.group.rows(B)
-        state = self._zero_state(B) if batch.fresh else self.state
-        b, total = rows.stop - rows.start, np.zeros(1)  # the loss of all rows
+        B, b = batch.ids.shape[1], self._zero_state(batch.ids.shape[1]).shape[2]
+        total = np.zeros(1)  # the loss of all rows
         if b > 0:
-            work = Workspaces(self.model).get(T, b)
-            loss, _ = self.model.forward(self.params, batch.rows(rows), state, work)
-            total[0] = loss * b
+            part = batch.rows(self.group.rows(B))
+            state = self._zero_state(B) if batch.fresh else self.state
+            work = Workspaces(self.model).get(*part.ids.shape)
+            total[0] = b * self.model.forward(self.params, part, state, work)[0]
         self.group.allreduce(total)
         return float(total[0] / batch.chars)
 
@@ -130,7 +120,7 @@ class Trainer:
         self.batches.seek(position)
         return batch
 
-    def update(self, stop_requested: Callable[[], bool] = _never) -> float:
+    def update(self, stop_requested: Callable[[], bool] = never) -> float:
         """One window, one update. Returns the window's loss in nats, summed over time.
 
         Whether to stop is asked late, and what all ranks agree on is in `stop_agreed`. Raises
@@ -200,17 +190,8 @@ class Trainer:
 
     def _note(self, loss: float, chars: int, B: int) -> None:
         """Let the figures follow one window's loss. Raises DivergedError."""
-        now, length = self.progress, chars / B
-        nats = loss / length
-        if now.step == 0:
-            now.smooth_chars = length
-            now.smooth_loss = self.expected_nats * length
-            now.first_nats = now.quick_nats = nats
-        now.smooth_loss = now.smooth_loss * 0.999 + loss * 0.001
-        now.smooth_chars = now.smooth_chars * 0.999 + length * 0.001
-        now.quick_nats = now.quick_nats * 0.95 + nats * 0.05
-        now.recent_nats += loss * B
-        now.recent_chars += chars
+        now = self.progress
+        now.note(loss, chars, B, self.expected_nats)
         if not math.isfinite(loss):
             raise self.diverged(f"the loss is {loss} at step {now.step + 1:,}")
         # Weights of an earlier run may begin low, and differ more than threefold between windows.
@@ -234,70 +215,34 @@ class Trainer:
             )
         )
 
-    def validate(self, stop_requested: Callable[[], bool] = _never) -> Report:
+    def validate(self, stop_requested: Callable[[], bool] = never) -> Report:
         """Score the validation part, and put the result into the history.
 
         Raises StopRequested on all ranks when any of them is asked to stop meanwhile.
         """
         now, begun = self.progress, time.perf_counter()
-        validation = self._score_validation(stop_requested)
+        validation = self.evaluator.validation(self.corpus, self.group, stop_requested)
         now.seconds += time.perf_counter() - begun
         nats = validation.nats if validation else math.nan
         if validation is not None and not math.isfinite(nats):
             raise self.diverged(f"the validation loss is {nats} at step {now.step:,}")
-        best = validation is not None and (now.best_nats is None or nats < now.best_nats)
-        if best:
-            now.best_nats, now.best_step, now.waited = nats, now.step, 0
-        elif validation is not None:
-            now.waited += 1
+        best = validation is not None and now.validated(nats)
         if validation is not None:
             self.schedule.validated(nats)
-        updates = now.step - now.reported_at
-        clipped = self.config.optimizer
-        by_norm = clipped.clip is not None and clipped.clip_by == "norm"
+        clips = self.config.optimizer.clip is not None
         report = Report(
             step=now.step,
             steps=self.steps,
             epoch=self.batches.epoch,
-            seconds=now.seconds,
-            smooth_loss=now.smooth_loss,
-            smooth_nats=now.smooth_nats,
-            train_nats=now.recent_nats / max(now.recent_chars, 1),
             validation=validation,
-            chars_per_s=now.recent_chars / max(now.recent_seconds, 1e-9),
             learning_rate=self.schedule.rate(max(now.step - 1, 0)),
-            gradient_norm=now.recent_norms / max(updates, 1) if by_norm else None,
             best=best,
+            **now.since_last_report(clips and self.config.optimizer.clip_by == "norm"),
         )
         self.history.append([now.step, now.seconds, report.smooth_nats, report.train_nats, nats])
-        now.recent_nats, now.recent_chars, now.recent_seconds, now.recent_norms = 0.0, 0, 0.0, 0.0
-        now.reported_at = now.validated_at = now.step
         return report
 
-    def _score_validation(self, stop_requested: Callable[[], bool]) -> Score | None:
-        """The score of the validation part, if there is one: each rank scores its share."""
-
-        def pause() -> None:
-            self.corpus.forget()
-            if stop_requested():
-                raise StopRequested
-
-        if not len(self.corpus.validation):
-            return None
-        totals = np.zeros(3)  # nats, characters, ranks that want to stop
-        rank, size = self.group.rank, self.group.size
-        try:
-            score = self.evaluator.validation(self.corpus, pause, rank, size)
-            totals[:2] = score.total_nats, score.chars
-        except StopRequested:
-            totals[2] = 1
-        self.group.allreduce(totals)
-        nats, chars, stops = totals.tolist()
-        if stops:
-            raise StopRequested
-        return Score(nats, int(chars))
-
-    def sample(self, stop_requested: Callable[[], bool] = _never) -> str | None:
+    def sample(self, stop_requested: Callable[[], bool] = never) -> str | None:
         """A text from the model as it is now, or None when asked to stop meanwhile.
 
         The run's own random numbers are not touched.
