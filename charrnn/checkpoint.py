@@ -66,7 +66,7 @@ class Checkpoint:
     @property
     def model(self) -> Model:
         """The network these parameters belong to."""
-        return Model.of(self.config.model, len(self.vocab))
+        return Model(self.config.model, len(self.vocab))
 
     @property
     def step(self) -> int:
@@ -183,7 +183,7 @@ class _Reader:
         progress = meta.get("progress")
         if not isinstance(progress, dict) or not _is_progress(progress):
             raise self._bad("it does not tell where training stands")
-        model = Model.of(config.model, len(vocab))
+        model = Model(config.model, len(vocab))
         shapes = model.shapes()
         params = Params.of(
             {key: self.array(key, shape, model.dtype) for key, shape in shapes.items()}

@@ -3,6 +3,7 @@
 import numpy as np
 
 from charrnn.arrays import Batch
+from charrnn.config.schema import ModelConfig
 from charrnn.evaluation.evaluator import Score
 from charrnn.nn.model import Model
 from charrnn.nn.parameters import Params
@@ -11,9 +12,14 @@ from charrnn.nn.workspace import Workspace
 V, H, T, B = 7, 5, 6, 3
 
 
+def model_of(vocab_size, cell, hidden, layers=1, dtype="float64", **dropout):
+    """A network of these sizes."""
+    return Model(ModelConfig(cell, hidden, layers, dtype=dtype, **dropout), vocab_size)
+
+
 def network(cell="rnn", layers=1, seed=0, hidden=H, vocab_size=V, scale=0.5):
     """A model and parameters drawn from N(0, scale^2), biases too."""
-    model = Model(vocab_size, cell, hidden, layers, "float64")
+    model = model_of(vocab_size, cell, hidden, layers)
     params = Params(model.shapes(), "float64")
     params.flat[:] = np.random.default_rng(seed).normal(0.0, scale, params.flat.size)
     return model, params
@@ -44,7 +50,7 @@ def gradients(model, params, batch, state, scale=1.0):
 def from_textbook(weights, dtype="float64"):
     """The same network as a dictionary of the textbook loop's weights."""
     H, V = weights["Wxh"].shape
-    model = Model(V, "rnn", H, 1, dtype)
+    model = model_of(V, "rnn", H, 1, dtype)
     params = Params(model.shapes(), dtype)
     for name, letter in TEXTBOOK.items():
         params[name][...] = weights[letter].T.reshape(params[name].shape)

@@ -31,7 +31,7 @@ def small(cell="rnn", ema=None, layers=1, hidden=3):
         optimizer=OptimizerConfig(name="adam", ema=ema),
     )
     rng, vocab = np.random.default_rng(0), Vocab("\nabcé")
-    model = Model.of(config.model, len(vocab))
+    model = Model(config.model, len(vocab))
     params = Params(model.shapes(), model.dtype)
 
     def vector():

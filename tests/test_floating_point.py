@@ -45,7 +45,7 @@ def is_clean(path):
 @pytest.mark.parametrize("cell", CELLS)
 def test_saturated_states_give_finite_numbers(cell, layers, dtype):
     """Weights of 1e4 drive every gate to its end; a loss and gradients still come out."""
-    model = Model(7, cell, 5, layers, dtype)
+    model = networks.model_of(7, cell, 5, layers, dtype)
     params = Params(model.shapes(), dtype)
     params.flat[:] = np.random.default_rng(0).normal(0, 1e4, params.flat.size)
     batch, state = networks.batch(), model.zero_state(networks.B)
@@ -60,7 +60,7 @@ def test_saturated_states_give_finite_numbers(cell, layers, dtype):
 def test_weights_that_cannot_overflow_do_not(cell):
     """The largest that are let through give finite logits; NumPy would raise here if not."""
     for dtype, layers in itertools.product(HUGE, (1, 2)):
-        model = Model(7, cell, 5, layers, dtype)
+        model = networks.model_of(7, cell, 5, layers, dtype)
         params = Params(model.shapes(), dtype)
         signs = np.random.default_rng(0).choice([-1.0, 1.0], params.flat.size)
         most = np.finfo(dtype).max / (8 * params.flat.size)
@@ -81,7 +81,7 @@ def test_weights_that_cannot_overflow_do_not(cell):
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_a_probability_that_underflows_has_a_finite_surprisal(dtype):
     """It is taken from the shifted logits: 1,000 nats here, where the probability is 0."""
-    model = Model(3, "rnn", 2, 1, dtype)
+    model = networks.model_of(3, "rnn", 2, 1, dtype)
     params = Params(model.shapes(), dtype)
     params["by"][:] = [0, 1000, 1000]
     ids, targets = np.array([[1]]), np.array([[0]])

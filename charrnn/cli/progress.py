@@ -18,7 +18,7 @@ import click
 from charrnn.bar import Bar
 from charrnn.cli.terminal import harmless, logger
 from charrnn.errors import SIGNALS, Interrupted
-from charrnn.parallel.group import ProcessGroup, SingleProcess
+from charrnn.parallel.group import ProcessGroup, SingleProcess, StopRequested
 from charrnn.training.metrics import Report
 
 LN2 = math.log(2)
@@ -136,7 +136,7 @@ class Progress:
             self._showing = False
 
 
-class _NobodyReads(Exception):
+class _NobodyReads(StopRequested):
     """A signal has come while something was on its way to stderr, perhaps held up for ever."""
 
 

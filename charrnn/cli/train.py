@@ -13,6 +13,14 @@ from charrnn.cli.terminal import logger, quiet_option, set_option, tell
 from charrnn.parallel.group import PeerFailed, ProcessGroup
 from charrnn.parallel.mpi import world
 
+# What an option of its own sets.
+SETTINGS = {
+    "corpus": "corpus.path",
+    "out": "output.checkpoint",
+    "seed": "train.seed",
+    "workers": "train.workers",
+}
+
 
 @click.command()
 @click.argument("config_path", metavar="CONFIG")
@@ -39,12 +47,9 @@ from charrnn.parallel.mpi import world
 def train(
     config_path: str,
     overrides: tuple[str, ...],
-    corpus: str | None,
-    out: str | None,
-    seed: int | None,
     resume: bool,
     init_from: str | None,
-    workers: int | None,
+    **settings: Any,
 ) -> None:
     """Train a model as CONFIG says, and print the path of its checkpoint.
 
@@ -72,13 +77,11 @@ def train(
     from charrnn.parallel import local, worker_count
     from charrnn.training import session
 
-    options = {
-        "corpus.path": corpus,
-        "output.checkpoint": out,
-        "train.seed": seed,
-        "train.workers": workers,
-    }
-    extra = [assignment(key, value) for key, value in options.items() if value is not None]
+    extra = [
+        assignment(SETTINGS[option], value)
+        for option, value in settings.items()
+        if value is not None
+    ]
     try:
         group = world()
         with group.ending_all():

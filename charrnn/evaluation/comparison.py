@@ -22,7 +22,7 @@ from charrnn.data.characters import with_number
 from charrnn.errors import CharrnnError, CorpusError, VocabError
 from charrnn.evaluation.evaluator import Evaluator, Score
 from charrnn.evaluation.line_scores import LN2, lines
-from charrnn.evaluation.text_scoring import ScoredPiece, scored
+from charrnn.evaluation.text_scoring import ReadOptions, ScoredPiece, scored
 from charrnn.parallel.pool import WorkerPool
 
 BLOCK = 200  # characters
@@ -64,7 +64,7 @@ def compare(
     shared = _Shared(pieces, this, other, name, skip_unknown)
     mode, pool = this.config.corpus.mode, WorkerPool(workers)
     read_by_this, read_by_other = (
-        scored(evaluator, model.vocab, text, mode, name, window=window)
+        scored(evaluator, model.vocab, text, ReadOptions(mode, name, window=window))
         for evaluator, model, text in zip(
             [Evaluator(model.model, model.params, pool) for model in (this, other)],
             (this, other),

@@ -21,7 +21,7 @@ from charrnn.evaluation.line_scores import (
     lines,
     validation_text,
 )
-from charrnn.evaluation.text_scoring import ScoredPiece, scored, total
+from charrnn.evaluation.text_scoring import ReadOptions, ScoredPiece, scored, total
 from charrnn.find_corpus import read_again
 from charrnn.parallel.pool import WorkerPool
 
@@ -41,7 +41,7 @@ class Subject:
     ) -> None:
         """`path` is a file, - for stdin, or None for the validation part of the model's corpus.
 
-        `window` as in `text_scoring.scored`; `workers` share what is scored side by side.
+        `window` as in `ReadOptions`; `workers` share what is scored side by side.
         """
         self.loaded = loaded
         self.evaluator = Evaluator(loaded.model, loaded.params, WorkerPool(workers))
@@ -102,16 +102,8 @@ class Subject:
         evaluator: Evaluator | None = None,
     ) -> Iterator[ScoredPiece]:
         """The figures of every character of a text, by the model or another evaluator."""
-        return scored(
-            evaluator or self.evaluator,
-            self.loaded.vocab,
-            text,
-            self.settings.mode,
-            self.name,
-            self.skip_unknown,
-            figures,
-            self.window,
-        )
+        options = ReadOptions(self.settings.mode, self.name, self.skip_unknown, self.window)
+        return scored(evaluator or self.evaluator, self.loaded.vocab, text, options, figures)
 
     def rows(
         self, per: str, text: Iterable[str] | None = None

@@ -29,23 +29,30 @@ class ScoredPiece(NamedTuple):
         return nats
 
 
+class ReadOptions(NamedTuple):
+    """How a text is read to be scored."""
+
+    mode: str  # stream or lines
+    name: str  # in messages
+    skip_unknown: bool = False
+    window: int | None = None  # characters of a stream that the state is carried over; None is all
+
+
 def scored(
     evaluator: Evaluator,
     vocab: Vocab,
     pieces: Iterable[str],
-    mode: str,
-    name: str,
-    skip_unknown: bool = False,
+    options: ReadOptions,
     figures: Figures = SURPRISAL,
-    window: int | None = None,
 ) -> Iterator[ScoredPiece]:
     """Every character of a text with its figures, piece by piece as it arrives.
 
     A stream's pieces come out as they go in; of lines, those that a piece ended come together. Not
     scored are the first character of a stream, unknown characters, and lines without a known one.
-    With `window`, a stream's state is carried over so many characters only. Raises VocabError.
+    Raises VocabError.
     """
-    encode = Encoder(vocab, name, skip_unknown)
+    mode, window = options.mode, options.window
+    encode = Encoder(vocab, options.name, options.skip_unknown)
     state = evaluator.model.zero_state(1)
     place = WindowPlace(window or 1, 0, state)
     before: Ints = np.empty(0, dtype=np.intp)  # the last character so far
@@ -82,7 +89,8 @@ def score_text(
     skip_unknown: bool = False,
 ) -> Score:
     """Score a text as `mode` says, in constant memory. Raises VocabError and CorpusError."""
-    return total(scored(evaluator, vocab, pieces, mode, name, skip_unknown), mode, name)
+    options = ReadOptions(mode, name, skip_unknown)
+    return total(scored(evaluator, vocab, pieces, options), mode, name)
 
 
 def total(pieces: Iterable[ScoredPiece], mode: str, name: str) -> Score:

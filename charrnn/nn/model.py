@@ -15,7 +15,6 @@ the number of rows.
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
 from charrnn.arrays import Batch, Floats, Ints, Shapes
 from charrnn.config.schema import ModelConfig
@@ -27,44 +26,21 @@ from charrnn.nn.workspace import Workspace
 class Model:
     """Shapes and arithmetic of the network. Weights, state and memory are handed in each time."""
 
-    def __init__(
-        self,
-        vocab_size: int,
-        cell: str,
-        hidden: int,
-        layers: int = 1,
-        dtype: npt.DTypeLike = "float32",
-        dropout: float = 0.0,
-        variational: bool = False,
-        recurrent_dropout: float = 0.0,
-    ) -> None:
+    def __init__(self, config: ModelConfig, vocab_size: int) -> None:
+        """Take the sizes of the network, what it drops in training, and its number type."""
         self.vocab_size = vocab_size
-        self.cell = CELLS[cell]
-        self.hidden = hidden
-        self.layers = layers
-        self.dtype = np.dtype(dtype)
-        self.dropout = dropout
-        self.variational = variational
-        self.recurrent_dropout = recurrent_dropout
-        self.drops = dropout > 0 or recurrent_dropout > 0  # anything in training
+        self.cell = CELLS[config.cell]
+        self.hidden = config.hidden
+        self.layers = config.layers
+        self.dtype = np.dtype(config.dtype)
+        self.dropout = config.dropout
+        self.variational = config.variational
+        self.recurrent_dropout = config.recurrent_dropout
+        self.drops = self.dropout > 0 or self.recurrent_dropout > 0  # anything in training
         self.names = [  # of each layer's parameters
             (f"layer{layer}.Wxh", f"layer{layer}.Whh", f"layer{layer}.bh")
-            for layer in range(layers)
+            for layer in range(self.layers)
         ]
-
-    @classmethod
-    def of(cls, config: ModelConfig, vocab_size: int) -> Model:
-        """The network of a config, for a vocabulary of this size."""
-        return cls(
-            vocab_size,
-            config.cell,
-            config.hidden,
-            config.layers,
-            config.dtype,
-            config.dropout,
-            config.variational,
-            config.recurrent_dropout,
-        )
 
     def shapes(self) -> Shapes:
         """The name and shape of every parameter array."""

@@ -48,7 +48,7 @@ def check_config(config: Config, entries: int, seed: int) -> Result:
         batch_size=min(config.train.batch_size, ROWS),
         seq_length=min(config.train.window(config.corpus.mode), STEPS),
     )
-    model = Model.of(settings, len(corpus.vocab))
+    model = Model(settings, len(corpus.vocab))
     rng = generator(seed, Purpose.CHECK)
     params = Params(model.shapes(), "float64")
     params.flat[:] = rng.uniform(-1, 1, params.flat.size) / np.sqrt(model.hidden)

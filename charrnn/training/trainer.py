@@ -54,7 +54,7 @@ class Trainer:
         self.config = config
         self.corpus = corpus
         self.seed = seed
-        self.model = Model.of(config.model, len(corpus.vocab))
+        self.model = Model(config.model, len(corpus.vocab))
         self.batches = batches.of(corpus, config.train, seed, self.model.dtype)
         rng = generator(seed, Purpose.WEIGHTS)
         self.params = initialise(self.model, config.model.init, rng)

@@ -276,7 +276,7 @@ def test_gradcheck_prints_a_row_for_every_array(charrnn, config, monkeypatch):
     """Exit code 0; and 1, with the arrays named, when back-propagation is broken."""
     path = config()
     good = charrnn("gradcheck", path, "--entries", 5)
-    names = [*Model.of(ModelConfig(hidden=8), 3).shapes(), "initial state"]
+    names = [*Model(ModelConfig(hidden=8), 3).shapes(), "initial state"]
     assert good.exit_code == 0
     for name in names:
         assert re.search(rf"^{re.escape(name)} .* ok$", good.stdout, re.MULTILINE), name

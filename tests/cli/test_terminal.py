@@ -38,7 +38,7 @@ def hostile(tmp_path_factory):
     named = CorpusConfig(path=(f"{folder}/\x1b[2Jcorpus.txt",))
     config = Config(corpus=named, model=ModelConfig(hidden=2))
     vocab = Vocab("".join(sorted(HOSTILE + HARMLESS)))
-    model = Model.of(config.model, len(vocab))
+    model = Model(config.model, len(vocab))
     params = Params(model.shapes(), model.dtype)
     slots = {"squares": np.full(params.flat.size, 1.0, model.dtype)}
     history = np.zeros((0, len(HISTORY)))

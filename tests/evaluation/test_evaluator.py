@@ -12,7 +12,7 @@ from charrnn.data.corpus import Records
 from charrnn.data.vocabulary import Vocab
 from charrnn.errors import CorpusError, VocabError
 from charrnn.evaluation.evaluator import ROWS, WARM_UP, Evaluator
-from charrnn.evaluation.text_scoring import score_text, scored
+from charrnn.evaluation.text_scoring import ReadOptions, score_text, scored
 
 VOCAB = Vocab("\nabcdef")
 
@@ -128,7 +128,7 @@ def test_windows_are_each_scored_from_the_zero_state(size, pieces):
     evaluator.window = 4
     text = "".join(np.random.default_rng(0).choice(list(VOCAB.chars), 200))
     parts = [text[start : start + pieces] for start in range(0, 200, pieces)]
-    found = scored(evaluator, VOCAB, parts, "stream", "text", window=size)
+    found = scored(evaluator, VOCAB, parts, ReadOptions("stream", "text", window=size))
     nats = np.concatenate([piece.nats for piece in found])
     ids = VOCAB.encode(text)
     expected = np.concatenate(

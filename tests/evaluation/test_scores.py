@@ -14,7 +14,7 @@ from charrnn.data.vocabulary import Vocab
 from charrnn.errors import CharrnnError, DivergedError, VocabError
 from charrnn.evaluation import comparison, dynamic_evaluation, line_scores
 from charrnn.evaluation.evaluator import PREDICTION, SURPRISAL, Evaluator
-from charrnn.evaluation.text_scoring import score_text, scored
+from charrnn.evaluation.text_scoring import ReadOptions, score_text, scored
 
 VOCAB = Vocab("\nabcdef")
 TEXT = "abc\nfeed\n\nbad\n" + "decade" * 60 + "\n" + "fade\ncab\n" * 9 + "bed"
@@ -25,12 +25,12 @@ def evaluator_of(cell="rnn", **options):
 
 
 def lines_of(evaluator, pieces, mode, skip=False):
-    found = scored(evaluator, VOCAB, pieces, mode, "text", skip)
+    found = scored(evaluator, VOCAB, pieces, ReadOptions(mode, "text", skip))
     return [line for some in line_scores.lines(found) for line in some]
 
 
 def chars_of(evaluator, pieces, mode, skip=False):
-    found = scored(evaluator, VOCAB, pieces, mode, "text", skip, PREDICTION)
+    found = scored(evaluator, VOCAB, pieces, ReadOptions(mode, "text", skip), PREDICTION)
     return [char for some in line_scores.chars(found, VOCAB) for char in some]
 
 

@@ -12,7 +12,6 @@ from charrnn.arrays import Batch
 from charrnn.config.schema import OptimizerConfig
 from charrnn.evaluation.evaluator import Evaluator
 from charrnn.nn.cells import CELLS
-from charrnn.nn.model import Model
 from charrnn.nn.parameters import Params
 from charrnn.training.optimizers import OPTIMIZERS
 
@@ -30,7 +29,7 @@ def test_loss_and_gradients_equal_those_of_pytorch(reference, cell, layers):
     """With the same weights, a state that is not zero, and padding; to 1e-12."""
     prefix = f"{cell}{layers}."
     entry = {k.removeprefix(prefix): v for k, v in reference.items() if k.startswith(prefix)}
-    model = Model(7, cell, 5, layers, "float64")
+    model = networks.model_of(7, cell, 5, layers, "float64")
     params = Params.of({name: entry[f"param.{name}"] for name in model.shapes()})
     batch = Batch(entry["ids"], entry["targets"], entry["mask"])
     loss, grads, dstate, last = networks.gradients(model, params, batch, entry["state"])
@@ -46,7 +45,7 @@ def test_loss_and_gradients_equal_those_of_pytorch(reference, cell, layers):
 def test_a_text_scores_what_pytorch_scores_it(reference, cell, layers):
     """A thousand characters in float32 on both sides, to 1e-5 nats a character."""
     prefix = f"{cell}{layers}."
-    model = Model(7, cell, 5, layers, "float32")
+    model = networks.model_of(7, cell, 5, layers, "float32")
     arrays = {n: reference[f"{prefix}param.{n}"].astype(np.float32) for n in model.shapes()}
     score = networks.score_of(Evaluator(model, Params.of(arrays)), reference[prefix + "text"])
     assert score.chars == 999

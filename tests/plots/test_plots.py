@@ -46,7 +46,7 @@ def saved(tmp_path):
     """Writes checkpoints with a history, of an untrained model; returns their paths."""
     output = OutputConfig(validate_every=10)
     config = Config(CorpusConfig(path=("text.txt",)), ModelConfig(hidden=2), output=output)
-    model = Model.of(config.model, 2)
+    model = Model(config.model, 2)
     params = Params(model.shapes(), model.dtype)
     slots = {"squares": np.zeros_like(params.flat)}
 
