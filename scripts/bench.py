@@ -151,6 +151,12 @@ def bench_textbook(bench: Bench) -> None:
             bench.row("rnn 100, T 25, B 1: plain C loops", spread(ratios))
 
 
+def bench_jax(bench: Bench) -> None:
+    """Karpathy's setting against a scan that JAX compiles as a whole."""
+    with Side("charrnn") as ours, Side("jax", 100, 25) as theirs:
+        bench.ratio("rnn 100, T 25, B 1: JAX, jitted", ours, theirs, (25, 25))
+
+
 def bench_loss(bench: Bench) -> None:
     """The same loss as the textbook loop's after 1,000 steps from the same weights."""
     letters = {"layer0.Wxh": "Wxh", "layer0.Whh": "Whh", "layer0.bh": "bh"}
@@ -350,6 +356,7 @@ def bench_corpus(bench: Bench, size: int) -> None:
 
 BENCHES = [
     bench_textbook,
+    bench_jax,
     bench_loss,
     bench_pytorch,
     bench_workers,

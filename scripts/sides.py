@@ -160,6 +160,13 @@ def pytorch(*sizes: Any) -> Call:
     return other.Trainer(*sizes, learning_rate=0.001).step
 
 
+def jax(hidden: int, T: int) -> Call:
+    """Updates by a function that JAX compiles, of one row."""
+    import jitted
+
+    return jitted.Trainer(65, hidden, T).step
+
+
 def textbook() -> Call:
     """Updates by the textbook loop, in float64."""
     import textbook as loop
@@ -281,6 +288,7 @@ SIDES = {
         on_text,
         names,
         pytorch,
+        jax,
         textbook,
         plain_c,
         product,
@@ -296,7 +304,7 @@ SIDES = {
 def main() -> None:
     """Be the side that the command line names."""
     kind, words = sys.argv[1], json.loads(sys.argv[2])
-    if not kind.startswith(("pytorch", "product")):  # which take all cores as they come
+    if not kind.startswith(("pytorch", "jax", "product")):  # which take all cores as they come
         blas.limit()
     if kind != "charrnn":
         serve(None, kind, words)

@@ -14,6 +14,7 @@ SCRIPTS = ROOT / "scripts"
 KEPT = ROOT / "tests" / "nn" / "reference.npz"
 BENCHES = [
     "textbook",
+    "jax",
     "loss",
     "pytorch",
     "workers",
@@ -24,7 +25,7 @@ BENCHES = [
     "eval",
     "start",
 ]
-MODULES = {"loop.c", "pytorch.py", "sides.py", "large.py", "textbook.py"}  # run by the others
+MODULES = {"loop.c", "jitted.py", "pytorch.py", "sides.py", "large.py", "textbook.py"}  # run by the others
 
 
 def which(program):
