@@ -25,7 +25,8 @@ BENCHES = [
     "eval",
     "start",
 ]
-MODULES = {"loop.c", "jitted.py", "pytorch.py", "sides.py", "large.py", "textbook.py"}  # run by the others
+# Run by the others.
+MODULES = {"loop.c", "jitted.py", "pytorch.py", "sides.py", "large.py", "textbook.py"}
 
 
 def which(program):

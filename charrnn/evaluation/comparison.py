@@ -54,10 +54,9 @@ def compare(
     workers: int = 1,
     window: int | None = None,
 ) -> Comparison:
-    """Score the same characters with both models; `workers` share what is scored side by side, and
-    `window` is as in `scored`.
+    """Score the same characters with both models.
 
-    A character that either does not know is an error, or skipped for both. Raises CharrnnError
+    `workers` share what is scored side by side; `window` is as in `ReadOptions`. A character that either does not know is an error, or skipped for both. Raises CharrnnError
     where the two do not read the same text, VocabError, and CorpusError where it is too short.
     """
     _check_alike(this, other)
