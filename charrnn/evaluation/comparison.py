@@ -56,8 +56,9 @@ def compare(
 ) -> Comparison:
     """Score the same characters with both models.
 
-    `workers` share what is scored side by side; `window` is as in `ReadOptions`. A character that either does not know is an error, or skipped for both. Raises CharrnnError
-    where the two do not read the same text, VocabError, and CorpusError where it is too short.
+    `workers` share what is scored side by side; `window` is as in `ReadOptions`. A character that
+    either does not know is an error, or skipped for both. Raises CharrnnError where the two do not
+    read the same text, VocabError, and CorpusError where it is too short.
     """
     _check_alike(this, other)
     shared = _Shared(pieces, this, other, name, skip_unknown)
