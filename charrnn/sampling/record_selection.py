@@ -11,6 +11,7 @@ import re
 import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator, Set
+from dataclasses import dataclass, field
 from itertools import takewhile
 
 from charrnn.errors import ConfigError
@@ -21,46 +22,37 @@ META = frozenset(".^$*+?{}[]\\|()\n")
 CLASS = r"\[\^?\]?(?:\\.|[^\]\\])*\]"
 
 
+@dataclass(eq=False)
 class Selection:
     """Iterates over at most `count` texts that pass; `kept`, `tried` and `dropped` then tell."""
 
-    def __init__(
-        self,
-        texts: Iterable[Text],
-        count: int,
-        *,
-        pattern: re.Pattern[str] | None = None,
-        unique: bool = False,
-        known: Set[str] | None = None,
-        longest: int | None = None,
-        attempts: int,
-    ) -> None:
-        """`pattern` must be found in a text; no text of `known` passes, nor of `longest` drawn."""
-        self.texts = texts
-        self.count = count
-        self.pattern = pattern
-        self.known = known
-        self.longest = longest
-        self.attempts = attempts
-        self.kept = self.tried = 0
-        self.dropped: Counter[str] = Counter()
-        self._seen: set[str] | None = set() if unique else None
+    texts: Iterable[Text]
+    count: int
+    attempts: int  # texts tried at most
+    pattern: re.Pattern[str] | None = None  # must be found in a text
+    unique: bool = False
+    known: Set[str] | None = None  # texts that do not pass
+    longest: int | None = None  # a text with as many drawn characters does not pass
+    kept: int = field(default=0, init=False)
+    tried: int = field(default=0, init=False)
+    dropped: Counter[str] = field(default_factory=Counter, init=False)  # by the reason
+    _seen: set[str] = field(default_factory=set, init=False)
 
     def __iter__(self) -> Iterator[Text]:
-        for text in self.texts:
-            if self.kept == self.count or self.tried == self.attempts:
+        texts = iter(self.texts)
+        while self.kept < self.count and self.tried < self.attempts:
+            text = next(texts, None)
+            if text is None:
                 return
             self.tried += 1
             reason = self._reason(text)
             if reason is not None:
                 self.dropped[reason] += 1
                 continue
-            if self._seen is not None:
-                self._seen.add(text.text)
             self.kept += 1
+            if self.unique:
+                self._seen.add(text.text)
             yield text
-            if self.kept == self.count:
-                return
 
     def _reason(self, text: Text) -> str | None:
         """Why a text is not kept, or None."""
@@ -70,7 +62,7 @@ class Selection:
             return "did not match"
         if self.known is not None and text.text in self.known:
             return "stood in the training corpus"
-        if self._seen is not None and text.text in self._seen:
+        if text.text in self._seen:
             return "were repeats"
         return None
 

@@ -41,6 +41,11 @@ class Taste:
     top_k: int | None = None  # only the k likeliest
     top_p: float = 1.0  # only the likeliest that make up this probability
 
+    @property
+    def cuts(self) -> bool:
+        """Whether some characters are never drawn."""
+        return self.top_k is not None or self.top_p < 1
+
 
 @dataclass(frozen=True)
 class Limits:
@@ -77,21 +82,16 @@ def probabilities(logits: Floats, taste: Taste) -> Floats:
         with np.errstate(over="ignore"):  # -inf is right for a temperature near 0
             p = p.astype(np.float64) / taste.temperature
     np.exp(p, p)
-    if taste.top_k is not None and taste.top_k < len(p):
-        p = _only_first(p, np.arange(len(p)).reshape(-1, 1) < taste.top_k)
-    if taste.top_p < 1:
-        ordered = -np.sort(-p, axis=0)
-        before = ordered.cumsum(axis=0) - ordered  # the mass of all that are likelier
-        p = _only_first(p, before < taste.top_p * ordered.sum(axis=0))
+    if taste.cuts:
+        order = np.argsort(-p, axis=0, kind="stable")
+        ordered = np.take_along_axis(p, order, axis=0)
+        if taste.top_k is not None:
+            ordered[taste.top_k :] = 0
+        if taste.top_p < 1:
+            before = ordered.cumsum(axis=0) - ordered  # the mass of all that are likelier
+            ordered[before >= taste.top_p * ordered.sum(axis=0)] = 0
+        np.put_along_axis(p, order, ordered, axis=0)
     return p
-
-
-def _only_first(p: Floats, kept: Bools) -> Floats:
-    """`p` with only those places of each column's order, likeliest first, that `kept` names."""
-    order = np.argsort(-p, axis=0, kind="stable")
-    cut = np.zeros_like(p)
-    np.put_along_axis(cut, order, np.where(kept, np.take_along_axis(p, order, axis=0), 0), axis=0)
-    return cut
 
 
 def choose(logits: Floats, taste: Taste, u: Floats) -> Ints:
@@ -116,8 +116,7 @@ class Choice:
         self.taste = taste
         temperature, most = taste.temperature, float(np.finfo(dtype).max)
         no_overflow = largest < min(1.0, temperature) * (math.log(most / V) - 1)
-        whole = taste == Taste(temperature=temperature)
-        self._simple = whole and no_overflow and 0 < temperature < most
+        self._simple = not taste.cuts and no_overflow and 0 < temperature < most
         self._p, self._precise = np.empty(V, dtype=dtype), np.empty(V)
         self._cumulative = np.empty(V)
 
@@ -245,7 +244,7 @@ class Sampler:
         logits, state = np.repeat(logits_0, B, axis=0), np.repeat(state_0, B, axis=2)
         work = self.works.get(1, B)
         numbers = np.arange(B)  # (B,): the text each row writes
-        texts = keys(seed, numbers)
+        text_keys = keys(seed, numbers)
         lengths = np.zeros(B, dtype=np.int64)  # characters drawn so far
         nats, ended = np.zeros(B), np.zeros(B, dtype=np.int64)  # newlines
         written = np.zeros((B, 64), dtype=np.int32)
@@ -257,7 +256,7 @@ class Sampler:
                 yield Text(out, prime, 0, 0.0)
                 out += 1
                 continue
-            chars = choose(logits, taste, uniforms(texts, lengths))
+            chars = choose(logits, taste, uniforms(text_keys, lengths))
             if scored:
                 nats += surprisal(logits, chars)
             if lengths.max() == written.shape[1]:
@@ -268,10 +267,10 @@ class Sampler:
             state = self.model.run(self.params, chars.reshape(1, -1), state, work)
             logits = work.logits
             if len(over):
-                for text in self._finish(prime, numbers, written, lengths, nats, over):
-                    finished[text.number] = text
+                texts = self._finished(prime, numbers, written, lengths, nats, over)
+                finished.update((text.number, text) for text in texts)
                 numbers[over] = np.arange(upcoming, upcoming + len(over))
-                texts[over] = keys(seed, numbers[over])
+                text_keys[over] = keys(seed, numbers[over])
                 upcoming += len(over)
                 lengths[over], nats[over], ended[over] = 0, 0.0, 0
                 logits[over], state[:, :, over] = logits_0, state_0
@@ -279,33 +278,22 @@ class Sampler:
                 yield finished.pop(out)
                 out += 1
 
-    def _finish(
+    def _finished(
         self, prime: str, numbers: Ints, written: Ints, lengths: Ints, nats: Floats, over: Ints
     ) -> Iterator[Text]:
         """The texts of the rows that are `over`; a record's closing newline is left out."""
-        counts = lengths[over]
-        ids = written[over]
+        counts, ids = lengths[over], written[over]
         shown = counts - (ids[np.arange(len(over)), counts - 1] == self.newline) * self.lines
-        texts = self.vocab.decode_rows(ids, shown)
-        facts = zip(
-            numbers[over].tolist(), texts, counts.tolist(), nats[over].tolist(), strict=True
-        )
-        for number, text, count, some in facts:
-            yield Text(number, prime + text, count, some)
+        texts = [prime + text for text in self.vocab.decode_rows(ids, shown)]
+        return map(Text, numbers[over].tolist(), texts, counts.tolist(), nats[over].tolist())
 
     def _over(
-        self,
-        chars: Ints,
-        written: Ints,
-        lengths: Ints,
-        ended: Ints,
-        limits: Limits,
-        stop: Ints,
+        self, chars: Ints, written: Ints, lengths: Ints, ended: Ints, limits: Limits, stop: Ints
     ) -> Bools:
         """Which rows (B,) have just written the last character of their text."""
         newline = chars == self.newline
         ended += newline
-        over = newline.copy() if self.lines else np.zeros(len(chars), dtype=bool)
+        over: Bools = newline & self.lines
         if limits.chars is not None:
             over |= lengths == limits.chars
         if limits.lines is not None:

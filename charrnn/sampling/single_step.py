@@ -51,11 +51,8 @@ class RNNStep(Step):
         super().__init__(model, params)
         H, V = model.hidden, model.vocab_size
         self._rows = list(params["layer0.Wxh"])  # (H,) of every character
-        self._weights = np.vstack(
-            [
-                np.hstack([params["layer0.Whh"], params["Why"]]),
-                np.hstack([params["layer0.bh"], params["by"]]),
-            ]
+        self._weights = np.block(
+            [[params["layer0.Whh"], params["Why"]], [params["layer0.bh"], params["by"]]]
         )
         self._h1 = np.ones(H + 1, dtype=model.dtype)
         self._h = self._h1[:H]
