@@ -14,7 +14,7 @@ Nothing is kept between two calls, so several threads may use one model.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from charrnn import checkpoint
 from charrnn.checkpoint import Checkpoint
@@ -25,7 +25,21 @@ from charrnn.sampling.record_selection import LONGEST, Selection, compiled, lite
 from charrnn.sampling.sampler import Limits, Sampler, Taste, Text
 
 if TYPE_CHECKING:  # importing what scores would keep the first character waiting
+    from typing_extensions import Unpack  # in typing from Python 3.11 on
+
     from charrnn.evaluation.evaluator import Score
+
+DEFAULT_CHARS = 500  # of a text that nothing else ends
+
+
+class Manner(TypedDict, total=False):
+    """Keyword arguments of every method that writes text; all may be left out."""
+
+    seed: int | None  # the same seed gives the same text; None: a fresh one
+    prime: str  # the text begins with it; so does every record of a model of lines
+    temperature: float  # 1 by default; these three are those of `sampler.Taste`
+    top_k: int | None
+    top_p: float
 
 
 class TextModel:
@@ -41,48 +55,41 @@ class TextModel:
 
     def sample(
         self,
-        chars: int | None = 500,
+        chars: int | None = DEFAULT_CHARS,
         *,
-        seed: int | None = None,
-        prime: str = "",
-        temperature: float = 1.0,
-        top_k: int | None = None,
-        top_p: float = 1.0,
         lines: int | None = None,
         stop: str = "",
+        **manner: Unpack[Manner],
     ) -> Iterator[str]:
         """One text, character by character: the prime, then at most `chars` drawn ones.
 
         `chars=None` sets no limit; `lines` ends it after so many newlines, `stop` when that string
-        has appeared. The same seed gives the same text. Raises VocabError for a prime with unknown
-        characters.
+        has appeared. `manner`: see `Manner`. Raises VocabError for a prime with unknown characters.
         """
-        taste, limits = Taste(temperature, top_k, top_p), Limits(chars, lines, self._fold(stop))
-        return self._sampler().stream(_seed(seed), taste, limits, self._fold(prime))
+        seed, taste, prime = self._manner(**manner)
+        return self._sampler().stream(seed, taste, Limits(chars, lines, self._fold(stop)), prime)
 
     def texts(
         self,
         count: int | None,
         *,
         chars: int | None = None,
-        seed: int | None = None,
-        prime: str = "",
-        temperature: float = 1.0,
-        top_k: int | None = None,
-        top_p: float = 1.0,
         lines: int | None = None,
         stop: str = "",
         scored: bool = True,
+        **manner: Unpack[Manner],
     ) -> Iterator[Text]:
         """`count` independent texts (None: endlessly many), generated side by side.
 
         In a model of lines each is one record; otherwise each has at most `chars` characters, 500
-        if that is None and nothing else ends it. Text i depends on the seed and i alone.
+        if that is None and nothing else ends it. Text i depends on the seed and i alone. `manner`:
+        see `Manner`. Without `scored` their `nats` are 0.
         """
         if chars is None and self.mode == "stream" and lines is None and not stop:
-            chars = 500
-        taste, limits = Taste(temperature, top_k, top_p), Limits(chars, lines, self._fold(stop))
-        return self._sampler().texts(_seed(seed), taste, limits, self._fold(prime), count, scored)
+            chars = DEFAULT_CHARS
+        seed, taste, prime = self._manner(**manner)
+        limits = Limits(chars, lines, self._fold(stop))
+        return self._sampler().texts(seed, taste, limits, prime, count, scored)
 
     def select(
         self,
@@ -93,19 +100,16 @@ class TextModel:
         novel: bool = False,
         attempts: int | None = None,
         chars: int | None = None,
-        seed: int | None = None,
-        prime: str = "",
-        temperature: float = 1.0,
-        top_k: int | None = None,
-        top_p: float = 1.0,
+        **manner: Unpack[Manner],
     ) -> Selection:
         """Up to `count` records that pass: iterate over the result, then ask what was dropped.
 
         `match` is a regular expression that must be found in a record, as `re.search` finds it;
         `unique` allows no repeats, `novel` nothing that stands in the training corpus. After
-        `attempts` records (default 10,000 and 1,000 a record) it gives up. Raises CharrnnError for
-        a model that does not write lines, for an expression that is none, and for a corpus that
-        cannot be read again; VocabError for a beginning with unknown characters.
+        `attempts` records (default 10,000 and 1,000 a record) it gives up. `manner`: see `Manner`.
+        Raises CharrnnError for a model that does not write lines, for an expression that is none,
+        and for a corpus that cannot be read again; VocabError for a beginning with unknown
+        characters.
         """
         if self.mode != "lines":
             raise ConfigError(
@@ -117,23 +121,16 @@ class TextModel:
         self.vocab.encode(beginning, "the beginning of the expression")
         from charrnn.find_corpus import known_lines
 
-        texts = self.texts(
-            None,
-            chars=LONGEST if chars is None else chars,
-            seed=seed,
-            prime=beginning if beginning.startswith(self._fold(prime)) else prime,
-            temperature=temperature,
-            top_k=top_k,
-            top_p=top_p,
-        )
+        if beginning.startswith(self._fold(manner.get("prime", ""))):
+            manner["prime"] = beginning
         return Selection(
-            texts,
+            self.texts(None, chars=LONGEST if chars is None else chars, **manner),
             count,
+            attempts=attempts or 10_000 + 1_000 * count,
             pattern=pattern,
             unique=unique,
             known=known_lines(self.checkpoint) if novel else None,
             longest=LONGEST if chars is None else None,
-            attempts=attempts or 10_000 + 1_000 * count,
         )
 
     def score(self, text: str | Iterable[str], *, skip_unknown: bool = False) -> Score:
@@ -149,6 +146,12 @@ class TextModel:
         evaluator = Evaluator(self.model, self.params)
         return score_text(evaluator, self.vocab, pieces, self.mode, "the text", skip_unknown)
 
+    def _manner(
+        self, seed: int | None = None, prime: str = "", **taste: Any
+    ) -> tuple[int, Taste, str]:
+        """The seed, the taste and the prime that these keywords ask for."""
+        return fresh_seed() if seed is None else seed, Taste(**taste), self._fold(prime)
+
     def _fold(self, text: str) -> str:
         """The text as the model reads it: in lower case where it was trained so."""
         return lowered(text) if self.config.corpus.lowercase else text
@@ -160,7 +163,3 @@ class TextModel:
 def load(path: str) -> TextModel:
     """The model in a checkpoint file; `-` is stdin. Raises CheckpointError."""
     return TextModel(checkpoint.load(path))
-
-
-def _seed(seed: int | None) -> int:
-    return fresh_seed() if seed is None else seed

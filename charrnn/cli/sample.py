@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -13,7 +14,7 @@ from charrnn.cli.terminal import Number, Write, logger, quiet_option, write_piec
 from charrnn.errors import CharrnnError, VocabError
 
 if TYPE_CHECKING:
-    from charrnn.api import TextModel
+    from charrnn.api import Manner, TextModel
     from charrnn.sampling.sampler import Text
 
 DEFAULT_CHARS = 500
@@ -21,25 +22,58 @@ DEFAULT_RECORDS = 5  # for each temperature of a range
 TEMPERATURES = 6  # in a range
 
 
-class Temperature(click.ParamType):  # type: ignore[type-arg]  # generic from Click 8.4 on
-    """A number, or a range such as 0.2:1.2; always a tuple of temperatures."""
+@dataclass(frozen=True)
+class Options:
+    """The options of the command, as Click has read them."""
 
-    name = "temperature"
+    chars: int | None
+    lines: int | None
+    count: int | None
+    max_lines: int | None
+    stop: str
+    null: bool
+    as_json: bool
+    match: str | None
+    unique: bool
+    novel: bool
+    attempts: int | None
+    temperatures: tuple[float, ...]
+    top_k: int | None
+    top_p: float
+    prime: str | None
+    prime_file: str | None
+    seed: int | None
+    raw: bool
 
-    def convert(self, value: Any, param: Any, ctx: Any) -> tuple[float, ...]:
-        """One temperature, or six at equal distances."""
-        if isinstance(value, tuple):
-            return value
-        try:
-            ends = [float(end) for end in str(value).split(":")]
-        except ValueError:
-            ends = []
-        if not 1 <= len(ends) <= 2 or not all(0 <= end < math.inf for end in ends):
-            self.fail(f"{value!r} is neither a number, 0 or more, nor a range such as 0.2:1.2")
-        if len(ends) == 1:
-            return (ends[0],)
-        step = (ends[1] - ends[0]) / (TEMPERATURES - 1)
-        return tuple(round(ends[0] + k * step, 6) for k in range(TEMPERATURES))
+    def check(self, checkpoint_path: str) -> None:
+        """Raise UsageError for options that contradict each other."""
+        for one, other, names in (
+            (self.prime, self.prime_file, "--prime and --prime-file"),
+            (self.count, self.lines, "--count and --lines"),
+            (self.null or None, self.as_json or None, "--null and --json"),
+        ):
+            if one is not None and other is not None:
+                raise click.UsageError(f"{names} cannot be used together")
+        if checkpoint_path == self.prime_file == "-":
+            raise click.UsageError(
+                "the checkpoint and the prime cannot both come from standard input"
+            )
+
+
+def _temperatures(ctx: click.Context, param: click.Parameter, value: str) -> tuple[float, ...]:
+    """One temperature, or six at equal distances."""
+    try:
+        ends = [float(end) for end in value.split(":")]
+    except ValueError:
+        ends = []
+    if not 1 <= len(ends) <= 2 or not all(0 <= end < math.inf for end in ends):
+        raise click.BadParameter(
+            f"{value!r} is neither a number, 0 or more, nor a range such as 0.2:1.2"
+        )
+    if len(ends) == 1:
+        return (ends[0],)
+    step = (ends[1] - ends[0]) / (TEMPERATURES - 1)
+    return tuple(round(ends[0] + k * step, 6) for k in range(TEMPERATURES))
 
 
 @click.command()
@@ -86,7 +120,7 @@ class Temperature(click.ParamType):  # type: ignore[type-arg]  # generic from Cl
 @click.option(
     "--temperature",
     "temperatures",
-    type=Temperature(),
+    callback=_temperatures,
     default="1.0",
     show_default=True,
     metavar="T|A:B",
@@ -122,42 +156,25 @@ def sample(checkpoint_path: str, **options: Any) -> None:
     charrnn sample runs/dinos.npz --lines 10 --match '^tri.*tops$' --unique --novel
     charrnn sample runs/dinos.npz --n -1 | head -c 1000
     """
-    _check_together(checkpoint_path, options)
+    asked = Options(**options)
+    asked.check(checkpoint_path)
     from charrnn import api, rng
 
     model = api.load(checkpoint_path)
-    if "\n" not in model.vocab and (options["lines"] or options["max_lines"]):
+    if "\n" not in model.vocab and (asked.lines or asked.max_lines):
         raise VocabError("the model has never seen a newline, so no line would end", "Use --n N")
-    prime = options["prime"] or ""
-    if options["prime_file"] is not None:
-        prime = _prime(options["prime_file"])
-    seed = options["seed"]
-    if seed is None:
-        seed = rng.fresh_seed()
-        logger.info(f"seed {seed}")
-    write, several = writer(options["raw"]), len(options["temperatures"]) > 1
-    for temperature in options["temperatures"]:
-        if several and not options["as_json"]:
+    manner: Manner = {"prime": asked.prime or "", "top_k": asked.top_k, "top_p": asked.top_p}
+    if asked.prime_file is not None:
+        manner["prime"] = _prime(asked.prime_file)
+    manner["seed"] = asked.seed
+    if asked.seed is None:
+        manner["seed"] = rng.fresh_seed()
+        logger.info(f"seed {manner['seed']}")
+    write = writer(asked.raw)
+    for temperature in asked.temperatures:
+        if len(asked.temperatures) > 1 and not asked.as_json:
             write(f"--- temperature {temperature:g}\n")
-        taste = {
-            "seed": seed,
-            "prime": prime,
-            "temperature": temperature,
-            "top_k": options["top_k"],
-            "top_p": options["top_p"],
-        }
-        _write_at(model, taste, options, write)
-
-
-def _check_together(checkpoint_path: str, options: dict[str, Any]) -> None:
-    """UsageError for options that contradict each other."""
-    pairs = [("prime", "prime_file"), ("count", "lines"), ("null", "as_json")]
-    for one, other in pairs:
-        if options[one] not in (None, False) and options[other] not in (None, False):
-            names = [name.replace("as_", "").replace("_", "-") for name in (one, other)]
-            raise click.UsageError(f"--{names[0]} and --{names[1]} cannot be used together")
-    if checkpoint_path == "-" and options["prime_file"] == "-":
-        raise click.UsageError("the checkpoint and the prime cannot both come from standard input")
+        _write_at(model, {**manner, "temperature": temperature}, asked, write)
 
 
 def _prime(path: str) -> str:
@@ -169,69 +186,59 @@ def _prime(path: str) -> str:
         return "".join(reader)
 
 
-def _write_at(
-    model: TextModel, taste: dict[str, Any], options: dict[str, Any], write: Write
-) -> None:
+def _write_at(model: TextModel, manner: Manner, asked: Options, write: Write) -> None:
     """Write what is asked for at one temperature."""
-    choosing = options["match"] is not None or options["unique"] or options["novel"]
-    of_lines = model.mode == "lines"
-    several = len(options["temperatures"]) > 1
-    wanted = options["count"] or (options["lines"] if of_lines else None)
-    if wanted is None and of_lines and several and options["chars"] is None:
+    of_lines, several = model.mode == "lines", len(asked.temperatures) > 1
+    choosing = asked.match is not None or asked.unique or asked.novel
+    wanted = asked.count or (asked.lines if of_lines else None)
+    if wanted is None and of_lines and several and asked.chars is None:
         wanted = DEFAULT_RECORDS
-    chars = None if options["chars"] == -1 else options["chars"]
-    line_limit = options["max_lines"] or (None if of_lines else options["lines"])
-    separate = wanted is not None or choosing or options["null"] or options["as_json"]
-    ends = line_limit or options["stop"] or (separate and of_lines)
-    if options["chars"] is None and not ends:
-        chars = DEFAULT_CHARS
-    if options["chars"] == -1 and separate and not ends:
-        raise click.UsageError("with --n -1 a text never ends, so no other would follow")
+    lines = asked.max_lines or (None if of_lines else asked.lines)
+    separate = wanted is not None or choosing or asked.null or asked.as_json
+    ends = lines or asked.stop or (separate and of_lines)
+    chars = DEFAULT_CHARS if asked.chars is None and not ends else asked.chars
+    if chars == -1:
+        chars = None
+        if separate and not ends:
+            raise click.UsageError("with --n -1 a text never ends, so no other would follow")
     if choosing:
         selection = model.select(
             wanted or 1,
-            match=options["match"],
-            unique=options["unique"],
-            novel=options["novel"],
-            attempts=options["attempts"],
+            match=asked.match,
+            unique=asked.unique,
+            novel=asked.novel,
+            attempts=asked.attempts,
             chars=chars,
-            **taste,
+            **manner,
         )
-        _write_texts(selection, taste, options, write)
+        _write_texts(selection, manner, asked, write)
         logger.info(selection.summary())
         if not selection.kept:
             raise CharrnnError("no record passed", "Try a higher --temperature or more --attempts")
     elif separate:
         texts = model.texts(
-            wanted or 1,
-            chars=chars,
-            lines=line_limit,
-            stop=options["stop"],
-            scored=options["as_json"],
-            **taste,
+            wanted or 1, chars=chars, lines=lines, stop=asked.stop, scored=asked.as_json, **manner
         )
-        _write_texts(texts, taste, options, write)
+        _write_texts(texts, manner, asked, write)
     else:
-        text = model.sample(chars, lines=line_limit, stop=options["stop"], **taste)
-        write_pieces(write, text, ended=several or not options["raw"])
+        text = model.sample(chars, lines=lines, stop=asked.stop, **manner)
+        write_pieces(write, text, ended=several or not asked.raw)
 
 
-def _write_texts(
-    texts: Iterable[Text], taste: dict[str, Any], options: dict[str, Any], write: Write
-) -> None:
+def _write_texts(texts: Iterable[Text], manner: Manner, asked: Options, write: Write) -> None:
     """Write finished texts, each with its separator or as a JSON object."""
     for text in texts:
-        if not options["as_json"]:
+        if not asked.as_json:
             ended = text.text.endswith("\n")
-            write(text.text + ("\0" if options["null"] else "" if ended else "\n"))
+            write(text.text + ("\0" if asked.null else "" if ended else "\n"))
             continue
         facts = {
             "text": text.text,
             "log_probability": -text.nats,
             "bits_per_char": text.bits_per_char,
             "chars": text.chars,
-            "temperature": taste["temperature"],
-            "seed": taste["seed"],
+            "temperature": manner["temperature"],
+            "seed": manner["seed"],
             "number": text.number,
         }
         write(json.dumps(facts) + "\n")
