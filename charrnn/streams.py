@@ -1,4 +1,4 @@
-"""Standard input as bytes, for `-` in the place of a file."""
+"""Standard input, for `-` in the place of a file."""
 
 from __future__ import annotations
 
@@ -6,6 +6,11 @@ import sys
 from typing import BinaryIO
 
 from charrnn.errors import CharrnnError
+
+
+def name_of(path: str) -> str:
+    """What messages call the file at this path."""
+    return "standard input" if path == "-" else path
 
 
 def standard_input() -> BinaryIO:

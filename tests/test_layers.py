@@ -12,7 +12,7 @@ PACKAGE = Path(charrnn.__file__).parent
 # From the lowest to the highest. What stands in one set is a room: within it imports are free.
 # `charrnn` is the package itself, whose `load` imports api only when it is called.
 LAYERS = [
-    [{"charrnn", "errors", "arrays"}],
+    [{"charrnn", "errors", "arrays", "units"}],
     [{"archive", "atomic", "bar", "lock", "streams"}, {"rng"}],
     [{"config"}],
     [{"data"}, {"nn"}],

@@ -6,6 +6,7 @@ import math
 import shlex
 from typing import Any
 
+from charrnn import units
 from charrnn.checkpoint import Checkpoint
 from charrnn.config.schema import shown
 
@@ -13,27 +14,23 @@ from charrnn.config.schema import shown
 def facts(loaded: Checkpoint, path: str) -> dict[str, Any]:
     """All there is to tell about a checkpoint, as plain values."""
     validations = [row[4] for row in loaded.history.tolist() if math.isfinite(row[4])]
-    best = loaded.progress.get("best_nats")
+    # Of a checkpoint that came through a pipe, where it was written.
+    place = (loaded.config.output.checkpoint or path) if path == "-" else path
     return {
         "checkpoint": path,
         "step": loaded.step,
         "seconds": loaded.progress.get("seconds"),
         "validations": len(loaded.history),
         "last_validation_nats": validations[-1] if validations else None,
-        "best_validation_nats": _finite(best),
+        "best_validation_nats": _finite(loaded.progress.get("best_nats")),
         "best_step": loaded.progress.get("best_step"),
         "corpus_sha256": loaded.corpus_sha256,
         "vocabulary": loaded.vocab.chars,
         "parameters": {name: list(array.shape) for name, array in loaded.params.items()},
         "parameter_count": loaded.params.flat.size,
         "config": loaded.config.as_dict(),
-        "resume": f"charrnn train {shlex.quote(_file(path, loaded))} --resume",
+        "resume": f"charrnn train {shlex.quote(place)} --resume",
     }
-
-
-def _file(path: str, loaded: Checkpoint) -> str:
-    """Where the checkpoint is: of one that came through a pipe, where it was written."""
-    return (loaded.config.output.checkpoint or path) if path == "-" else path
 
 
 def page(facts: dict[str, Any]) -> str:
@@ -68,7 +65,7 @@ def _finite(value: object) -> float | None:
 
 
 def _nats(nats: float | None) -> str:
-    return "none" if nats is None else f"{nats:.4f} nats ({nats / math.log(2):.4f} bits)"
+    return "none" if nats is None else units.in_both(nats)
 
 
 def _short(text: str) -> str:

@@ -17,6 +17,8 @@ from typing import Any
 
 import click
 
+from charrnn.data.characters import visible
+
 Write = Callable[[str], None]
 
 logger = logging.getLogger("charrnn")
@@ -26,7 +28,7 @@ logger = logging.getLogger("charrnn")
 # business and stay.
 OBEYED = {*range(0x20), *range(0x7F, 0xA0)} - {ord("\t"), ord("\n")}
 TURNING = {*range(0x202A, 0x202F), *range(0x2066, 0x206A)}
-ESCAPES = {code: chr(code).encode("unicode_escape").decode("ascii") for code in OBEYED | TURNING}
+ESCAPES = {code: visible(chr(code)) for code in OBEYED | TURNING}
 
 
 class Number(click.FloatRange):
@@ -116,11 +118,10 @@ def writer(raw: bool = False) -> Write:
     """
     stream = sys.stdout
     encoding = getattr(stream, "encoding", None) or "utf-8"
-    obeyed = stream.isatty() and not raw
 
     def write(text: str) -> None:
-        if obeyed:
-            text = text.translate(ESCAPES)
+        if not raw:
+            text = harmless(text, stream)
         try:
             text.encode(encoding)
         except (UnicodeEncodeError, LookupError):

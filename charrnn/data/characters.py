@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 SHOWN = 20  # characters named in a message
 
 
@@ -19,8 +21,8 @@ def with_number(char: str) -> str:
     return f"{char!a} (U+{ord(char):04X})"
 
 
-def named(chars: list[str]) -> str:
-    """Characters in a printable form: the first of them, and how many more."""
-    shown = ", ".join(with_number(char) for char in chars[:SHOWN])
+def named(chars: Sequence[str], show: Callable[[str], str] = with_number) -> str:
+    """Characters as `show` shows them: the first of them, and how many more."""
+    shown = ", ".join(map(show, chars[:SHOWN]))
     more = len(chars) - SHOWN
     return f"{shown}, and {more:,} more" if more > 0 else shown

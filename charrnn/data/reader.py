@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import BinaryIO
 
 from charrnn.errors import CorpusError
-from charrnn.streams import standard_input
+from charrnn.streams import name_of, standard_input
 
 CHUNK_BYTES = 1 << 20
 
@@ -112,7 +112,7 @@ def _read_some(stream: BinaryIO) -> bytes:
 def open_text(path: str, encoding: str = "utf-8", lowercase: bool = False) -> TextReader:
     """A reader of a file, or of stdin for `-`. Raises CorpusError."""
     if path == "-":
-        return TextReader(standard_input(), "standard input", encoding, lowercase)
+        return TextReader(standard_input(), name_of(path), encoding, lowercase)
     try:
         stream = open(path, "rb")  # noqa: SIM115 - the reader's user closes it
     except FileNotFoundError:

@@ -20,6 +20,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from charrnn import units
 from charrnn.arrays import Bools, Floats, Ints
 from charrnn.data.vocabulary import Vocab
 from charrnn.nn.model import Model
@@ -67,7 +68,7 @@ class Text(NamedTuple):
     @property
     def bits_per_char(self) -> float:
         """Bits per drawn character."""
-        return self.nats / max(self.chars, 1) / math.log(2)
+        return units.bits(self.nats / max(self.chars, 1))
 
 
 def probabilities(logits: Floats, taste: Taste) -> Floats:

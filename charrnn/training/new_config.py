@@ -7,12 +7,11 @@ from pathlib import Path
 
 import yaml
 
+from charrnn.data.characters import named
 from charrnn.data.text_profile import RARE, Survey
 from charrnn.errors import CharrnnError
 from charrnn.training import presets
 from charrnn.training.presets import CELL, VALIDATIONS, Plan
-
-SHOWN = 10  # rare characters named in a comment
 
 
 def write(survey: Survey, path: str) -> str:
@@ -82,7 +81,8 @@ def _comments(survey: Survey, plan: Plan) -> list[str]:
         f"{lengths[len(lengths) // 2]:,}",
     ]
     if survey.rare:
-        seen.insert(1, f"{len(survey.rare):,} seen fewer than {RARE} times: {_chars(survey.rare)}")
+        names = named(survey.rare, lambda char: f"{char!r} U+{ord(char):04X}")
+        seen.insert(1, f"{len(survey.rare):,} seen fewer than {RARE} times: {names}")
     if survey.blank:
         seen.append(f"{survey.blank:,} empty lines")
     if survey.copies:
@@ -102,13 +102,6 @@ def _comments(survey: Survey, plan: Plan) -> list[str]:
         "# What the text is made of:",
         *(f"#   {line}" for line in seen),
     ]
-
-
-def _chars(chars: list[str]) -> str:
-    """Some characters with their code points; control characters are escaped."""
-    shown = ", ".join(f"{char!r} U+{ord(char):04X}" for char in chars[:SHOWN])
-    more = len(chars) - SHOWN
-    return f"{shown} and {more:,} more" if more > 0 else shown
 
 
 def _duration(seconds: float) -> str:

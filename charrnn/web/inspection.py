@@ -14,9 +14,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from charrnn import units
 from charrnn.arrays import Floats, Ints
 from charrnn.evaluation.evaluator import Figures, Score
-from charrnn.evaluation.line_scores import LN2
 from charrnn.evaluation.scoring_task import Subject
 from charrnn.nn.model import Model
 from charrnn.nn.workspace import Workspace
@@ -114,7 +114,7 @@ def read(subject: Subject, most: int = SHOWN) -> Reading:
         text[:N],
         beginning.length,
         score,
-        nats[:N] / LN2,
+        units.bits(nats[:N]),
         rest[0].astype(np.intp),
         rest[1 : 1 + K].astype(np.intp),
         rest[1 + K :],

@@ -1,0 +1,27 @@
+"""The units of a text's information: nats by the natural logarithm, bits by that to base 2."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:  # NumPy takes a while to import, and numbers do without it
+    from charrnn.arrays import Floats
+
+LN2 = math.log(2)  # nats in a bit
+
+Amount = TypeVar("Amount", float, "Floats")
+
+
+def bits(nats: Amount) -> Amount:
+    """So many nats in bits: a number, or an array of any shape."""
+    return nats / LN2
+
+
+def in_both(nats: float) -> str:
+    """An amount to be read.
+
+    >>> in_both(1.5)
+    '1.5000 nats (2.1640 bits)'
+    """
+    return f"{nats:.4f} nats ({bits(nats):.4f} bits)"
