@@ -7,6 +7,7 @@ from pathlib import Path
 
 import yaml
 
+from charrnn.config.schema import shown
 from charrnn.data.characters import named
 from charrnn.data.text_profile import RARE, Survey
 from charrnn.errors import CharrnnError
@@ -27,46 +28,37 @@ def write(survey: Survey, path: str) -> str:
 
 def _settings(survey: Survey, plan: Plan, path: str) -> list[str]:
     """The sections of the config."""
-    recipe, config = plan.recipe, presets.settings(survey, plan.recipe)
-    train, optimizer = config.train, config.optimizer
     every = max(1, int(float(f"{plan.steps / VALIDATIONS:.1g}")))
+    sections = {
+        "corpus": {
+            "path": _scalar(path),
+            "encoding": survey.encoding,
+            "mode": survey.mode,
+            "validation": f"{plan.validation:g}",
+        },
+        **presets.settings(plan.recipe),
+        "output": {
+            "checkpoint": _scalar(_checkpoint(path)),
+            "validate_every": every,
+            "sample_every": every,
+        },
+    }
+    sections["train"]["epochs"] = f"{plan.epochs:g}"
+    other = "`lines` is one record on each line"
+    if survey.mode == "lines":
+        other = "`stream` is running text"
+    notes = {"mode": f"{survey.why}; {other}", "epochs": f"about {plan.steps:,} steps"}
     if path == "-":
-        path_line = (
-            f"path: {_scalar(path)}  # standard input is read once: train with --corpus FILE"
-        )
-    else:
-        path_line = f"path: {_scalar(path)}"
-    other = "stream" if survey.mode == "lines" else "lines"
-    meaning = "one record on each line" if other == "lines" else "running text"
-    return [
-        "corpus:",
-        f"  {path_line}",
-        f"  encoding: {survey.encoding}",
-        f"  mode: {survey.mode}  # {survey.why}; `{other}` is {meaning}",
-        f"  validation: {plan.validation:g}"
-        + ("" if plan.validation else "  # the text is too small to hold some of it out"),
-        "model:",
-        f"  cell: {config.model.cell}",
-        f"  hidden: {recipe.hidden}",
-        f"  dropout: {recipe.dropout:g}",
-        "train:",
-        f"  batch_size: {train.batch_size}",
-        f"  seq_length: {train.seq_length}",
-        f"  epochs: {plan.epochs:g}  # about {plan.steps:,} steps",
-        f"  reduction: {train.reduction}",
-        f"  seed: {train.seed}",
-        "optimizer:",
-        f"  name: {optimizer.name}",
-        f"  learning_rate: {optimizer.learning_rate:g}",
-        f"  clip: {optimizer.clip:g}",
-        f"  clip_by: {optimizer.clip_by}",
-        f"  schedule: {optimizer.schedule}",
-        "output:",
-        f"  checkpoint: {_scalar(_checkpoint(path))}",
-        f"  validate_every: {every}",
-        f"  sample_every: {every}",
-        "",
-    ]
+        notes["path"] = "standard input is read once: train with --corpus FILE"
+    if not plan.validation:
+        notes["validation"] = "the text is too small to hold some of it out"
+    lines = []
+    for section, values in sections.items():
+        lines.append(f"{section}:")
+        for key, value in values.items():
+            note = f"  # {notes[key]}" if key in notes else ""
+            lines.append(f"  {key}: {shown(value)}{note}")
+    return [*lines, ""]
 
 
 def _comments(survey: Survey, plan: Plan) -> list[str]:
@@ -74,25 +66,20 @@ def _comments(survey: Survey, plan: Plan) -> list[str]:
     recipe = plan.recipe
     what = "lines" if survey.mode == "lines" else "text"
     lengths = survey.lengths
+    names = named(survey.rare, lambda char: f"{char!r} U+{ord(char):04X}")
+    often = "" if survey.rare else f", each seen {RARE} times or more"
     seen = [
-        f"{len(survey.text):,} characters, {len(survey.counts):,} distinct"
-        + ("" if survey.rare else f", each seen {RARE} times or more"),
+        f"{len(survey.text):,} characters, {len(survey.counts):,} distinct{often}",
+        survey.rare and f"{len(survey.rare):,} seen fewer than {RARE} times: {names}",
         f"{len(lengths):,} lines of {lengths[0]:,} to {lengths[-1]:,} characters, the middle one "
         f"{lengths[len(lengths) // 2]:,}",
+        survey.blank and f"{survey.blank:,} empty lines",
+        survey.copies and f"{survey.copies:,} lines repeat an earlier one",
+        survey.crlf and f"{survey.crlf:,} Windows line ends (CRLF), read as LF",
+        survey.marked and "a byte order mark, left out",
+        survey.misread
+        and f"not UTF-8: {survey.misread}; if letters look wrong, try another encoding",
     ]
-    if survey.rare:
-        names = named(survey.rare, lambda char: f"{char!r} U+{ord(char):04X}")
-        seen.insert(1, f"{len(survey.rare):,} seen fewer than {RARE} times: {names}")
-    if survey.blank:
-        seen.append(f"{survey.blank:,} empty lines")
-    if survey.copies:
-        seen.append(f"{survey.copies:,} lines repeat an earlier one")
-    if survey.crlf:
-        seen.append(f"{survey.crlf:,} Windows line ends (CRLF), read as LF")
-    if survey.marked:
-        seen.append("a byte order mark, left out")
-    if survey.misread:
-        seen.append(f"not UTF-8: {survey.misread}; if letters look wrong, try another encoding")
     return [
         f"# New {what} like {survey.name!r}: a {CELL} of {recipe.hidden} units, written by "
         "`charrnn new`.",
@@ -100,7 +87,7 @@ def _comments(survey: Survey, plan: Plan) -> list[str]:
         f"({plan.chars_per_s / 1000:,.3g}k characters/s).",
         "#",
         "# What the text is made of:",
-        *(f"#   {line}" for line in seen),
+        *(f"#   {line}" for line in seen if line),
     ]
 
 

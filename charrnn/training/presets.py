@@ -15,11 +15,11 @@ from __future__ import annotations
 import functools
 import math
 import time
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from charrnn.config.schema import Config, CorpusConfig, ModelConfig, OptimizerConfig, TrainConfig
+from charrnn.config.schema import SECTIONS, Config, CorpusConfig
 from charrnn.data.corpus import Corpus, Records
 from charrnn.data.text_profile import Survey
 from charrnn.data.vocabulary import Vocab
@@ -146,7 +146,8 @@ def _updates(survey: Survey, recipe: Recipe, share: float) -> float:
 
 def _chars_per_s(survey: Survey, recipe: Recipe) -> float:
     """How fast this machine trains by the recipe: a moment's updates on a part of the text."""
-    config = settings(survey, recipe)
+    sections = {name: SECTIONS[name](**values) for name, values in settings(recipe).items()}
+    config = Config(CorpusConfig(mode=survey.mode), **sections)
     if survey.mode == "lines":
         lines = survey.records[:: 1 + len(survey.records) // SAMPLE_LINES]
         vocab = Vocab("".join(sorted({*survey.counts, "\n"})))
@@ -179,23 +180,22 @@ def _measure(group: ProcessGroup, config: Config, corpus: Corpus) -> list[float]
     return speeds
 
 
-def settings(survey: Survey, recipe: Recipe) -> Config:
-    """The settings of a recipe, all but those of the corpus."""
-    return Config(
-        CorpusConfig(mode=survey.mode),
-        ModelConfig(cell=CELL, hidden=recipe.hidden, dropout=recipe.dropout),
-        TrainConfig(
-            batch_size=recipe.batch_size,
-            seq_length=recipe.seq_length,
-            epochs=recipe.epochs,
-            reduction="mean",
-            seed=1,
-        ),
-        OptimizerConfig(
-            name="adam",
-            learning_rate=recipe.learning_rate,
-            clip=1.0,
-            clip_by="norm",
-            schedule="cosine",
-        ),
-    )
+def settings(recipe: Recipe) -> dict[str, dict[str, Any]]:
+    """The settings of a recipe by their sections, all but those of the corpus and the output."""
+    return {
+        "model": {"cell": CELL, "hidden": recipe.hidden, "dropout": recipe.dropout},
+        "train": {
+            "batch_size": recipe.batch_size,
+            "seq_length": recipe.seq_length,
+            "epochs": recipe.epochs,
+            "reduction": "mean",
+            "seed": 1,
+        },
+        "optimizer": {
+            "name": "adam",
+            "learning_rate": recipe.learning_rate,
+            "clip": 1,
+            "clip_by": "norm",
+            "schedule": "cosine",
+        },
+    }
