@@ -43,25 +43,20 @@ class Reading:
     activations: Floats  # (C, N), 16 bits; NaN at a character that is not read
 
 
+@dataclass(eq=False)
 class Beginning:
     """A text that goes by once; its first characters are kept."""
 
-    def __init__(self, pieces: Iterable[str], most: int) -> None:
-        self.pieces = pieces
-        self.most = most
-        self.length = 0  # characters gone by
-        self.text = ""
+    pieces: Iterable[str]
+    most: int  # characters kept
+    length: int = 0  # characters gone by
+    text: str = ""
 
     def __iter__(self) -> Iterator[str]:
         for piece in self.pieces:
             self.text += piece[: self.most - len(self.text)]
             self.length += len(piece)
             yield piece
-
-    def chunks(self) -> Iterator[str]:
-        """What was kept, in small pieces."""
-        for start in range(0, len(self.text), CHUNK):
-            yield self.text[start : start + CHUNK]
 
 
 def figures_of(model: Model) -> Figures:
@@ -90,8 +85,9 @@ def read(subject: Subject, most: int = SHOWN) -> Reading:
     K = min(TOP, model.vocab_size)
     beginning = Beginning(subject.text(), most)
     score = subject.total(subject.scored(beginning))
+    chunks = (beginning.text[at : at + CHUNK] for at in range(0, len(beginning.text), CHUNK))
     texts, forecasts, states, unknown = [], [], [], []
-    for piece in subject.scored(beginning.chunks(), figures_of(model)):
+    for piece in subject.scored(chunks, figures_of(model)):
         texts.append(piece.text)
         forecasts.append(piece.figures[: 2 + 2 * K].astype(np.float32))
         states.append(piece.figures[2 + 2 * K :].astype(np.float16))

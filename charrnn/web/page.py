@@ -78,12 +78,13 @@ def page(subject: Subject, reading: Reading) -> str:
         f"default-src 'none'; style-src '{_hash(style)}'; script-src '{_hash(script)}'; "
         "base-uri 'none'; form-action 'none'"
     )
-    score, shown = reading.score, len(reading.text)
-    cut = shown < reading.length
-    notice = (
-        f'<p class="quiet">The first {shown:,} of {reading.length:,} characters are shown; the '
-        "score is that of the whole text.</p>"
-    )
+    score, shown, notice = reading.score, len(reading.text), ""
+    if shown < reading.length:
+        notice = (
+            f'<p class="quiet">The first {shown:,} of {reading.length:,} characters are shown; the '
+            "score is that of the whole text.</p>"
+        )
+    told = f"{different} of {count:,}" if different < count else f"The {count:,}"
     layers = "1 layer" if model.layers == 1 else f"{model.layers} layers"
     return Template(_part("page.html")).substitute(
         policy=policy,
@@ -96,10 +97,8 @@ def page(subject: Subject, reading: Reading) -> str:
         chars=f"{score.chars:,}",
         unknown=f", {score.unknown:,} unknown" if score.unknown else "",
         model=f"{subject.loaded.config.model.cell} of {layers} x {model.hidden} cells",
-        notice=notice if cut else "",
-        cells=f"{different} of {count:,} cells, the most telling first"
-        if different < count
-        else f"The {count:,} cells, the most telling first",
+        notice=notice,
+        cells=f"{told} cells, the most telling first",
         reading=_json(_data(subject, reading, cells)),
     )
 

@@ -51,9 +51,8 @@ def features(text: str) -> dict[str, Floats]:
 
 def _varies(values: Floats) -> bool:
     """Whether enough characters differ from what most of them have."""
-    if not len(values):
-        return False
-    return bool(len(values) - np.unique(values, return_counts=True)[1].max() >= LEAST)
+    most_common = np.unique(values, return_counts=True)[1].max(initial=0)
+    return bool(len(values) - most_common >= LEAST)
 
 
 def correlations(activations: Floats, features: Floats) -> Floats:
@@ -101,12 +100,13 @@ def most_telling(activations: Floats, text: str, count: int, each: int) -> list[
     told = [Telling(cell, names[f], float(found[cell, f])) for cell, f in pairs]
     told.sort(key=_faintness)
     ahead: Counter[str] = Counter()  # cells of each feature that tell more
-    allowed = []
-    for place, telling in enumerate(told):
+    firsts: list[Telling] = []
+    others: list[Telling] = []
+    for telling in told:
         if ahead[telling.feature] < each:
-            allowed.append((ahead[telling.feature] > 0, place))
+            (others if ahead[telling.feature] else firsts).append(telling)
         ahead[telling.feature] += 1
-    return sorted((told[place] for _, place in sorted(allowed)[:count]), key=_faintness)
+    return sorted((firsts + others)[:count], key=_faintness)
 
 
 def _faintness(telling: Telling) -> float:
