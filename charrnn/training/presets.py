@@ -88,9 +88,7 @@ class Plan(NamedTuple):
 
 def plan(survey: Survey) -> Plan:
     """The recipe for a text, no larger than this machine can train in its time."""
-    chars = sum(map(len, survey.records)) + len(survey.records)
-    if survey.mode == "stream":
-        chars = len(survey.text)
+    chars = len(survey.text if survey.mode == "stream" else "\n".join([*survey.records, ""]))
     validation = _validation(survey, chars)
     training = chars - round(chars * validation)
     recipe = next(recipe for recipe in RECIPES[survey.mode] if chars <= recipe.chars)

@@ -11,6 +11,7 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -113,41 +114,28 @@ def _faintness(telling: Telling) -> float:
     return -abs(telling.correlation)
 
 
-def _where(holds: Callable[[str], bool]) -> Callable[[str], Floats]:
+def _where(holds: Callable[[str], bool], text: str) -> Floats:
     """1 at a character of which it holds."""
-
-    def feature(text: str) -> Floats:
-        having = {char for char in set(text) if holds(char)}
-        return np.array([char in having for char in text], dtype=float)
-
-    return feature
+    having = {char for char in set(text) if holds(char)}
+    return np.array([char in having for char in text], dtype=float)
 
 
-def _inside(pattern: re.Pattern[str], closed: bool = False) -> Callable[[str], Floats]:
+def _inside(pattern: re.Pattern[str], text: str, closed: bool = False) -> Floats:
     """1 in a match; not at its last character if that one closes it."""
-
-    def feature(text: str) -> Floats:
-        inside = np.zeros(len(text))
-        for match in pattern.finditer(text):
-            inside[match.start() : match.end() - closed] = 1
-        return inside
-
-    return feature
+    inside = np.zeros(len(text))
+    for match in pattern.finditer(text):
+        inside[match.start() : match.end() - closed] = 1
+    return inside
 
 
-def _since(starts: Callable[[str], Floats]) -> Callable[[str], Floats]:
+def _since(starts: Callable[[str], Floats], text: str) -> Floats:
     """How many characters ago it was 1: 0 there, and counted from the text's beginning at first."""
-
-    def feature(text: str) -> Floats:
-        places = np.arange(1, len(text) + 1)
-        return (places - np.maximum.accumulate(places * (starts(text) > 0))).astype(float)
-
-    return feature
+    places = np.arange(1, len(text) + 1)
+    return (places - np.maximum.accumulate(places * (starts(text) > 0))).astype(float)
 
 
 def _first_letters(text: str) -> Floats:
-    in_word = _where(_is_of_word)(text)
-    return np.diff(in_word, prepend=0.0).clip(0)
+    return np.diff(_where(_is_of_word, text), prepend=0.0).clip(0)
 
 
 def _brackets(text: str) -> Floats:
@@ -183,19 +171,19 @@ def _is_punctuation(char: str) -> bool:
 
 
 FEATURES: dict[str, Callable[[str], Floats]] = {
-    "white space": _where(str.isspace),
-    "vowel": _where(_is_vowel),
-    "upper case": _where(str.isupper),
-    "digit": _where(str.isdigit),
-    "punctuation": _where(_is_punctuation),
+    "white space": partial(_where, str.isspace),
+    "vowel": partial(_where, _is_vowel),
+    "upper case": partial(_where, str.isupper),
+    "digit": partial(_where, str.isdigit),
+    "punctuation": partial(_where, _is_punctuation),
     "first letter of a word": _first_letters,
-    "place in the line": _since(_where(lambda char: char == "\n")),
-    "place in the word": _since(_where(lambda char: not _is_of_word(char))),
-    "place in the sentence": _since(_inside(SENTENCE_END)),
-    "line after an empty one": _inside(AFTER_EMPTY_LINE),
+    "place in the line": partial(_since, partial(_where, lambda char: char == "\n")),
+    "place in the word": partial(_since, partial(_where, lambda char: not _is_of_word(char))),
+    "place in the sentence": partial(_since, partial(_inside, SENTENCE_END)),
+    "line after an empty one": partial(_inside, AFTER_EMPTY_LINE),
     "depth of indentation": _indentation,
-    "inside quotes": _inside(QUOTED, closed=True),
+    "inside quotes": partial(_inside, QUOTED, closed=True),
     "inside brackets": _brackets,
-    "inside a comment": _inside(COMMENT),
-    "inside a URL": _inside(URL),
+    "inside a comment": partial(_inside, COMMENT),
+    "inside a URL": partial(_inside, URL),
 }
