@@ -203,19 +203,16 @@ class Sampler:
         if first < 0:
             key = keys(seed, np.array([0]))
             first = int(uniforms(key, np.array([-1]))[0] * len(self.vocab))
-        ids = np.concatenate([[first], self.vocab.encode(prime, "the prime")])
-        logits, state = self.feed(ids, self.model.zero_state(1))
+        ids = np.concatenate([[first], self.vocab.encode(prime, "the prime")]).reshape(-1, 1)
+        state = self.model.zero_state(1)
+        for start in range(0, len(ids), PRIME_WINDOW):
+            window = ids[start : start + PRIME_WINDOW]
+            work = self.works.get(len(window), 1)
+            state = self.model.run(self.params, window, state, work)
+        logits = work.logits[-1:].copy()
         if self.lines and not prime:
             logits[0, self.newline] = -np.inf
         return logits, state
-
-    def feed(self, ids: Ints, state: Floats) -> tuple[Floats, Floats]:
-        """Read `ids` (T,) in one row: the logits (1, V) of what follows, and the new state."""
-        for start in range(0, len(ids), PRIME_WINDOW):
-            window = ids[start : start + PRIME_WINDOW].reshape(-1, 1)
-            work = self.works.get(len(window), 1)
-            state = self.model.run(self.params, window, state, work)
-        return work.logits[-1:].copy(), state
 
     def rows(self) -> int:
         """How many texts are written side by side: fixed by the model, not by how many are wanted.

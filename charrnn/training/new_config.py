@@ -116,9 +116,8 @@ def _checkpoint(path: str) -> str:
     """The corpus's name with .npz; neither it nor the .jsonl beside it may replace the corpus."""
     if path == "-":
         return "charrnn.npz"
-    stem, suffix = Path(path).stem, Path(path).suffix
-    taken = suffix.lower() in (".npz", ".jsonl")
-    return _name(f"{stem}-model.npz" if taken else f"{stem}.npz")
+    taken = Path(path).suffix.lower() in (".npz", ".jsonl")
+    return _name(f"{Path(path).stem}{'-model' if taken else ''}.npz")
 
 
 def _scalar(value: str) -> str:

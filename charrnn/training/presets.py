@@ -102,14 +102,10 @@ def plan(survey: Survey) -> Plan:
             break
         recipe = recipe._replace(hidden=recipe.hidden // 2, dropout=recipe.dropout / 2)
     epochs = min(float(recipe.epochs), float(f"{readable / training:.2g}"))
-    return Plan(
-        recipe,
-        validation,
-        epochs,
-        max(1, round(epochs * _updates(survey, recipe, training / chars))),
-        chars_per_s,
-        (epochs * training + scored) / chars_per_s,
-    )
+    row = recipe.seq_length if survey.mode == "stream" else chars / len(survey.records)
+    steps = max(1, round(epochs * training / (recipe.batch_size * row)))
+    seconds = (epochs * training + scored) / chars_per_s
+    return Plan(recipe, validation, epochs, steps, chars_per_s, seconds)
 
 
 def _validation(survey: Survey, chars: int) -> float:
@@ -133,13 +129,6 @@ def _fitted(recipe: Recipe, survey: Survey, training: int) -> Recipe:
     if survey.mode == "stream":
         T = min(T, training // B - 2)
     return recipe._replace(seq_length=T, batch_size=B)
-
-
-def _updates(survey: Survey, recipe: Recipe, share: float) -> float:
-    """About how many updates an epoch over this share of the text has."""
-    if survey.mode == "lines":
-        return share * len(survey.records) / recipe.batch_size
-    return share * len(survey.text) / (recipe.batch_size * recipe.seq_length)
 
 
 def _chars_per_s(survey: Survey, recipe: Recipe) -> float:
