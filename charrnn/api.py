@@ -121,10 +121,12 @@ class TextModel:
         self.vocab.encode(beginning, "the beginning of the expression")
         from charrnn.find_corpus import known_lines
 
-        if beginning.startswith(self._fold(manner.get("prime", ""))):
-            manner["prime"] = beginning
+        seed, taste, prime = self._manner(**manner)
+        if beginning.startswith(prime):
+            prime = beginning
+        limits = Limits(LONGEST if chars is None else chars)
         return Selection(
-            self.texts(None, chars=LONGEST if chars is None else chars, **manner),
+            self._sampler().texts(seed, taste, limits, prime, scored=True),
             count,
             attempts=attempts or 10_000 + 1_000 * count,
             pattern=pattern,

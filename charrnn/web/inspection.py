@@ -94,13 +94,11 @@ def read(subject: Subject, most: int = SHOWN) -> Reading:
         unknown.append(piece.unknown)
     text = "".join(texts)
     nats, ranks, *others = np.concatenate(forecasts, axis=1)
-    if subject.settings.mode == "stream":
-        known = np.flatnonzero(~np.concatenate(unknown))
-        read, foretold = known[:-1], known[1:]
-    else:
-        foretold = np.flatnonzero(~np.isnan(nats))
-        goes_on = np.array([text[place] != "\n" for place in foretold[:-1]], dtype=bool)
-        read, foretold = foretold[:-1][goes_on], foretold[1:][goes_on]
+    stream = subject.settings.mode == "stream"
+    counted = ~np.concatenate(unknown) if stream else ~np.isnan(nats)
+    places = np.flatnonzero(counted)
+    goes_on = np.array([stream or text[place] != "\n" for place in places[:-1]], dtype=bool)
+    read, foretold = places[:-1][goes_on], places[1:][goes_on]
     before = np.concatenate(states, axis=1)  # (C, N): as each character was foretold
     activations = np.full_like(before, np.nan)
     activations[:, read] = before[:, foretold]
