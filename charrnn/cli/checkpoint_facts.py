@@ -54,8 +54,7 @@ def page(facts: dict[str, Any]) -> str:
         lines.append(f"  {name:<15}{' x '.join(map(str, shape)):>13}  {math.prod(shape):>12,}")
     lines += ["", "config"]
     for section, settings in config.items():
-        for key, value in settings.items():
-            lines.append(f"  {section + '.' + key:<28}{shown(value)}")
+        lines += [f"  {section + '.' + key:<28}{shown(value)}" for key, value in settings.items()]
     return "\n".join(lines)
 
 

@@ -141,10 +141,8 @@ def _check_text(text: str, counts: Mapping[str, int], name: str, encoding: str) 
     if not kinds:
         raise CorpusError(f"{name} is empty: there is nothing to learn from")
     if len(kinds) == 1:
-        char = kinds.pop()
-        raise CorpusError(
-            f"{name} has a single character, {char!a}: there is nothing to learn from"
-        )
+        single = f"a single character, {kinds.pop()!a}"
+        raise CorpusError(f"{name} has {single}: there is nothing to learn from")
 
 
 def _mode(text: str, records: tuple[str, ...], blank: int) -> tuple[str, str]:

@@ -135,14 +135,12 @@ def _chars_per_s(survey: Survey, recipe: Recipe) -> float:
     """How fast this machine trains by the recipe: a moment's updates on a part of the text."""
     sections = {name: SECTIONS[name](**values) for name, values in settings(recipe).items()}
     config = Config(CorpusConfig(mode=survey.mode), **sections)
+    vocab = Vocab("".join(sorted({*survey.counts, "\n"})))
+    training, records = vocab.encode(survey.text[:SAMPLE_CHARS]), None
     if survey.mode == "lines":
         lines = survey.records[:: 1 + len(survey.records) // SAMPLE_LINES]
-        vocab = Vocab("".join(sorted({*survey.counts, "\n"})))
-        records = Records.of(lines, vocab.encode)
-        corpus = Corpus(vocab, np.arange(len(lines)), np.arange(0), "", records)
-    else:
-        vocab = Vocab("".join(sorted(survey.counts)))
-        corpus = Corpus(vocab, vocab.encode(survey.text[:SAMPLE_CHARS]), np.arange(0), "")
+        training, records = np.arange(len(lines)), Records.of(lines, vocab.encode)
+    corpus = Corpus(vocab, training, np.arange(0), "", records)
     measure = functools.partial(_measure, config=config, corpus=corpus)
     speeds = local.run(worker_count.for_training(config), measure)
     return float(np.median(speeds))  # other programs' bursts do not count

@@ -46,7 +46,7 @@ def write(subject: Subject, path: str) -> Score:
     """
     try:
         with replacement(path) as stream:  # before the text is scored, which may take long
-            reading = _read(subject)
+            reading = read(subject, SHOWN)
             stream.write(page(subject, reading).encode())
     except OSError as error:
         raise Unwritable(path, error, "-o PAGE") from None
@@ -55,21 +55,11 @@ def write(subject: Subject, path: str) -> Score:
 
 def of(subject: Subject) -> str:
     """The page about a text. Raises VocabError and CorpusError."""
-    return page(subject, _read(subject))
-
-
-def _read(subject: Subject) -> Reading:
-    reading = read(subject, SHOWN)
-    if len(reading.text) < reading.length:
-        logger.info(
-            f"the page shows the first {len(reading.text):,} of {reading.length:,} characters; "
-            "the score is that of the whole text"
-        )
-    return reading
+    return page(subject, read(subject, SHOWN))
 
 
 def page(subject: Subject, reading: Reading) -> str:
-    """The page about a text that has been read."""
+    """The page about a text that has been read; what is cut off is said in it and logged."""
     model, name = subject.loaded.model, "".join(map(_label, subject.name))
     cells = most_telling(reading.activations, reading.text, CELLS, OF_A_FEATURE)
     different, count = len({telling.cell for telling in cells}), model.layers * model.hidden
@@ -80,10 +70,9 @@ def page(subject: Subject, reading: Reading) -> str:
     )
     score, shown, notice = reading.score, len(reading.text), ""
     if shown < reading.length:
-        notice = (
-            f'<p class="quiet">The first {shown:,} of {reading.length:,} characters are shown; the '
-            "score is that of the whole text.</p>"
-        )
+        part = f"first {shown:,} of {reading.length:,} characters"
+        logger.info(f"the page shows the {part}; the score is that of the whole text")
+        notice = f'<p class="quiet">The {part} are shown; the score is that of the whole text.</p>'
     told = f"{different} of {count:,}" if different < count else f"The {count:,}"
     layers = "1 layer" if model.layers == 1 else f"{model.layers} layers"
     return Template(_part("page.html")).substitute(
