@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import signal
 import threading
@@ -53,12 +54,13 @@ class WorkerPool:
                 yield self._functions[number](*part)
             return
         pending: deque[Future[Any]] = deque()
-        for part in parts:
-            if len(pending) == PENDING * self.workers:
-                yield _result(pending.popleft())
-            pending.append(self._executor.submit(_do, number, np.geterr(), part))
-        while pending:
-            yield _result(pending.popleft())
+        with _telling_of_death():
+            for part in parts:
+                if len(pending) == PENDING * self.workers:
+                    yield pending.popleft().result()
+                pending.append(self._executor.submit(_do, number, np.geterr(), part))
+            while pending:
+                yield pending.popleft().result()
 
     def _start(self) -> None:
         import multiprocessing
@@ -87,11 +89,13 @@ def _do(number: int, settings: Any, part: tuple[Any, ...]) -> Any:
         return _known[number](*part)
 
 
-def _result(future: Future[Any]) -> Any:
+@contextlib.contextmanager
+def _telling_of_death() -> Iterator[None]:
+    """Raise CharrnnError when a worker has died, be it found at its result or at the next part."""
     from concurrent.futures.process import BrokenProcessPool
 
     try:
-        return future.result()
+        yield
     except BrokenProcessPool:
         raise CharrnnError(
             "a process that shares the work ended early, perhaps because memory ran short",
