@@ -9,14 +9,14 @@ from __future__ import annotations
 import contextlib
 import glob
 import os
-import tempfile
+import secrets
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
 from charrnn.errors import CheckpointError
 
-RANDOM = 8  # characters that `tempfile` puts into a name
+RANDOM = 8  # characters that tell the parts of one file apart
 
 
 class Unwritable(CheckpointError):
@@ -52,25 +52,25 @@ def replacement(path: str | Path) -> Iterator[BinaryIO]:
         with open(path, "wb") as stream:
             yield stream
         return
+    part = part_of(path)
     target = Path(os.path.realpath(path))
-    descriptor, name = part_of(target)
     try:
-        with os.fdopen(descriptor, "wb") as stream:
-            os.chmod(name, 0o666 & ~umask())
+        with open(part, "xb") as stream:
             yield stream
             stream.flush()
             os.fsync(stream.fileno())
-        os.replace(name, target)
+        os.replace(part, target)
     except BaseException:
         with contextlib.suppress(OSError):
-            os.unlink(name)
+            part.unlink()
         raise
     _sync_folder(target.parent)
 
 
-def part_of(target: Path) -> tuple[int, str]:
-    """Makes and opens a file beside `target`: its descriptor and its name."""
-    return tempfile.mkstemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent)
+def part_of(path: str | Path) -> Path:
+    """Return a new name beside what `path` leads to, for what is to take its place."""
+    target = Path(os.path.realpath(path))
+    return target.with_name(f".{target.name}.{secrets.token_hex(RANDOM // 2)}.part")
 
 
 def clear_parts(path: str | Path) -> None:
@@ -81,13 +81,6 @@ def clear_parts(path: str | Path) -> None:
     for part in target.parent.glob(pattern):
         with contextlib.suppress(OSError):
             part.unlink()
-
-
-def umask() -> int:
-    """The bits that new files of this process do not get."""
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def _sync_folder(folder: Path) -> None:

@@ -125,9 +125,9 @@ def check_writable(path: str) -> None:
         raise CheckpointError(f"{path} is a folder", f"Name a file in it: --out {path}/model.npz")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, name = part_of(Path(os.path.realpath(path)))
-        os.close(descriptor)
-        Path(name).unlink(missing_ok=True)  # a run that begins now may have cleared it away
+        part = part_of(path)
+        part.touch(exist_ok=False)
+        part.unlink(missing_ok=True)  # a run that begins now may have cleared it away
     except OSError as error:
         raise CheckpointError(
             f"checkpoints cannot be written to {target.parent}: {error.strerror}",

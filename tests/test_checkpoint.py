@@ -8,6 +8,7 @@ import struct
 import tracemalloc
 import zipfile
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -423,6 +424,6 @@ def test_a_place_that_cannot_be_written_is_found_out(tmp_path, monkeypatch):
         with pytest.raises(CheckpointError, match=match) as caught:
             checkpoint.check_writable(str(place))
         assert "--out" in caught.value.hint
-    monkeypatch.setattr("tempfile.mkstemp", no_space)
+    monkeypatch.setattr(Path, "touch", no_space)
     with pytest.raises(CheckpointError, match="No space left"):
         checkpoint.check_writable(str(tmp_path / "model.npz"))

@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import re
+import secrets
 import shutil
 import sys
 import tempfile
@@ -18,7 +19,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-from charrnn.atomic import umask
 from charrnn.errors import CorpusError
 
 VARIABLE = "CHARRNN_CACHE"
@@ -69,7 +69,8 @@ class Part:
         try:
             place.mkdir(parents=True, exist_ok=True)
             _tidy(place)
-            self.path = Path(tempfile.mkdtemp(prefix=OWN, suffix=PART, dir=place))
+            self.path = place / f"{OWN}{secrets.token_hex(8)}{PART}"
+            self.path.mkdir()
         except OSError as error:
             raise CorpusError(
                 f"a large text is kept on disk, but {place} cannot be written to: {error.strerror}",
@@ -83,7 +84,6 @@ class Part:
         """
         entry = self.path.parent / name
         with contextlib.suppress(OSError):
-            os.chmod(self.path, 0o777 & ~umask())
             os.rename(self.path, entry)
             self.path = entry
 

@@ -73,7 +73,7 @@ def files(folder):
     return [contents(folder / name) for name in FILES], metrics(folder / "small.jsonl")
 
 
-FAULTS = [(os, "fsync"), (os, "replace"), (np.lib.format, "write_array"), (os, "chmod")]
+FAULTS = [(os, "fsync"), (os, "replace"), (np.lib.format, "write_array")]
 
 
 @pytest.mark.parametrize(("module", "name"), FAULTS)
