@@ -2,7 +2,7 @@
 
 The lock is the system's, on a hidden file beside the checkpoint, `.NAME.lock`, which says who holds
 it. It is named without the checkpoint's ending, because the metrics and the best checkpoint are
-too. A killed run leaves the file behind, but not the lock.
+too. A run removes it at its end; one that is killed leaves the file behind, but not the lock.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 from charrnn.atomic import beside
 from charrnn.errors import CheckpointError
@@ -35,8 +36,6 @@ if sys.platform == "win32":
             msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
         except PermissionError as error:
             raise BlockingIOError from error
-        finally:
-            os.lseek(descriptor, 0, os.SEEK_SET)
 else:
     import fcntl
 
@@ -60,7 +59,7 @@ def held(checkpoint_path: str) -> Iterator[bool]:
     """
     path = lock_path(checkpoint_path)
     try:
-        descriptor = _open(path)
+        stream = _locked(path)
     except BlockingIOError:
         raise CheckpointError(
             f"{checkpoint_path} is taken: {_holder(path)}",
@@ -73,49 +72,35 @@ def held(checkpoint_path: str) -> Iterator[bool]:
         )
         yield False
         return
-    with contextlib.suppress(OSError):  # a full disk; the lock holds without a name
-        os.ftruncate(descriptor, 0)
-        os.write(descriptor, _this_process(checkpoint_path).encode())
-    try:
-        yield True
-    finally:
-        _release(descriptor, path)
-
-
-def _open(path: Path) -> int:
-    """The descriptor of the lock file, locked. Raises OSError."""
-    while True:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    with stream:
+        with contextlib.suppress(OSError):  # a full disk; the lock holds without a name
+            os.ftruncate(stream.fileno(), 0)
+            os.write(stream.fileno(), _this_process(checkpoint_path).encode())
         try:
-            _try(descriptor)
-        except BlockingIOError:
-            os.close(descriptor)
-            raise
-        except OSError:  # there are no locks here
-            _release(descriptor, path)
-            raise
-        if _is_at(descriptor, path):
-            return descriptor
-        os.close(descriptor)  # its holder has removed it meanwhile: what counts is a new one
+            yield True
+        finally:
+            with contextlib.suppress(OSError):  # Windows removes no open file: it stays
+                if _is_at(stream, path):
+                    path.unlink()
 
 
-def _is_at(descriptor: int, path: Path) -> bool:
+def _locked(path: Path) -> BinaryIO:
+    """Return the lock file, open and locked. Raises OSError."""
+    while True:
+        with contextlib.ExitStack() as files:
+            stream = files.enter_context(open(path, "ab"))
+            _try(stream.fileno())
+            if _is_at(stream, path):  # if not, its holder has just removed it
+                files.pop_all()
+                return stream
+
+
+def _is_at(stream: BinaryIO, path: Path) -> bool:
     """Whether the open file is the one that this path leads to."""
     try:
-        return os.path.samestat(os.fstat(descriptor), os.stat(path))
+        return os.path.samestat(os.fstat(stream.fileno()), os.stat(path))
     except OSError:
         return False
-
-
-def _release(descriptor: int, path: Path) -> None:
-    """Remove the file while it is still locked, so that nobody else can be holding it."""
-    with contextlib.suppress(OSError):
-        if sys.platform != "win32" and _is_at(descriptor, path):
-            os.unlink(path)
-    os.close(descriptor)
-    with contextlib.suppress(OSError):
-        if sys.platform == "win32":  # where an open file, another run's too, cannot be removed
-            os.unlink(path)
 
 
 def _this_process(checkpoint_path: str) -> str:

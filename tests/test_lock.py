@@ -151,7 +151,6 @@ def test_where_files_cannot_be_locked_training_goes_on(
     assert result.exit_code == 0
     assert f"small.lock cannot be locked ({os.strerror(code)})" in result.stderr
     assert part.exists()
-    assert not (tmp_path / ".small.lock").exists()
 
 
 @pytest.mark.parametrize("content", [b"", b"\x1b[2Jgotcha\n", b"\xff" * 10_000])
