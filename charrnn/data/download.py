@@ -84,15 +84,12 @@ def check_place(settings: CorpusConfig, source: str) -> None:
 @contextlib.contextmanager
 def _folder(folder: Path) -> Iterator[None]:
     """Make a folder and those above it; the new ones are gone again if the block fails."""
-    made: list[Path] = []
+    new = [place for place in (folder, *folder.parents) if not place.exists()]
     try:
-        for place in [*reversed(folder.parents), folder]:
-            if not place.is_dir():
-                place.mkdir(exist_ok=True)
-                made.append(place)
+        folder.mkdir(parents=True, exist_ok=True)
         yield
     except BaseException:
-        for place in reversed(made):
+        for place in new:
             with contextlib.suppress(OSError):  # somebody else has put something there
                 place.rmdir()
         raise
@@ -102,44 +99,29 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
     """Follows a server to another address, unless that is one to be wary of."""
 
     def redirect_request(
-        self,
-        req: urllib.request.Request,
-        fp: IO[bytes],
-        code: int,
-        msg: str,
-        headers: http.client.HTTPMessage,
-        newurl: str,
+        self, req: urllib.request.Request, fp: IO[bytes], code: int, *rest: Any
     ) -> urllib.request.Request | None:
-        """The request that follows. Raises URLError."""
-        scheme = urlsplit(newurl).scheme.lower()
-        if scheme not in ("http", "https") or (req.type == "https" and scheme == "http"):
-            fp.close()
-            raise urllib.error.URLError(f"it sends on to {newurl}, which is not followed")
-        return super().redirect_request(req, fp, code, msg, headers, newurl)
+        """The request that follows. Raises HTTPError."""
+        _, headers, url = rest
+        if not _is_http(url) or (req.type == "https" and urlsplit(url).scheme != "https"):
+            why = f"it sends on to {url}, which is not followed"
+            raise urllib.error.HTTPError(req.full_url, code, why, headers, fp)
+        return super().redirect_request(req, fp, code, *rest)
 
 
-def _opener() -> urllib.request.OpenerDirector:
-    """What opens http and https alone: no file, no ftp, no data."""
-    opener = urllib.request.OpenerDirector()
-    for handler in (
-        urllib.request.ProxyHandler(),
-        urllib.request.UnknownHandler(),
-        urllib.request.HTTPHandler(),
-        urllib.request.HTTPSHandler(),
-        urllib.request.HTTPDefaultErrorHandler(),
-        _Redirects(),
-        urllib.request.HTTPErrorProcessor(),
-    ):
-        opener.add_handler(handler)
-    return opener
+def _is_http(url: str) -> bool:
+    return urlsplit(url).scheme in ("http", "https")
 
 
 def _copy(url: str, stream: BinaryIO) -> str:
     """Write what `url` gives to the stream; its sha256."""
+    if not _is_http(url):
+        raise ValueError(f"unknown url type: {urlsplit(url).scheme}")
     digest = hashlib.sha256()
     request = urllib.request.Request(url, headers={"User-Agent": f"charrnn/{__version__}"})
-    with _opener().open(request, timeout=TIMEOUT_S) as response:
-        total = _promised(response)
+    opener = urllib.request.build_opener(_Redirects)
+    with opener.open(request, timeout=TIMEOUT_S) as response:
+        total = response.length  # None where the server does not tell
         _check_size(total or 0)
         with Bar.of_bytes(f"fetching {url}", total) as bar:
             received = 0
@@ -152,12 +134,6 @@ def _copy(url: str, stream: BinaryIO) -> str:
     if total is not None and received < total:
         raise OSError(f"only {received:,} of {total:,} bytes came")
     return digest.hexdigest()
-
-
-def _promised(response: Any) -> int | None:
-    """The size the server names, if it does."""
-    length = response.headers.get("Content-Length")
-    return int(length) if length and length.isascii() and length.isdecimal() else None
 
 
 def _check_size(size: int) -> None:
