@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import math
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -66,41 +65,25 @@ class Metrics:
     def __init__(self, checkpoint_path: str, step: int) -> None:
         self.path = metrics_path(checkpoint_path)
         self._lines: list[bytes] = []  # all that the file should hold
-        self._written, self._bytes = 0, 0  # lines that it holds, and their size
-        with contextlib.suppress(OSError):
-            raw = self.path.read_bytes() if step else b""
-            self._lines = [line + b"\n" for line in raw.splitlines() if _is_until(step, line)]
-            if raw == b"".join(self._lines):
-                self._written, self._bytes = len(self._lines), len(raw)
+        if step:
+            with contextlib.suppress(OSError), open(self.path, "rb") as stream:
+                lines = stream.read().splitlines()
+                self._lines = [line + b"\n" for line in lines if _is_until(step, line)]
 
     def add(self, report: Report) -> None:
         """One more line, for the next `write`."""
         self._lines.append(json.dumps(report.as_dict()).encode() + b"\n")
 
     def write(self) -> None:
-        """Let the file hold every line. Raises Unwritable."""
+        """Replace the file by one that holds every line. Raises Unwritable."""
         try:
-            if not self._lines:
-                self.path.unlink(missing_ok=True)
-            elif not self._written or not self._holds_what_was_written():
+            if self._lines:
                 with replacement(self.path) as stream:
                     stream.writelines(self._lines)
             else:
-                with open(self.path, "r+b") as stream:
-                    stream.seek(self._bytes)
-                    stream.truncate()  # half a line, perhaps, for which there was no space
-                    stream.writelines(self._lines[self._written :])
-                    stream.flush()
-                    os.fsync(stream.fileno())
+                self.path.unlink(missing_ok=True)
         except OSError as error:
             raise Unwritable(self.path, error) from None
-        self._bytes += sum(map(len, self._lines[self._written :]))
-        self._written = len(self._lines)
-
-    def _holds_what_was_written(self) -> bool:
-        """Whether the file can be added to: nobody has removed, cut or closed it meanwhile."""
-        is_there = self.path.is_file() and os.access(self.path, os.W_OK)
-        return is_there and self.path.stat().st_size >= self._bytes
 
 
 def _is_until(step: int, line: bytes) -> bool:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import copy
 import shlex
-from collections.abc import Callable
 from pathlib import Path
 
 from charrnn import checkpoint
@@ -51,34 +50,30 @@ class RunFiles:
             self.metrics.add(report)
             if report.best and self.trainer.config.output.keep == "best":
                 self.best = self.trainer.snapshot()
-        writes = (self._save_best, self.metrics.write, self._save_last)
-        failures = [self._try(write) for write in writes]
+        self.failure = None
+        folder = Path(self.path).parent
+        for write in (self._save_best, self.metrics.write, self._save_last):
+            try:
+                folder.mkdir(parents=True, exist_ok=True)  # if somebody has removed it
+                write()
+            except Unwritable as error:
+                self.failure = error  # the checkpoint's counts most, and comes last
+            except OSError as error:
+                self.failure = Unwritable(folder, error)
         if self.best is not None:  # still to be written, and the run's own arrays go on changing
             self.best = copy.deepcopy(self.best)
-        self.failure = next(filter(None, reversed(failures)), None)  # the checkpoint's first
         if self.failure is None:
             return None
         return f"step {self.trainer.step:,}: {self.failure}; the next save tries again"
-
-    def _try(self, write: Callable[[], None]) -> Unwritable | None:
-        try:
-            Path(self.path).parent.mkdir(parents=True, exist_ok=True)  # if somebody has removed it
-            write()
-        except Unwritable as error:
-            return error
-        except OSError as error:
-            return Unwritable(Path(self.path).parent, error)
-        return None
 
     def _save_last(self) -> None:
         checkpoint.save(self.trainer.snapshot(), self.path)
         self.saved_at = self.trainer.step
 
     def _save_best(self) -> None:
-        if self.best is None:
-            return
-        checkpoint.save(self.best, best_path(self.path))
-        self.best = None
+        if self.best is not None:
+            checkpoint.save(self.best, best_path(self.path))
+            self.best = None
 
     def check(self) -> None:
         """Raise CheckpointError, which tells how to go on, when the last save failed."""

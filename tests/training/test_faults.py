@@ -143,46 +143,15 @@ def test_a_file_that_may_not_grow_leaves_the_one_before(config, charrnn, tmp_pat
     assert len(metrics(tmp_path / "small.jsonl")) == 6
 
 
-def test_half_a_line_of_metrics_is_mended(config, charrnn, tmp_path, at_step, whole):
-    """What did not fit is written again with the next line, after the last whole one."""
-    path, true_open = tmp_path / "small.jsonl", open
-    broken = []
-
-    class Full:
-        """A file on a disk with space for twenty bytes."""
-
-        def __init__(self, stream):
-            self.stream = stream
-
-        def __enter__(self):
-            return self
-
-        def __exit__(self, *error):
-            self.stream.close()
-
-        def writelines(self, lines):
-            self.stream.write(b"".join(lines)[:20])
-            broken.append(len(lines))
-            no_space()
-
-        def __getattr__(self, name):
-            return getattr(self.stream, name)
-
-    with pytest.MonkeyPatch.context() as patch:
-        at_step(
-            (30, 40),
-            lambda: patch.setattr(
-                "charrnn.training.metrics.open", lambda *a: Full(true_open(*a)), raising=False
-            ),
-            lambda: patch.setattr("charrnn.training.metrics.open", true_open, raising=False),
-        )
-        result = charrnn("train", tmp_path / "small.yaml", "-q")
-    assert broken == [1, 2]
-    assert result.exit_code == 0
-    assert [line.partition(" cannot")[0] for line in result.stderr.splitlines()] == [
-        f"step {step}: {path}" for step in (30, 40)
-    ]
-    assert files(tmp_path) == whole
+def test_half_a_line_of_metrics_is_mended(config, charrnn, tmp_path, whole):
+    """It goes when the run that it is of goes on, and so does all that is no line of its own."""
+    path = tmp_path / "small.jsonl"
+    assert charrnn("train", tmp_path / "small.yaml", "--set", "train.steps=30", "-q").exit_code == 0
+    written = path.read_bytes()
+    path.write_bytes(written + b"no line\n" + written.splitlines()[-1][:20])
+    words = ("--resume", "--set", "train.steps=60", "-q")
+    assert charrnn("train", tmp_path / "small.npz", *words).exit_code == 0
+    assert metrics(path) == whole[1]
 
 
 def test_the_best_checkpoint_is_written_later_as_it_was(config, charrnn, tmp_path, full_disk):
