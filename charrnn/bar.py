@@ -4,22 +4,14 @@ from __future__ import annotations
 
 import logging
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tqdm import tqdm
-
-if TYPE_CHECKING:
-    from typing_extensions import Never
-
-    Base = tqdm[Never]
-else:
-    Base = tqdm
-
 
 logger = logging.getLogger("charrnn")
 
 
-class Bar(Base):
+class Bar(tqdm):  # type: ignore[type-arg]  # it takes none when it runs
     """tqdm's, without the thread that looks after bars nobody moves, and for one process.
 
     With a second thread this process could not be forked safely (see `parallel.local`); tqdm's own
