@@ -35,7 +35,7 @@ def gradcheck(
     from charrnn.data import download
     from charrnn.training import gradcheck_config
 
-    extra = [] if corpus is None else [configs.assignment("corpus.path", corpus)]
+    extra = [] if corpus is None else [configs.Assignment("corpus.path", corpus)]
     overrides = ("train.seed=1", *overrides)
     config = configs.load(config_path, overrides, extra)
     download.fetch_missing(config.corpus)

@@ -73,12 +73,12 @@ def train(
         raise click.UsageError(
             "the config and the checkpoint of --init-from cannot both come from standard input"
         )
-    from charrnn.config.loader import assignment
+    from charrnn.config.loader import Assignment
     from charrnn.parallel import local, worker_count
     from charrnn.training import session
 
     extra = [
-        assignment(SETTINGS[option], value)
+        Assignment(SETTINGS[option], value)
         for option, value in settings.items()
         if value is not None
     ]

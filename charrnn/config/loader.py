@@ -5,39 +5,33 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import difflib
-import json
-import math
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import yaml
 
-from charrnn.config.schema import DEFAULTS, KINDS, MOST, NEED_VALIDATION, ONLY_FOR, SECTIONS, Config
+from charrnn.config.schema import DEFAULTS, FIELDS, KINDS, MOST, SECTIONS, Config, shown
 from charrnn.errors import ConfigError
 from charrnn.streams import standard_input
 
 MAX_CONFIG_BYTES = 1_000_000
 MOST_MISTAKES = 50  # written out; the others are counted
-SHOWN_ITEMS = 20  # of a list
+MOST_ITEMS, SHOWN_ITEMS = 10_000, 20  # of a list
 RENAMED = {"train.threads": "train.workers"}  # an old checkpoint has the old name
 NO_PATH = "corpus.path is missing: name the text"
 
 
 class Assignment(NamedTuple):
-    """One `section.key: value`, with the place it was written in and its folder."""
+    """One `section.key: value`, the place it was written in, and the folder of relative paths."""
 
     key: str
     value: Any
-    where: str
-    base: str
-
-
-def assignment(key: str, value: Any) -> Assignment:
-    """A setting given by an option of its own; paths are relative to the current folder."""
-    return Assignment(key, value, "the command line", os.getcwd())
+    where: str = "the command line"
+    base: str = ""  # the current one
 
 
 def load(path: str, overrides: Sequence[str] = (), extra: Iterable[Assignment] = ()) -> Config:
@@ -46,11 +40,9 @@ def load(path: str, overrides: Sequence[str] = (), extra: Iterable[Assignment] =
     Paths in the file are relative to the file's folder, paths on the command line to the current
     one. Raises ConfigError that lists every mistake, each with its place.
     """
-    mistakes: list[str] = []
-    assignments = list(_from_yaml(path, mistakes))
-    assignments += _from_overrides(overrides, mistakes)
-    assignments += extra
-    config = build(assignments, mistakes, source=_name(path))
+    name = "standard input" if path == "-" else path
+    found = [*_from_yaml(path, name), *_from_overrides(overrides), *extra]
+    config = _build(found, name)
     if config.output.checkpoint is None:
         stem = "charrnn" if path == "-" else re.sub(r"\.ya?ml$", "", Path(path).name)
         config = replace(config, "output", checkpoint=os.path.abspath(f"{stem}.npz"))
@@ -61,33 +53,25 @@ def override(
     config: Config, overrides: Sequence[str], extra: Iterable[Assignment], source: str
 ) -> Config:
     """A config changed by `--set` and other options. Raises ConfigError."""
-    mistakes: list[str] = []
-    assignments = _from_dict(config.as_dict(), source, mistakes)
-    assignments += _from_overrides(overrides, mistakes)
-    assignments += extra
-    return build(assignments, mistakes, source)
+    found = [*_from_dict(config.as_dict(), source), *_from_overrides(overrides), *extra]
+    return _build(found, source)
 
 
 def from_dict(settings: object, source: str) -> Config:
     """A config from nested dictionaries, such as the JSON in a checkpoint. Raises ConfigError."""
-    mistakes: list[str] = []
-    return build(_from_dict(settings, source, mistakes), mistakes, source)
+    return _build(_from_dict(settings, source), source)
 
 
-def _from_dict(settings: object, source: str, mistakes: list[str]) -> list[Assignment]:
-    assignments = []
+def _from_dict(settings: object, source: str) -> Iterator[Assignment | str]:
     for section, keys in settings.items() if isinstance(settings, Mapping) else ():
         if section not in SECTIONS:
-            mistakes.append(f"{source}: {_unknown(section, mistakes)}")
-        elif isinstance(keys, Mapping):
-            names = {key: f"{section}.{key}" for key in keys}
-            assignments += [
-                Assignment(RENAMED.get(names[key], names[key]), value, source, "")
-                for key, value in keys.items()
-            ]
+            yield Assignment(section, keys, source)
+        elif not isinstance(keys, Mapping):
+            yield f"{source}: {section} is not a mapping"
         else:
-            mistakes.append(f"{source}: {section} is not a mapping")
-    return assignments
+            for name, value in keys.items():
+                key = f"{section}.{name}"
+                yield Assignment(RENAMED.get(key, key), value, source)
 
 
 def replace(config: Config, section: str, **settings: Any) -> Config:
@@ -96,21 +80,30 @@ def replace(config: Config, section: str, **settings: Any) -> Config:
     return dataclasses.replace(config, **{section: changed})
 
 
-def build(assignments: Iterable[Assignment], mistakes: list[str], source: str) -> Config:
-    """The config these assignments make, the last one of a key counting, or ConfigError."""
-    values: dict[str, dict[str, Any]] = {section: {} for section in SECTIONS}
+def _build(found: Iterable[Assignment | str], source: str) -> Config:
+    """The config these assignments make, the last one of a key counting, or ConfigError.
+
+    What is no assignment is a mistake, as the message has it.
+    """
+    values = dict(DEFAULTS)
     refused: set[str] = set()
-    for key, value, where, base in assignments:
-        if key not in KINDS:
-            mistakes.append(f"{where}: {_unknown(key, mistakes)}")
+    mistakes: list[str] = []
+    for item in found:
+        if isinstance(item, str):
+            mistakes.append(item)
             continue
-        section, _, name = key.partition(".")
+        key, value, where, base = item
+        if key not in KINDS:
+            # To look for the nearest takes long, and of very many mistakes most are only counted.
+            few = len(mistakes) < MOST_MISTAKES
+            mistakes.append(f"{where}: {_unknown(key)}" if few else "")
+            continue
         try:
-            values[section][name] = KINDS[key].read(value, base)
+            values[key] = KINDS[key].read(value, base)
         except (ValueError, TypeError, OverflowError):
             refused.add(key)
             mistakes.append(f"{where}: {key} must be {KINDS[key].expected}, not {_show(value)}")
-    mistakes += _conflicts(values, refused, source)
+    mistakes += [f"{source}: {conflict}" for conflict in _conflicts(values, refused)]
     if mistakes:
         count = "one mistake" if len(mistakes) == 1 else f"{len(mistakes):,} mistakes"
         listed = mistakes[:MOST_MISTAKES]
@@ -120,49 +113,39 @@ def build(assignments: Iterable[Assignment], mistakes: list[str], source: str) -
             "\n".join([f"{source}: {count} in the config", *listed]),
             "A text can be named with --corpus FILE too" if listed[-1].endswith(NO_PATH) else "",
         )
-    return Config(**{section: cls(**values[section]) for section, cls in SECTIONS.items()})
-
-
-def _conflicts(values: dict[str, dict[str, Any]], refused: set[str], source: str) -> Iterator[str]:
-    """Settings that are each allowed, but not together; those `refused` conflict with nothing."""
-
-    def value(key: str) -> Any:
+    sections: dict[str, dict[str, Any]] = {section: {} for section in SECTIONS}
+    for key, value in values.items():
         section, _, name = key.partition(".")
-        return values[section].get(name, DEFAULTS[key])
+        sections[section][name] = value
+    return Config(**{section: cls(**sections[section]) for section, cls in SECTIONS.items()})
 
-    for key, (other, needed) in ONLY_FOR.items():
-        if other not in refused and value(key) != DEFAULTS[key] and value(other) not in needed:
+
+def _conflicts(values: Mapping[str, Any], refused: set[str]) -> Iterator[str]:
+    """Settings that are each allowed, but not together; those `refused` conflict with nothing."""
+    for key, field in FIELDS.items():
+        other, *words = field.metadata["only"] or (key,)
+        value, has = values[key], values[other]
+        if words and has not in words and value != field.default and other not in refused:
             yield (
-                f"{source}: {key} is only for {other}: {' or '.join(needed)}, "
-                f"and that is {value(other)}: take it out"
+                f"{key} is only for {other}: {' or '.join(words)}, and that is {has}: take it out"
             )
-    if not value("corpus.validation"):
-        for key, word in NEED_VALIDATION.items():
-            if value(key) == word:
-                yield f"{source}: {key}: {word} needs a validation part, but corpus.validation is 0"
-        if value("train.patience"):
-            yield f"{source}: train.patience needs a validation part, but corpus.validation is 0"
-    paths = value("corpus.path")
+        validates = field.metadata["validates"]
+        if validates and validates(value) and not values["corpus.validation"]:
+            yield f"{key}: {shown(value)} needs a validation part, but corpus.validation is 0"
+    paths = values["corpus.path"]
     if paths.count("-") > 1:
-        yield f"{source}: corpus.path has standard input twice: it can be read once"
+        yield "corpus.path has standard input twice: it can be read once"
+    if values["train.steps"] and values["train.epochs"]:
+        yield "train.steps and train.epochs are both set: keep one of them"
     if not paths and "corpus.path" not in refused:
-        yield f"{source}: {NO_PATH}"
-    if values["train"].get("steps") and values["train"].get("epochs"):
-        yield f"{source}: train.steps and train.epochs are both set: keep one of them"
+        yield NO_PATH
 
 
-def _name(path: str) -> str:
-    return "standard input" if path == "-" else path
-
-
-def _read(path: str) -> str:
+def _read(path: str, name: str) -> str:
     """The text of a config file, or ConfigError."""
     try:
-        if path == "-":
-            raw = standard_input().read(MAX_CONFIG_BYTES + 1)
-        else:
-            with open(path, "rb") as stream:
-                raw = stream.read(MAX_CONFIG_BYTES + 1)
+        with nullcontext(standard_input()) if path == "-" else open(path, "rb") as stream:
+            raw = stream.read(MAX_CONFIG_BYTES + 1)
     except IsADirectoryError:
         raise ConfigError(f"{path} is a folder, not a config: name a YAML file in it") from None
     except FileNotFoundError:
@@ -170,112 +153,100 @@ def _read(path: str) -> str:
     except (OSError, ValueError) as error:
         raise ConfigError(f"{path} cannot be read: {error}") from None
     if len(raw) > MAX_CONFIG_BYTES:
-        raise ConfigError(f"{_name(path)} is over {MAX_CONFIG_BYTES:,} bytes: not a config")
+        raise ConfigError(f"{name} is over {MAX_CONFIG_BYTES:,} bytes: not a config")
     try:
         return raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise ConfigError(
-            f"{_name(path)} is not UTF-8 text (byte {error.start}): not a config"
-        ) from None
+        raise ConfigError(f"{name} is not UTF-8 text (byte {error.start}): not a config") from None
 
 
-def _from_yaml(path: str, mistakes: list[str]) -> Iterator[Assignment]:
-    """The assignments of a YAML file; what does not fit into one goes to `mistakes`."""
-    name = _name(path)
-    base = os.getcwd() if path == "-" else os.path.dirname(os.path.abspath(path))
-    content = _read(path)
+class _Loader(yaml.SafeLoader):
+    """YAML as nodes, which know their line; only what a setting may be is made of them."""
+
+    def __init__(self, text: str, name: str) -> None:
+        super().__init__(text)
+        self.name = name  # in the marks of all nodes
+
+    def value(self, node: yaml.Node) -> Any:
+        """A scalar, or a list of them; all that is deeper is an empty mapping."""
+        if isinstance(node, yaml.ScalarNode):
+            try:
+                return self.construct_object(node)
+            except (yaml.YAMLError, ValueError, LookupError, AttributeError, OverflowError):
+                return node.value  # a date of month 13, !!bool maybe, or a tag for an object
+        items = node.value if isinstance(node, yaml.SequenceNode) else [node]
+        if len(items) > MOST_ITEMS or not all(isinstance(item, yaml.ScalarNode) for item in items):
+            return {}
+        return [self.value(item) for item in items]
+
+    def assignments(
+        self, node: yaml.Node, base: str, section: str = ""
+    ) -> Iterator[Assignment | str]:
+        """The settings of a config, or of one of its sections, and the mistakes in it."""
+        if not isinstance(node, yaml.MappingNode):
+            what, keys = "a config is", ", ".join(SECTIONS)
+            if section:
+                what, keys = f"{section} must be", "its settings, one `key: value` a line"
+            yield f"{_place(node.start_mark)}: {what} a mapping of {keys}"
+            return
+        seen: set[str] = set()
+        for number, (key_node, value) in enumerate(node.value):
+            where = _place(key_node.start_mark)
+            scalar = isinstance(key_node, yaml.ScalarNode)
+            name = key_node.value if scalar else "a nested structure"
+            key = f"{section}.{name}" if section else name
+            if key in seen:
+                yield f"{where}: {_short(key)} stands here twice"
+                if number - len(seen) > MOST_MISTAKES:
+                    continue  # each may stand for a long list, by way of an alias
+            seen.add(key)
+            if section or key not in SECTIONS:
+                yield Assignment(key, self.value(value) if key in KINDS else None, where, base)
+            elif value.tag != "tag:yaml.org,2002:null":
+                yield from self.assignments(value, base, key)
+
+
+def _place(mark: yaml.Mark) -> str:
+    return f"{mark.name}:{mark.line + 1}"
+
+
+def _from_yaml(path: str, name: str) -> Iterator[Assignment | str]:
+    """The assignments of a YAML file, and the mistakes in it."""
+    content = _read(path, name)
     try:
-        loader = yaml.SafeLoader(content)
+        loader = _Loader(content, name)
         root = loader.get_single_node()
     except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        where = f"{name}:{mark.line + 1}" if mark else name
-        raise ConfigError(f"{where}: not YAML: {error.problem or error.context}") from None
+        where = _place(error.problem_mark) if error.problem_mark else name
+        raise ConfigError(f"{where}: not YAML: {error.problem}") from None
     except (yaml.YAMLError, RecursionError, ValueError) as error:
-        reason = "nested too deeply" if isinstance(error, RecursionError) else str(error)
+        reason = "nested too deeply" if isinstance(error, RecursionError) else error
         raise ConfigError(f"{name}: not YAML: {reason}") from None
-    if root is None:
-        return
-    for section, node, where in _entries(loader, root, name, "", mistakes):
-        if section not in SECTIONS:
-            mistakes.append(f"{where}: {_unknown(section, mistakes)}")
-        elif not _is_null(node):
-            for key, value, line in _entries(loader, node, name, f"{section}.", mistakes):
-                yield Assignment(key, _plain(loader, value) if key in KINDS else None, line, base)
+    if root is not None:
+        yield from loader.assignments(root, os.path.dirname(path))
 
 
-def _is_null(node: yaml.Node) -> bool:
-    return node.tag == "tag:yaml.org,2002:null"
-
-
-def _entries(
-    loader: yaml.SafeLoader, node: yaml.Node, name: str, prefix: str, mistakes: list[str]
-) -> Iterator[tuple[str, yaml.Node, str]]:
-    """Key, value and place of each entry of a mapping; a repeated key is a mistake."""
-    if not isinstance(node, yaml.MappingNode):
-        what = f"{prefix[:-1]} must be" if prefix else "a config is"
-        where = f"{name}:{node.start_mark.line + 1}"
-        keys = ", ".join(SECTIONS) if not prefix else "its settings, one `key: value` a line"
-        mistakes.append(f"{where}: {what} a mapping of {keys}")
-        return
-    seen: set[str] = set()
-    for key_node, value in node.value:
-        where = f"{name}:{key_node.start_mark.line + 1}"
-        key = prefix + (
-            key_node.value if isinstance(key_node, yaml.ScalarNode) else "a nested structure"
-        )
-        if key in seen:
-            mistakes.append(f"{where}: {_short(key)} stands here twice")
-            if len(mistakes) > MOST_MISTAKES:
-                continue  # each may stand for a long list, by way of an alias
-        seen.add(key)
-        yield key, value, where
-
-
-class _Structure:
-    """Stands for a value that is no scalar and no plain list: no setting accepts it."""
-
-
-def _plain(loader: yaml.SafeLoader, node: yaml.Node) -> Any:
-    """The value of a scalar or of a flat list. Deeper things are not even constructed."""
-    if isinstance(node, yaml.SequenceNode):
-        if len(node.value) > 10_000 or any(
-            not isinstance(item, yaml.ScalarNode) for item in node.value
-        ):
-            return _Structure()
-        return [_plain(loader, item) for item in node.value]
-    if not isinstance(node, yaml.ScalarNode):
-        return _Structure()
-    try:
-        return loader.construct_object(node)
-    except (yaml.YAMLError, ValueError, LookupError, AttributeError, OverflowError):
-        return node.value  # such as a date of month 13, !!bool maybe, or a tag for an object
-
-
-def _from_overrides(overrides: Sequence[str], mistakes: list[str]) -> Iterator[Assignment]:
+def _from_overrides(overrides: Sequence[str]) -> Iterator[Assignment | str]:
     """The assignments of `--set section.key=value`; the value is read as YAML."""
     for override in overrides:
         key, equals, value = override.partition("=")
         where = f"--set {override}"
         if not equals:
-            mistakes.append(f"{where}: write it as --set section.key=value")
+            yield f"{where}: write it as --set section.key=value"
             continue
         try:
-            loader = yaml.SafeLoader(value)
+            loader = _Loader(value, where)
             node = loader.get_single_node()
-            parsed = None if node is None else _plain(loader, node)
+            parsed = None if node is None else loader.value(node)
         except (yaml.YAMLError, RecursionError, ValueError):
             parsed = value
-        yield Assignment(key.strip(), parsed, where, os.getcwd())
+        yield Assignment(key.strip(), parsed, where)
 
 
-def _unknown(key: str, mistakes: Sequence[str]) -> str:
+def _unknown(key: str) -> str:
     """A sentence on a key that does not exist, with the nearest that does."""
-    if len(mistakes) >= MOST_MISTAKES:
-        return ""  # to look for the nearest takes long, and this one is only counted
-    name = key.rpartition(".")[2]  # perhaps right, but in the wrong section or in none
-    close = [RENAMED[key]] if key in RENAMED else []
-    close = close or [known for known in KINDS if known.partition(".")[2] == name]
+    name = RENAMED.get(key, key).rpartition(".")[2]  # perhaps in the wrong section or in none
+    close = [known for known in KINDS if known.partition(".")[2] == name]
     close = close or difflib.get_close_matches(_short(key), [*KINDS, *SECTIONS], n=1)
     hint = f"did you mean {close[0]}?" if close else f"the sections are {', '.join(SECTIONS)}"
     return f"there is no setting {_short(key)!r}: {hint}"
@@ -287,19 +258,22 @@ def _short(text: str) -> str:
 
 def _show(value: object) -> str:
     """A value as YAML would have it and as it may appear in a message: never long."""
-    nested = (_Structure, Mapping, list, tuple)
-    items = value if isinstance(value, (list, tuple)) else ()
-    if isinstance(value, nested[:2]) or any(isinstance(item, nested) for item in items):
-        return "a nested structure"
-    if isinstance(value, (list, tuple)):
-        more = ", ..." if len(value) > SHOWN_ITEMS else ""
-        return _short(f"[{', '.join(map(_show, value[:SHOWN_ITEMS]))}{more}]")
-    if value is None or isinstance(value, bool):
-        return json.dumps(value)
-    if isinstance(value, int) and abs(value) > MOST:
-        return "a number of over 64 bits"
-    if isinstance(value, float) and not math.isfinite(value):
-        return ".nan" if math.isnan(value) else ".inf" if value > 0 else "-.inf"
-    if isinstance(value, datetime.date):
-        return value.isoformat()
-    return "binary" if isinstance(value, bytes) else _short(repr(value))
+    match value:
+        case None | bool():
+            return shown(value)
+        case int() if abs(value) > MOST:
+            return "a number of over 64 bits"
+        case float():
+            return re.sub("(inf|nan)", r".\1", repr(value))
+        case datetime.date():
+            return value.isoformat()
+        case bytes():
+            return "binary"
+        case list() | tuple() if not any(
+            isinstance(item, (Mapping, list, tuple)) for item in value
+        ):
+            more = ", ..." if len(value) > SHOWN_ITEMS else ""
+            return _short(f"[{', '.join(map(_show, value[:SHOWN_ITEMS]))}{more}]")
+        case Mapping() | list() | tuple():
+            return "a nested structure"
+    return _short(repr(value))

@@ -9,12 +9,21 @@ import dataclasses
 import json
 import math
 import os
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_type_hints
 
 DEFAULT_STEPS = 50_000
 MOST = 2**63 - 1  # what 64 bits hold
+Test = Callable[[Any], object]  # whether a value is of some kind
+
+
+def shown(value: Any) -> str:
+    """A setting as it would stand in a config."""
+    if isinstance(value, (list, tuple)):
+        return ", ".join(map(str, value))
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 class Kind(NamedTuple):
@@ -27,167 +36,124 @@ class Kind(NamedTuple):
     read: Callable[[Any, str], Any]
 
 
-def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
+def checked(expected: str, allowed: Test, convert: Callable[[Any], Any] | None = None) -> Kind:
+    """Values that are `allowed`, once `convert` has made them what the program works with."""
+
+    def read(value: Any, base: str) -> Any:
+        converted = convert(value) if convert else value
+        if not allowed(converted):
+            raise ValueError
+        return converted
+
+    return Kind(expected, read)
 
 
 def _number(value: object) -> float:
-    if isinstance(value, str):  # YAML 1.1 reads 1e-3 as a string; people mean a number
-        value = float(value)
-    if not _is_number(value):
+    """A finite number; YAML 1.1 reads 1e-3 as a string, and people mean a number."""
+    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
         raise ValueError
-    number = float(value)  # type: ignore[arg-type]
+    number = float(value)
     if not math.isfinite(number):
         raise ValueError
     return number
 
 
+def _whole_number(value: object) -> int:
+    number = value if type(value) is int else _number(value)  # 64 bits do not fit into a float
+    if number != int(number):
+        raise ValueError
+    return int(number)
+
+
 def whole(minimum: int, maximum: int | None = None) -> Kind:
     """A whole number in a closed range."""
     most = MOST if maximum is None else maximum
-
-    def read(value: object, base: str) -> int:
-        if not isinstance(value, int) or isinstance(value, bool):
-            number = _number(value)
-            if number != int(number):
-                raise ValueError
-            value = int(number)
-        if not minimum <= value <= most:
-            raise ValueError
-        return value
-
-    if maximum is None:
-        return Kind(f"a whole number, {minimum} or more", read)
-    return Kind(f"a whole number from {minimum} to {maximum}", read)
-
-
-def real(expected: str, allowed: Callable[[float], bool]) -> Kind:
-    """A finite number; `1` and `1e-3` are numbers too."""
-
-    def read(value: object, base: str) -> float:
-        number = _number(value)
-        if not allowed(number):
-            raise ValueError
-        return number
-
-    return Kind(expected, read)
+    limits = f", {minimum} or more" if maximum is None else f" from {minimum} to {maximum}"
+    return checked(f"a whole number{limits}", lambda n: minimum <= n <= most, _whole_number)
 
 
 def choice(*names: str) -> Kind:
     """One of a few words."""
-
-    def read(value: object, base: str) -> str:
-        if not isinstance(value, str) or value not in names:
-            raise ValueError
-        return value
-
-    return Kind(" or ".join(names), read)
+    return checked(" or ".join(names), lambda value: value in names)
 
 
-def text(expected: str, allowed: Callable[[str], bool] = bool) -> Kind:
-    """A string."""
-
-    def read(value: object, base: str) -> str:
-        if not isinstance(value, str) or not allowed(value):
-            raise ValueError
-        return value
-
-    return Kind(expected, read)
+def optional(inner: Kind, word: str | None = None) -> Kind:
+    """The same, or this word: null if it is None."""
+    return Kind(
+        f"{inner.expected}, or {shown(word)}",
+        lambda value, base: word if value == word else inner.read(value, base),
+    )
 
 
-def flag() -> Kind:
-    """true or false."""
-
-    def read(value: object, base: str) -> bool:
-        if not isinstance(value, bool):
-            raise ValueError
-        return value
-
-    return Kind("true or false", read)
-
-
-def _resolve(path: object, base: str) -> str:
+def _path(path: object, base: str) -> str:
     if not isinstance(path, str) or not path or "\0" in path:
         raise ValueError
     return path if path == "-" else os.path.abspath(os.path.join(base, os.path.expanduser(path)))
 
 
-def file() -> Kind:
-    """The path of one file, relative to the config."""
-    return Kind("a path", _resolve)
-
-
-def files() -> Kind:
-    """A path, or a list of paths; always held as a tuple."""
-
-    def read(value: object, base: str) -> tuple[str, ...]:
-        paths = value if isinstance(value, (list, tuple)) else [value]
-        if not paths:
-            raise ValueError
-        return tuple(_resolve(path, base) for path in paths)
-
-    return Kind("a path, a list of paths, or - for standard input", read)
-
-
-def optional(kind: Kind) -> Kind:
-    """The same, or null."""
-    return Kind(
-        f"{kind.expected}, or null",
-        lambda value, base: None if value is None else kind.read(value, base),
-    )
-
-
-def automatic(kind: Kind) -> Kind:
-    """The same, or auto."""
-    return Kind(
-        f"{kind.expected}, or auto",
-        lambda value, base: value if value == "auto" else kind.read(value, base),
-    )
-
-
-def _is_sha256(value: str) -> bool:
-    return len(value) == 64 and set(value) <= set("0123456789abcdef")
+def _paths(value: object, base: str) -> tuple[str, ...]:
+    paths = value if isinstance(value, (list, tuple)) else [value]
+    if not paths:
+        raise ValueError
+    return tuple(_path(path, base) for path in paths)
 
 
 def _is_encoding(value: str) -> bool:
     try:
         "".encode(value)
-    except (LookupError, ValueError):
+    except (LookupError, ValueError, TypeError):
         return False
     return True
 
 
-def _is_url(value: str) -> bool:
-    return value.startswith(("https://", "http://"))
+def _matches(pattern: str) -> Callable[[object], bool]:
+    return lambda value: isinstance(value, str) and re.fullmatch(pattern, value) is not None
 
 
-def setting(default: Any, kind: Kind, meaning: str) -> Any:
-    """One line of the config: its default, its kind and its meaning."""
-    return field(default=default, metadata={"kind": kind, "meaning": meaning})
+POSITIVE = checked("a number above 0", lambda x: x > 0, _number)
+NOT_NEGATIVE = checked("a number, 0 or more", lambda x: x >= 0, _number)
+SHARE = checked("a number above 0 and at most 1", lambda x: 0 < x <= 1, _number)
+FRACTION = checked("a number from 0 to below 1", lambda x: 0 <= x < 1, _number)
+FLAG = checked("true or false", lambda value: isinstance(value, bool))
+URL = checked("an http or https URL", _matches("https?://.*"))
+SHA256 = checked("64 hexadecimal digits", _matches("[0-9a-f]{64}"))
+ENCODING = checked("an encoding Python knows", _is_encoding)
+FILE = Kind("a path", _path)
+FILES = Kind("a path, a list of paths, or - for standard input", _paths)
 
 
-POSITIVE = real("a number above 0", lambda x: x > 0)
-NOT_NEGATIVE = real("a number, 0 or more", lambda x: x >= 0)
-SHARE = real("a number above 0 and at most 1", lambda x: 0 < x <= 1)
-FRACTION = real("a number from 0 to below 1", lambda x: 0 <= x < 1)
+# Choices of a setting that others go with, which have no effect without them.
+LINES, STREAM = ("corpus.mode", "lines"), ("corpus.mode", "stream")
+SGD, RMSPROP = ("optimizer.name", "sgd"), ("optimizer.name", "rmsprop")
+ADAM, COSINE = ("optimizer.name", "adam"), ("optimizer.schedule", "cosine")
+STEP, PLATEAU = ("optimizer.schedule", "step"), ("optimizer.schedule", "plateau")
+STEP_OR_PLATEAU = ("optimizer.schedule", "step", "plateau")
+
+
+def setting(
+    default: Any, kind: Kind, meaning: str, only: Sequence[str] = (), validates: Test | None = None
+) -> Any:
+    """One line of the config: its default, its kind and its meaning.
+
+    `only` is another setting and its words that this one goes with; `validates` tells whether a
+    value looks at the validation part, which must then be there.
+    """
+    about = {"kind": kind, "meaning": meaning, "only": only, "validates": validates}
+    return field(default=default, metadata=about)
 
 
 @dataclass(frozen=True)
 class CorpusConfig:
     """Where the text is and how it is read."""
 
-    path: tuple[str, ...] = setting((), files(), "the text; - is stdin; a list is joined")
-    url: str | None = setting(
-        None, optional(text("an http or https URL", _is_url)), "where to get it if it is missing"
-    )
-    sha256: str | None = setting(
-        None, optional(text("64 hexadecimal digits", _is_sha256)), "what its bytes must hash to"
-    )
-    encoding: str = setting("utf-8", text("an encoding Python knows", _is_encoding), "of the text")
+    path: tuple[str, ...] = setting((), FILES, "the text; - is stdin; a list is joined")
+    url: str | None = setting(None, optional(URL), "where to get it if it is missing")
+    sha256: str | None = setting(None, optional(SHA256), "what its bytes must hash to")
+    encoding: str = setting("utf-8", ENCODING, "of the text")
     mode: str = setting(
         "stream", choice("stream", "lines"), "running text, or one record on each line"
     )
-    lowercase: bool = setting(False, flag(), "fold the text to lower case")
+    lowercase: bool = setting(False, FLAG, "fold the text to lower case")
     validation: float = setting(
         0.1, FRACTION, "share held out: the last part of a stream, random lines of a list"
     )
@@ -195,6 +161,7 @@ class CorpusConfig:
         "together",
         choice("together", "apart"),
         "of a line: all held out or none, or each line by itself as makemore splits",
+        LINES,
     )
 
 
@@ -209,7 +176,7 @@ class ModelConfig:
         0.0, FRACTION, "share of activations dropped between layers and before the output"
     )
     variational: bool = setting(
-        False, flag(), "dropout drops the same units at every step of a window"
+        False, FLAG, "dropout drops the same units at every step of a window"
     )
     recurrent_dropout: float = setting(
         0.0, FRACTION, "share of the recurrent weights dropped for a window"
@@ -240,6 +207,7 @@ class TrainConfig:
         "carry",
         choice("carry", "zero"),
         "what a window of a stream starts from; lines always start from zero",
+        STREAM,
     )
     reduction: str = setting(
         "sum", choice("sum", "mean"), "of the loss over a window's characters: what clip sees"
@@ -247,13 +215,15 @@ class TrainConfig:
     seed: int | None = setting(
         None, optional(whole(0, MOST)), "of every random choice; null draws one and names it"
     )
-
     patience: int | None = setting(
-        None, optional(whole(1)), "stop after so many validations without a better one"
+        None,
+        optional(whole(1)),
+        "stop after so many validations without a better one",
+        validates=bool,
     )
     workers: int | str = setting(
         "auto",
-        automatic(whole(1, 1024)),
+        optional(whole(1, 1024), "auto"),
         "processes that share the rows; auto decides by the cores and the size of the work",
     )
 
@@ -274,21 +244,28 @@ class OptimizerConfig:
     clip_by: str = setting(
         "value", choice("value", "norm"), "each number on its own, or the whole gradient's length"
     )
-    momentum: float = setting(0.0, FRACTION, "sgd: share of the last step that is kept")
-    decay: float = setting(0.99, FRACTION, "rmsprop: of the running mean of squares")
-    beta1: float = setting(0.9, FRACTION, "adam: of the running mean of gradients")
-    beta2: float = setting(0.999, FRACTION, "adam: of the running mean of squares")
-    weight_decay: float = setting(0.0, NOT_NEGATIVE, "adam: decoupled, per unit of learning rate")
+    momentum: float = setting(0.0, FRACTION, "sgd: share of the last step that is kept", SGD)
+    decay: float = setting(0.99, FRACTION, "rmsprop: of the running mean of squares", RMSPROP)
+    beta1: float = setting(0.9, FRACTION, "adam: of the running mean of gradients", ADAM)
+    beta2: float = setting(0.999, FRACTION, "adam: of the running mean of squares", ADAM)
+    weight_decay: float = setting(
+        0.0, NOT_NEGATIVE, "adam: decoupled, per unit of learning rate", ADAM
+    )
     schedule: str = setting(
         "constant",
         choice("constant", "cosine", "step", "plateau"),
         "how the learning rate changes over the run",
+        validates=lambda word: word == "plateau",
     )
     warmup: int = setting(0, whole(0), "updates over which the rate rises from 0")
-    final_rate: float = setting(0.0, FRACTION, "cosine: share of the rate at the end")
-    decay_factor: float = setting(0.5, SHARE, "step, plateau: what the rate is multiplied by")
-    decay_epochs: float = setting(1.0, POSITIVE, "step: epochs between two such changes")
-    plateau_patience: int = setting(3, whole(1), "plateau: validations it waits for a better one")
+    final_rate: float = setting(0.0, FRACTION, "cosine: share of the rate at the end", COSINE)
+    decay_factor: float = setting(
+        0.5, SHARE, "step, plateau: what the rate is multiplied by", STEP_OR_PLATEAU
+    )
+    decay_epochs: float = setting(1.0, POSITIVE, "step: epochs between two such changes", STEP)
+    plateau_patience: int = setting(
+        3, whole(1), "plateau: validations it waits for a better one", PLATEAU
+    )
     ema: float | None = setting(
         None,
         optional(FRACTION),
@@ -302,7 +279,7 @@ class OutputConfig:
 
     checkpoint: str | None = setting(
         None,
-        optional(file()),
+        optional(FILE),
         "the .npz file; null is the config's name with .npz, in the current folder",
     )
     validate_every: int = setting(1000, whole(1), "updates between validations, each saved")
@@ -313,6 +290,7 @@ class OutputConfig:
         "last",
         choice("last", "best"),
         "best also saves the best validation, in a .best.npz beside the last",
+        validates=lambda word: word == "best",
     )
 
 
@@ -331,44 +309,11 @@ class Config:
         return dataclasses.asdict(self)
 
 
-SECTIONS: dict[str, type[Any]] = {
-    "corpus": CorpusConfig,
-    "model": ModelConfig,
-    "train": TrainConfig,
-    "optimizer": OptimizerConfig,
-    "output": OutputConfig,
-}
-KINDS: dict[str, Kind] = {
-    f"{section}.{key.name}": key.metadata["kind"]
+SECTIONS: dict[str, type[Any]] = get_type_hints(Config)
+FIELDS = {
+    f"{section}.{key.name}": key
     for section, cls in SECTIONS.items()
     for key in dataclasses.fields(cls)
 }
-DEFAULTS: dict[str, Any] = {
-    f"{section}.{key.name}": key.default
-    for section, cls in SECTIONS.items()
-    for key in dataclasses.fields(cls)
-}
-
-
-# Settings that only one choice of another setting makes use of.
-ONLY_FOR = {
-    "corpus.copies": ("corpus.mode", ("lines",)),
-    "train.state": ("corpus.mode", ("stream",)),
-    "optimizer.momentum": ("optimizer.name", ("sgd",)),
-    "optimizer.decay": ("optimizer.name", ("rmsprop",)),
-    "optimizer.beta1": ("optimizer.name", ("adam",)),
-    "optimizer.beta2": ("optimizer.name", ("adam",)),
-    "optimizer.weight_decay": ("optimizer.name", ("adam",)),
-    "optimizer.final_rate": ("optimizer.schedule", ("cosine",)),
-    "optimizer.decay_factor": ("optimizer.schedule", ("step", "plateau")),
-    "optimizer.decay_epochs": ("optimizer.schedule", ("step",)),
-    "optimizer.plateau_patience": ("optimizer.schedule", ("plateau",)),
-}
-NEED_VALIDATION = {"optimizer.schedule": "plateau", "output.keep": "best"}
-
-
-def shown(value: Any) -> str:
-    """A setting as it would stand in a config."""
-    if isinstance(value, (list, tuple)):
-        return ", ".join(map(str, value))
-    return value if isinstance(value, str) else json.dumps(value)
+KINDS: dict[str, Kind] = {key: field.metadata["kind"] for key, field in FIELDS.items()}
+DEFAULTS: dict[str, Any] = {key: field.default for key, field in FIELDS.items()}

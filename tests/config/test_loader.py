@@ -86,6 +86,15 @@ def test_an_override_counts_more_than_the_file(load):
     assert load(content, "train.steps=null", "train.epochs=2").train.epochs == 2.0
 
 
+def test_a_setting_may_be_written_as_on_the_command_line(load, mistakes):
+    """With its section in front, at the top of the file."""
+    assert load(f"{MINIMAL}model.hidden: 5\n").model.hidden == 5
+    report = mistakes(f"{MINIMAL}model.hidden: 0\nmodel.hiden: 5\nmodel.hidden: 5\n")
+    assert report[1].startswith("run.yaml:3: model.hidden must be a whole number from 1 to 65536")
+    assert report[2].endswith("'model.hiden': did you mean model.hidden?")
+    assert report[3] == "run.yaml:5: model.hidden stands here twice"
+
+
 def test_a_strange_override_is_told_what_to_write(mistakes):
     """Together with those of the file."""
     report = mistakes(f"{MINIMAL}zzz:\n", "model.hidden", "hidden=3", "model={cell: gru}", "=")
@@ -172,14 +181,14 @@ def test_a_bomb_of_aliases_does_not_go_off(mistakes):
 @pytest.mark.parametrize("key", ["x{}", "path"], ids=["unknown", "twice"])
 def test_a_list_that_many_aliases_name_is_not_made_for_each(mistakes, monkeypatch, key):
     """A thousand keys that each stand for a thousand words: unknown ones, or one key again."""
-    made, real = 0, configs._plain
+    made, real = 0, configs._Loader.value
 
     def counted(*args):
         nonlocal made
         made += 1
         return real(*args)
 
-    monkeypatch.setattr(configs, "_plain", counted)
+    monkeypatch.setattr(configs._Loader, "value", counted)
     content = f"corpus:\n  path: &a [{'x, ' * 1000}]\n"
     content += "".join(f"  {key.format(n)}: *a\n" for n in range(1000))
     assert mistakes(content)[0] == "run.yaml: 1,000 mistakes in the config"

@@ -6,7 +6,7 @@ import pytest
 from trials import Silent
 
 from charrnn import checkpoint
-from charrnn.config.loader import assignment
+from charrnn.config.loader import Assignment
 from charrnn.errors import ConfigError
 from charrnn.parallel.group import SingleProcess
 from charrnn.training import session
@@ -37,6 +37,6 @@ def test_a_seed_is_settled_once(config):
 def test_an_option_goes_before_the_config_and_files_are_kept_apart(config, tmp_path):
     """A run neither writes over its text nor reads two things from one pipe."""
     path = str(config())
-    extra = [assignment("output.checkpoint", str(tmp_path / "corpus.txt"))]
+    extra = [Assignment("output.checkpoint", str(tmp_path / "corpus.txt"))]
     with pytest.raises(ConfigError, match="is the corpus"):
         session.settled(path, [], extra, False, None, SingleProcess())
