@@ -8,6 +8,7 @@ that belongs into a checkpoint.
 from __future__ import annotations
 
 import os
+import sys
 import zipfile
 from typing import BinaryIO
 
@@ -25,28 +26,35 @@ class _Careful:
 
     def __init__(self, stream: BinaryIO) -> None:
         self.stream = stream
-        self.seek, self.tell = stream.seek, stream.tell
-        self.most: int | None = MAX_DIRECTORY_BYTES
+        self.seek, self.tell, self.seekable = stream.seek, stream.tell, stream.seekable
+        self.most = MAX_DIRECTORY_BYTES
 
     def read(self, size: int = -1) -> bytes:
-        if self.most is not None and size > self.most:
+        if size > self.most:
             raise zipfile.BadZipFile("its directory is too large")
         return self.stream.read(size)
 
-    def seekable(self) -> bool:
-        return True
-
 
 def opened(stream: BinaryIO) -> zipfile.ZipFile:
-    """The archive in a stream. Raises BadZipFile when it is none, or none that NumPy writes."""
+    """The archive in a stream, whose arrays are as `numpy.savez` writes them, and all there.
+
+    Raises BadZipFile when it is none, and ValueError that names the array that is not so.
+    """
     careful = _Careful(stream)
     archive = zipfile.ZipFile(careful)
-    careful.most = None
+    careful.most = sys.maxsize
+    left = stream.seek(0, os.SEEK_END)  # only the length is certain: the directory may lie
     if len(set(archive.namelist())) < len(archive.namelist()):
-        raise zipfile.BadZipFile("two of its members have the same name")
+        raise ValueError("two of its members have the same name")
+    for member in archive.infolist():
+        key, size = member.filename.removesuffix(".npy")[:60], member.file_size
+        left -= size  # so members cannot share their bytes and be larger than the file
+        if member.compress_type != zipfile.ZIP_STORED or member.compress_size != size:
+            raise ValueError(f"array {key} is compressed, and numpy.savez leaves it as it is")
+        if left < 0:
+            raise ValueError(f"array {key} claims {size:,} bytes, which it does not have")
+        if key == "meta" and size > MAX_META_BYTES:
+            raise ValueError(
+                f"array {key} has {size:,} bytes, and never needs over {MAX_META_BYTES:,}"
+            )
     return archive
-
-
-def is_packed(member: zipfile.ZipInfo) -> bool:
-    """Whether unpacking this member could take any memory; `numpy.savez` leaves all as they are."""
-    return member.compress_type != zipfile.ZIP_STORED

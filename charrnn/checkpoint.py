@@ -11,20 +11,18 @@
     meta                                    one JSON string: all the rest
 
 A file is written beside the old one, flushed to disk and renamed over it, so the path always holds
-a whole checkpoint. Reading trusts nothing: there is no pickle, and before an array is read its
-header must agree with the config in `meta`, and its size, with all read before it, with the file's.
+a whole checkpoint. Reading trusts nothing: there is no pickle, `archive` compares all sizes with
+the file's, and every array must have the shape and type that the config in `meta` asks for.
 """
 
 from __future__ import annotations
 
 import io
 import json
-import os
+import math
 import re
-import sys
 import warnings
 import zipfile
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -45,8 +43,8 @@ from charrnn.streams import standard_input
 
 FORMAT = 1
 HISTORY = ("step", "seconds", "smooth_nats", "train_nats", "validation_nats")
-MAX_HEADER_BYTES = 4096
-SLOT, MAX_SLOTS = "optimizer.", 8  # an optimiser's vector, and how many one may have
+SLOT = "optimizer."  # an optimiser's vector
+UNREADABLE = (OSError, EOFError, ValueError, OverflowError, RuntimeError, ConfigError, VocabError)
 
 
 @dataclass
@@ -140,7 +138,7 @@ def load(path: str) -> Checkpoint:
     name = "standard input" if path == "-" else path
     try:
         with _open(path) as stream, archive.opened(stream) as members:
-            return _Reader(members, name, stream.seek(0, os.SEEK_END)).checkpoint()
+            return _read(members)
     except FileNotFoundError:
         raise CheckpointError(f"{path}: no such checkpoint") from None
     except IsADirectoryError:
@@ -149,7 +147,7 @@ def load(path: str) -> Checkpoint:
         raise CheckpointError(
             f"{name} is not a checkpoint, or only a part of one: it is no whole .npz file ({error})"
         ) from None
-    except (OSError, EOFError, ValueError, NotImplementedError, RuntimeError, zlib.error) as error:
+    except UNREADABLE as error:
         raise CheckpointError(f"{name} cannot be read as a checkpoint: {error}") from None
 
 
@@ -163,140 +161,88 @@ def _open(path: str) -> BinaryIO:
         return io.BytesIO(stream.read())
 
 
-class _Reader:
-    """Takes arrays out of an archive, each only after its header has been found true."""
+def _read(members: zipfile.ZipFile) -> Checkpoint:
+    """The checkpoint of an archive. Raises one of UNREADABLE."""
+    meta = _meta(members)
+    config = from_dict(meta.get("config"), "its config")
+    vocab = Vocab(_string(meta.get("vocab")))
+    progress, sha256 = meta.get("progress"), _string(meta.get("corpus_sha256"))
+    if not isinstance(progress, dict) or not _is_progress(progress):
+        raise ValueError("it does not tell where training stands")
+    if not re.fullmatch("[0-9a-f]{64}", sha256):
+        raise ValueError("it does not tell which text it was trained on")
+    model = Model(config.model, len(vocab))
 
-    def __init__(self, members: zipfile.ZipFile, name: str, size: int) -> None:
-        self.members = members
-        self.name = name
-        self.bytes = size  # of the file
-        self.claimed = 0  # by the arrays read so far, which may overlap in the file
-
-    def checkpoint(self) -> Checkpoint:
-        meta = self._meta()
-        source = f"{self.name}, its config"
-        try:
-            config = from_dict(meta.get("config"), source)
-            vocab = Vocab(_string(meta.get("vocab")))
-        except (ConfigError, VocabError) as error:
-            raise self._bad(str(error)) from None
-        progress = meta.get("progress")
-        if not isinstance(progress, dict) or not _is_progress(progress):
-            raise self._bad("it does not tell where training stands")
-        model = Model(config.model, len(vocab))
-        shapes = model.shapes()
-        params = Params.of(
-            {key: self.array(key, shape, model.dtype) for key, shape in shapes.items()}
-        )
-        slots = {
-            key.removeprefix(SLOT): self.array(key, params.flat.shape, model.dtype)
-            for key in self._slots()
-        }
-        training = None
-        if config.optimizer.ema is not None:
-            training = self.array("training", params.flat.shape, model.dtype)
-        layers, states, _, hidden = model.state_shape(1)
-        state = self.array("state", (layers, states, None, hidden), model.dtype)
-        history = self.array("history", (None, len(HISTORY)), np.dtype(np.float64), finite=False)
-        if params.can_overflow():
-            raise self._bad("its weights are too large to compute with")
-        sha256 = _string(meta.get("corpus_sha256"))
-        if not re.fullmatch("[0-9a-f]{64}", sha256):
-            raise self._bad("it does not tell which text it was trained on")
-        return Checkpoint(config, vocab, params, slots, state, history, sha256, progress, training)
-
-    def _meta(self) -> Mapping[str, Any]:
-        array = self.array("meta", (), None, limit=archive.MAX_META_BYTES)
-        points = array.reshape(1).view(np.dtype(np.uint32).newbyteorder(array.dtype.byteorder))
-        try:
-            if points.max() > sys.maxunicode:  # Python would make a string of it, and trip later
-                raise ValueError
-            meta = json.loads(str(array))
-        except (ValueError, RecursionError):
-            raise self._bad("its meta is not JSON") from None
-        if not isinstance(meta, dict):
-            raise self._bad("its meta is not a JSON object")
-        if meta.get("format") != FORMAT:
-            found = meta.get("format")
-            shown = json.dumps(found) if found is None or isinstance(found, int) else "of no number"
-            raise CheckpointError(
-                f"{self.name} has format version {shown}, and this is charrnn "
-                f"{__version__}, which reads version {FORMAT}: use the charrnn that wrote it"
-            )
-        return meta
-
-    def _slots(self) -> list[str]:
-        """The names of the optimiser's vectors. Whether they are the right ones, training asks."""
-        names = [name.removesuffix(".npy") for name in self.members.namelist()]
-        found = [name for name in names if name.startswith(SLOT)]
-        if len(found) > MAX_SLOTS:
-            raise self._bad(f"it has {len(found):,} vectors of an optimiser")
-        return found
-
-    def array(
-        self,
-        key: str,
-        shape: tuple[int | None, ...],
-        dtype: np.dtype[Any] | None,
-        limit: int | None = None,
-        finite: bool = True,
-    ) -> Any:
-        """One array, checked before any memory is taken for it.
-
-        `None` in `shape` allows any length there, and `dtype` None any text.
-        """
-        try:
-            info = self.members.getinfo(f"{key}.npy")
-        except KeyError:
-            raise self._bad(f"it has no array {key}") from None
-        if archive.is_packed(info):
-            raise self._bad(f"array {key} is compressed, and numpy.savez leaves it as it is")
-        with self.members.open(info) as member:
-            version = np.lib.format.read_magic(member)
-            read_header = {
-                (1, 0): np.lib.format.read_array_header_1_0,
-                (2, 0): np.lib.format.read_array_header_2_0,
-            }.get(version)
-            if read_header is None:
-                raise self._bad(f"array {key} has an unknown npy version {version}")
-            try:
-                with warnings.catch_warnings():
-                    warnings.simplefilter("error")
-                    found_shape, fortran, found = read_header(
-                        member, max_header_size=MAX_HEADER_BYTES
-                    )
-            except Exception:  # NumPy tries Python's tokenizer too, whose errors are many
-                raise self._bad(f"array {key} has a header that makes no sense") from None
-            fits = len(found_shape) == len(shape) and all(
-                want is None or have == want for have, want in zip(found_shape, shape, strict=True)
-            )
-            right_type = found.kind == "U" if dtype is None else found == dtype
-            if not fits or not right_type or fortran:
-                wanted = f"{'text' if dtype is None else dtype} {_shape(shape)}"
-                raise self._bad(f"array {key} is {found} {_shape(found_shape)} instead of {wanted}")
-            size = int(np.prod(found_shape, dtype=object)) * found.itemsize
-            header_size = info.file_size - size
-            # Only the file's own length is certain: the archive's directory may lie as well.
-            self.claimed += size
-            if self.claimed >= self.bytes or not 0 < header_size <= MAX_HEADER_BYTES:
-                raise self._bad(f"array {key} claims {size:,} bytes, which it does not have")
-            if limit is not None and size > limit:
-                raise self._bad(f"array {key} has {size:,} bytes, and never needs over {limit:,}")
-            raw = member.read(size)
-            if len(raw) != size:
-                raise self._bad(f"array {key} breaks off after {len(raw):,} of {size:,} bytes")
-            member.read(1)  # the end: where the archive compares its checksum
-        array = np.frombuffer(raw, dtype=found).reshape(found_shape)
-        if finite and found.kind == "f" and not np.isfinite(array).all():
-            raise self._bad(f"array {key} holds numbers that are not finite")
+    def finite(key: str, shape: tuple[int | None, ...]) -> Floats:
+        array: Floats = _array(members, key, shape, model.dtype)
+        if not np.isfinite(array).all():
+            raise ValueError(f"array {key} holds numbers that are not finite")
         return array
 
-    def _bad(self, what: str) -> CheckpointError:
-        return CheckpointError(f"{self.name} is not a sound checkpoint: {what}")
+    params = Params.of({key: finite(key, shape) for key, shape in model.shapes().items()})
+    if params.can_overflow():
+        raise ValueError("its weights are too large to compute with")
+    flat = params.flat.shape
+    names = [name.removesuffix(".npy") for name in members.namelist()]
+    # Whether these are the right ones is asked when training goes on.
+    slots = {key.removeprefix(SLOT): finite(key, flat) for key in names if key.startswith(SLOT)}
+    training = None if config.optimizer.ema is None else finite("training", flat)
+    layers, states, _, hidden = model.state_shape(1)
+    state = finite("state", (layers, states, None, hidden))
+    history = _array(members, "history", (None, len(HISTORY)), np.dtype(np.float64))
+    return Checkpoint(config, vocab, params, slots, state, history, sha256, progress, training)
 
 
-def _shape(shape: tuple[int | None, ...]) -> str:
-    return "(" + ", ".join("any" if n is None else str(n) for n in shape) + ")"
+def _meta(members: zipfile.ZipFile) -> dict[str, Any]:
+    array = _array(members, "meta", (), None)
+    try:
+        meta = json.loads(array.tobytes().decode("utf-32", "surrogatepass"))
+    except (ValueError, RecursionError):
+        raise ValueError("its meta is not JSON") from None
+    if not isinstance(meta, dict):
+        raise ValueError("its meta is not a JSON object")
+    found = meta.get("format")
+    if found != FORMAT:
+        shown = json.dumps(found) if found is None or isinstance(found, int) else "of no number"
+        raise ValueError(
+            f"it has format version {shown}, and this is charrnn {__version__}, which reads "
+            f"version {FORMAT}: use the charrnn that wrote it"
+        )
+    return meta
+
+
+def _array(
+    members: zipfile.ZipFile,
+    key: str,
+    shape: tuple[int | None, ...],
+    dtype: np.dtype[Any] | None,
+) -> Any:
+    """One array; `None` in `shape` allows any length there, and `dtype` None any text."""
+    try:
+        raw = members.read(f"{key}.npy")  # no more than the file has, as `archive` has seen
+    except KeyError:
+        raise ValueError(f"it has no array {key}") from None
+    stream = io.BytesIO(raw)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            if np.lib.format.read_magic(stream) != (1, 0):
+                raise ValueError
+            header = np.lib.format.read_array_header_1_0(stream)
+    except Exception:  # NumPy tries Python's tokenizer too, whose errors are many
+        raise ValueError(f"array {key} has a header that makes no sense") from None
+    found_shape, fortran, found = header
+    fits = len(found_shape) == len(shape) and all(
+        want in (None, have) for have, want in zip(found_shape, shape, strict=True)
+    )
+    right_type = found.kind == "U" if dtype is None else found == dtype
+    if not fits or not right_type or fortran:
+        wanted = f"{'text' if dtype is None else dtype} {shape}".replace("None", "any")
+        raise ValueError(f"array {key} is {found} {found_shape} instead of {wanted}")
+    size = math.prod(found_shape) * found.itemsize
+    if len(raw) - stream.tell() != size:
+        raise ValueError(f"array {key} claims {size:,} bytes, which it does not have")
+    return np.frombuffer(raw, found, offset=stream.tell()).reshape(found_shape)
 
 
 def _is_progress(progress: dict[str, Any]) -> bool:
