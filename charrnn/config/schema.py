@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, get_type_hints
 
 DEFAULT_STEPS = 50_000
 MOST = 2**63 - 1  # what 64 bits hold
-Test = Callable[[Any], object]  # whether a value is of some kind
+Test = Callable[[Any], object]  # tells whether a value is of some kind
 
 
 def shown(value: Any) -> str:
@@ -122,7 +122,7 @@ FILE = Kind("a path", _path)
 FILES = Kind("a path, a list of paths, or - for standard input", _paths)
 
 
-# Choices of a setting that others go with, which have no effect without them.
+# What a setting may be `only` for: another setting, and the words of it.
 LINES, STREAM = ("corpus.mode", "lines"), ("corpus.mode", "stream")
 SGD, RMSPROP = ("optimizer.name", "sgd"), ("optimizer.name", "rmsprop")
 ADAM, COSINE = ("optimizer.name", "adam"), ("optimizer.schedule", "cosine")
