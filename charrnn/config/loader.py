@@ -212,6 +212,7 @@ def _place(mark: yaml.Mark) -> str:
 
 def _from_yaml(path: str, name: str) -> Iterator[Assignment | str]:
     """The assignments of a YAML file, and the mistakes in it."""
+    base = os.path.dirname(os.path.abspath(path))
     content = _read(path, name)
     try:
         loader = _Loader(content, name)
@@ -223,7 +224,7 @@ def _from_yaml(path: str, name: str) -> Iterator[Assignment | str]:
         reason = "nested too deeply" if isinstance(error, RecursionError) else error
         raise ConfigError(f"{name}: not YAML: {reason}") from None
     if root is not None:
-        yield from loader.assignments(root, os.path.dirname(path))
+        yield from loader.assignments(root, base)
 
 
 def _from_overrides(overrides: Sequence[str]) -> Iterator[Assignment | str]:
