@@ -33,5 +33,4 @@ def known_lines(loaded: Checkpoint) -> set[str]:
         text = rest + loaded.vocab.decode(ids[start : start + BLOCK].tolist())
         *whole, rest = text.split("\n")
         lines.update(whole)
-        corpus.forget()
     return {*lines, rest}

@@ -30,13 +30,12 @@ import numpy.typing as npt
 
 from charrnn.arrays import Batch, Ints
 from charrnn.config.schema import TrainConfig
-from charrnn.data.corpus import SCATTERED, Corpus
+from charrnn.data.corpus import Corpus
 from charrnn.errors import CorpusError
 from charrnn.rng import Purpose, Shuffle, generator
 
 Position = dict[str, int]
 MAX_EPOCH = 2**53
-STRETCH = 1 << 16  # characters that each reader walks on until memory is given back
 POOL = 100  # batches whose lines are sorted by length together
 
 
@@ -44,7 +43,6 @@ class Batches(ABC):
     """An endless row of batches that can tell and take its position."""
 
     epoch = 0
-    forget_every = 1  # windows until the memory of a mapped text is given back
 
     @abstractmethod
     def per_epoch(self) -> int:
@@ -71,7 +69,6 @@ class StreamBatches(Batches):
         _check_length(len(ids), T, B)
         self.T, self.B = T, B
         self.length = len(ids) // B
-        self.forget_every = max(1, STRETCH // T)
         self._rows = ids[: self.length * B].reshape(B, self.length)  # reader b walks along row b
         self._at = 0
 
@@ -129,7 +126,6 @@ class ZeroBatches(Batches):
         """`ids` (N,). Raises CorpusError when the text is too short for one batch."""
         _check_length(len(ids), T, B)
         self.T, self.B = T, B
-        self.forget_every = max(1, SCATTERED // B)
         self._ids, self._seed = ids, seed
         self._index = 0  # of the batch within the epoch
         self._shuffle()
@@ -177,10 +173,9 @@ class LineBatches(Batches):
             )
         self.T, self.B = T, B
         self._corpus, self._seed, self._dtype = corpus, seed, dtype
-        self.forget_every = max(1, SCATTERED // B)
         self._records = corpus.records
         self._count = -(-len(corpus.training) // B)  # batches an epoch
-        self._cut = corpus.longest_training_record() > T
+        self._cut = int(np.diff(corpus.records.starts).max()) > T  # of any record
         self._index = 0  # of the batch within the epoch
         self._at = 0  # of the window within the batch
         self._shuffle()
@@ -237,8 +232,8 @@ class LineBatches(Batches):
         """The batches of a pool: its lines sorted by length, cut, and the pieces shuffled."""
         first, size = number * POOL * self.B, len(self._order)
         lines = self._order.at(np.arange(first, min(first + POOL * self.B, size)))
-        records, lengths = self._corpus.training_records(lines)
-        records = records[np.argsort(lengths, kind="stable")]
+        records = self._corpus.training[lines]
+        records = records[np.argsort(self._records.lengths(records), kind="stable")]
         batches = [records[i : i + self.B] for i in range(0, len(records), self.B)]
         rng = generator(self._seed, Purpose.ORDER, self.epoch, number)
         return [batches[i] for i in rng.permutation(len(batches))]

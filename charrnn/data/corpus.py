@@ -31,7 +31,6 @@ from charrnn.errors import CorpusError
 from charrnn.rng import Purpose, generator, mix
 
 AT_ONCE = 4 * BLOCK  # lines whose ranks are held in memory
-SCATTERED = 64  # places of a mapped file to look at before its memory is given back
 
 
 @dataclass(frozen=True)
@@ -86,35 +85,9 @@ class Corpus:
     notices: tuple[str, ...] = ()
     rows: tuple[Row, ...] = ()  # all that may be mapped
 
-    def forget(self) -> None:
-        """Give back the memory of what was read of the files; to be called now and then."""
-        for row in self.rows:
-            row.forget()
-
     def in_memory(self) -> Corpus:
         """The same, all of it in memory: for a process that has not got its files."""
         return replace(self, rows=())
-
-    def training_records(self, places: Ints) -> tuple[Ints, Ints]:
-        """The records at these places (K,) of the training part, and their lengths."""
-        assert self.records is not None
-        found = np.empty((2, len(places)), dtype=np.intp)
-        for start in range(0, len(places), SCATTERED):
-            part = slice(start, start + SCATTERED)
-            found[0, part] = self.training[places[part]]
-            found[1, part] = self.records.lengths(found[0, part])
-            self.forget()
-        return found[0], found[1]
-
-    def longest_training_record(self) -> int:
-        """Its characters."""
-        assert self.records is not None
-        most = 0
-        for start in range(0, len(self.training), BLOCK):
-            lengths = self.records.lengths(self.training[start : start + BLOCK])
-            most = max(most, int(lengths.max()))
-            self.forget()
-        return most
 
 
 def read(

@@ -1,6 +1,6 @@
 """Long rows of numbers in memory or on disk: what is large is written to a file and mapped.
 
-A mapped file takes memory only where it is looked at, and `Row.forget` gives that back.
+A mapped file takes no memory of the process: the system reads its pages, and takes them back.
 """
 
 from __future__ import annotations
@@ -33,16 +33,10 @@ class Row:
             mapping = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
         return cls(np.frombuffer(mapping, dtype=dtype), mapping)
 
-    def forget(self) -> None:
-        """Give back the memory of the parts that were looked at; they are still in the file."""
-        if self.mapping is not None and hasattr(mmap, "MADV_DONTNEED"):
-            self.mapping.madvise(mmap.MADV_DONTNEED)
-
     def blocks(self) -> Iterator[npt.NDArray[Any]]:
         """All numbers, a million at a time, in constant memory."""
         for start in range(0, len(self.numbers), BLOCK):
             yield self.numbers[start : start + BLOCK]
-            self.forget()
 
 
 class Writer:

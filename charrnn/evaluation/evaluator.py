@@ -247,7 +247,6 @@ class Evaluator:
         group = group or SingleProcess()
 
         def check() -> None:
-            corpus.forget()
             if stop_requested():
                 raise StopRequested
 

@@ -82,9 +82,7 @@ class Subject:
     def pieces(self) -> Iterator[str]:
         """The text as it arrives, in its own case."""
         if self.reader is None:
-            for piece in validation_text(self.corpus()):
-                yield piece
-                self.corpus().forget()
+            yield from validation_text(self.corpus())
             return
         with self.reader.stream:
             yield from cut(self.reader)

@@ -127,8 +127,6 @@ class Trainer:
         DivergedError when the loss is not a finite number; the weights are then as they were.
         """
         config, now = self.config, self.progress
-        if now.step % self.batches.forget_every == 0:
-            self.corpus.forget()
         batch = self.batches.next()
         B = batch.ids.shape[1]
         if batch.fresh:
