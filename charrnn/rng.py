@@ -13,8 +13,6 @@ import numpy as np
 
 from charrnn.arrays import Floats, Ints
 
-ROUNDS = 6  # of the network that shuffles
-
 
 class Purpose(IntEnum):
     """What random numbers are drawn for."""
@@ -63,36 +61,6 @@ def mix(x: Ints) -> Ints:
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return x ^ (x >> np.uint64(31))
-
-
-class Shuffle:
-    """The numbers 0 to n-1 in a random order that is computed where it is looked at.
-
-    An order of a hundred million windows would take a gigabyte as an array. This is a Feistel
-    network over the next power of four, walked along until it is inside (Black and Rogaway 2002).
-    """
-
-    def __init__(self, n: int, rng: np.random.Generator) -> None:
-        self.n = n
-        bits = (max(n - 1, 1).bit_length() + 1) // 2  # of each half
-        self._half, self._low = np.uint64(bits), np.uint64((1 << bits) - 1)
-        self._keys = rng.integers(0, 2**63, ROUNDS, dtype=np.uint64)
-
-    def __len__(self) -> int:
-        return self.n
-
-    def at(self, places: Ints) -> Ints:
-        """What stands at these places (K,) of the order."""
-        numbers = self._step(places.astype(np.uint64))
-        while (outside := numbers >= self.n).any():
-            numbers[outside] = self._step(numbers[outside])
-        return numbers.astype(np.intp)
-
-    def _step(self, x: Ints) -> Ints:
-        left, right = x >> self._half, x & self._low
-        for key in self._keys:
-            left, right = right, left ^ (mix(right ^ key) & self._low)
-        return (left << self._half) | right
 
 
 def fresh_seed() -> int:

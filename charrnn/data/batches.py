@@ -32,7 +32,7 @@ from charrnn.arrays import Batch, Ints
 from charrnn.config.schema import TrainConfig
 from charrnn.data.corpus import Corpus
 from charrnn.errors import CorpusError
-from charrnn.rng import Purpose, Shuffle, generator
+from charrnn.rng import Purpose, generator
 
 Position = dict[str, int]
 MAX_EPOCH = 2**53
@@ -138,7 +138,7 @@ class ZeroBatches(Batches):
         if first >= len(self._order):
             self.epoch, self._index, first = self.epoch + 1, 0, 0
             self._shuffle()
-        which = self._order.at(np.arange(first, min(first + self.B, len(self._order))))
+        which = self._order[first : first + self.B]
         self._index += 1
         places = self._first + self.T * which + np.arange(self.T).reshape(-1, 1)  # (T, B)
         return Batch(self._ids[places], self._ids[places + 1], fresh=True)
@@ -157,7 +157,7 @@ class ZeroBatches(Batches):
         count = (len(self._ids) - 1) // self.T
         spare = len(self._ids) - 1 - count * self.T
         self._first = int(rng.integers(spare + 1))
-        self._order = Shuffle(count, rng)
+        self._order = rng.permutation(count)
 
 
 class LineBatches(Batches):
@@ -216,7 +216,7 @@ class LineBatches(Batches):
     def _shuffle(self) -> None:
         """Give this epoch's lines an order."""
         rng = generator(self._seed, Purpose.ORDER, self.epoch)
-        self._order = Shuffle(len(self._corpus.training), rng)
+        self._order = rng.permutation(self._corpus.training)
         self._loaded = -1
         self._load()
 
@@ -230,9 +230,8 @@ class LineBatches(Batches):
 
     def _pool(self, number: int) -> list[Ints]:
         """The batches of a pool: its lines sorted by length, cut, and the pieces shuffled."""
-        first, size = number * POOL * self.B, len(self._order)
-        lines = self._order.at(np.arange(first, min(first + POOL * self.B, size)))
-        records = self._corpus.training[lines]
+        size = POOL * self.B
+        records = self._order[number * size : (number + 1) * size]
         records = records[np.argsort(self._records.lengths(records), kind="stable")]
         batches = [records[i : i + self.B] for i in range(0, len(records), self.B)]
         rng = generator(self._seed, Purpose.ORDER, self.epoch, number)

@@ -9,7 +9,6 @@ import types
 from contextlib import closing
 from pathlib import Path
 
-import numpy as np
 import pytest
 from trials import LINES
 
@@ -18,7 +17,6 @@ from charrnn.config.schema import CorpusConfig
 from charrnn.data import cache, corpus, ids, points, store
 from charrnn.data.vocabulary import Vocab
 from charrnn.errors import CorpusError, VocabError
-from charrnn.rng import Purpose, Shuffle, generator
 
 MIXED = "".join(f"plain {n}\r\n\nÉté {n % 7}\n\u4e2d\u6587\n\U0001f600\n" for n in range(40))
 TEXTS = {"ascii": LINES * 9, "mixed": MIXED, "no newline at its end": LINES + "last"}
@@ -279,27 +277,3 @@ def test_equal_lines_have_equal_sums_wherever_they_are_cut(size, monkeypatch, tm
     for i, one in enumerate(lines):
         for j, other in enumerate(lines):
             assert (sums[i] == sums[j]) == (one == other)
-
-
-@pytest.mark.parametrize("n", [1, 2, 3, 5, 16, 17, 100, 1000])
-def test_a_shuffle_is_a_permutation(n):
-    """Every number once, in another order for another seed, whatever is asked for first."""
-    orders = []
-    for seed in (1, 2):
-        shuffle = Shuffle(n, generator(seed, Purpose.ORDER))
-        order = shuffle.at(np.arange(n)).tolist()
-        assert sorted(order) == list(range(n))
-        assert [int(shuffle.at(np.array([k]))[0]) for k in range(n)] == order
-        orders.append(order)
-    assert n < 5 or orders[0] != orders[1]
-
-
-def test_a_shuffle_puts_every_number_everywhere():
-    """Over many seeds each place sees each number equally often (chi-squared)."""
-    n, seeds = 10, 4000
-    counts = np.zeros((n, n))
-    for seed in range(seeds):
-        order = Shuffle(n, generator(seed, Purpose.ORDER)).at(np.arange(n))
-        counts[np.arange(n), order] += 1
-    chi2 = ((counts - seeds / n) ** 2 / (seeds / n)).sum()
-    assert chi2 < 130  # 81 degrees of freedom: 0.04 % of fair shuffles are above
