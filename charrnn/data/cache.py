@@ -1,7 +1,7 @@
-"""Where large texts are kept once they are encoded, each under what it was made from.
+"""Where large texts are kept once they are encoded: a file each, named by what it was made from.
 
-An entry is a folder of files. It is made under another name and renamed when it is whole, so two
-runs that make the same one at once do not meet: the second finds the first one's and drops its own.
+A file is made under another name and renamed when it is whole, so two runs that make the same one
+at once do not meet.
 """
 
 from __future__ import annotations
@@ -11,20 +11,22 @@ import hashlib
 import json
 import os
 import re
-import secrets
-import shutil
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
+import numpy as np
+
+from charrnn.arrays import Ints
 from charrnn.errors import CorpusError
 
 VARIABLE = "CHARRNN_CACHE"
-OWN, PART = "charrnn-", ".part"  # how the name of an unfinished entry begins and ends
+NAME = r"[0-9a-f]{64}|\.[0-9a-f]{64}\..{8}\.part"  # of a file, or of one that is being made
 DAY_S = 86_400
-UNUSED_DAYS = 30  # after which an entry is removed
+UNUSED_DAYS = 30  # after which a file is removed
 
 
 def folder() -> Path:
@@ -42,55 +44,42 @@ def folder() -> Path:
         return Path(tempfile.gettempdir(), "charrnn")
 
 
-def key(*made_from: Any) -> str:
-    """The name of what is made from these plain values."""
-    return hashlib.sha256(json.dumps(made_from).encode()).hexdigest()
+def path_of(*made_from: Any) -> Path:
+    """Where the file is, or will be, that is made from these plain values."""
+    return folder() / hashlib.sha256(json.dumps(made_from).encode()).hexdigest()
 
 
-def find(name: str) -> Path | None:
-    """The entry of this name, marked as used now."""
-    entry = folder() / name
-    with contextlib.suppress(OSError):
-        if entry.is_dir():
-            os.utime(entry)
-            return entry
-    return None
+@contextlib.contextmanager
+def writing() -> Iterator[None]:
+    """A block that writes to the cache folder, which is made and tidied first.
 
-
-class Part:
-    """A folder for an entry that is being made; gone when it is closed, unless it was kept.
-
-    Files that are mapped by then can still be read, on systems that allow it.
+    Raises CorpusError for whatever the system says against that.
     """
+    place = folder()
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+        _tidy(place)
+        yield
+    except OSError as error:
+        raise CorpusError(
+            f"a large text is kept on disk, but {place} cannot be written to: {error.strerror}",
+            f"Name another folder: {VARIABLE}=FOLDER charrnn ...",
+        ) from None
 
-    def __init__(self) -> None:
-        """Raises CorpusError when there is no place for it."""
-        place = folder()
-        try:
-            place.mkdir(parents=True, exist_ok=True)
-            _tidy(place)
-            self.path = place / f"{OWN}{secrets.token_hex(8)}{PART}"
-            self.path.mkdir()
-        except OSError as error:
-            raise CorpusError(
-                f"a large text is kept on disk, but {place} cannot be written to: {error.strerror}",
-                f"Name another folder: {VARIABLE}=FOLDER charrnn ...",
-            ) from None
 
-    def keep(self, name: str) -> None:
-        """Make it the entry of this name, for all who may read the folder it is in.
+def mapped(file: Path | IO[bytes], dtype: np.dtype[Any]) -> Ints:
+    """The numbers in a file, (N,), read where they are looked at; they pickle as a copy."""
+    return np.asarray(np.memmap(file, dtype, "r"))
 
-        Where there is one by now, of another run, that one stays, and this one goes at the end.
-        """
-        entry = self.path.parent / name
-        with contextlib.suppress(OSError):
-            os.rename(self.path, entry)
-            self.path = entry
 
-    def close(self) -> None:
-        """Remove it, unless it is an entry by now."""
-        if self.path.name.endswith(PART):
-            shutil.rmtree(self.path, ignore_errors=True)
+def find(path: Path, dtype: np.dtype[Any], size: int) -> Ints | None:
+    """The `size` numbers in the file at this path, marked as used now; None if it has others."""
+    with contextlib.suppress(OSError, ValueError):
+        os.utime(path)
+        numbers = mapped(path, dtype)
+        if len(numbers) == size:
+            return numbers
+    return None
 
 
 def _tidy(place: Path) -> None:
@@ -98,13 +87,9 @@ def _tidy(place: Path) -> None:
 
     Whatever else is in the folder is not ours.
     """
-    now = time.time()
-    for entry in place.iterdir():
-        unfinished = entry.name.startswith(OWN) and entry.name.endswith(PART)
-        if not unfinished and not re.fullmatch("[0-9a-f]{64}", entry.name):
-            continue
-        with contextlib.suppress(OSError):
-            used = [path.stat().st_mtime for path in (entry, *entry.iterdir())]
-            latest = max(used) if unfinished else used[0]
-            if now - latest > (1 if unfinished else UNUSED_DAYS) * DAY_S:
-                shutil.rmtree(entry, ignore_errors=True)
+    for path in place.iterdir():
+        if re.fullmatch(NAME, path.name):
+            days = 1 if path.suffix == ".part" else UNUSED_DAYS
+            with contextlib.suppress(OSError):
+                if time.time() - path.stat().st_mtime > days * DAY_S:
+                    path.unlink()

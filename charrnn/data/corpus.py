@@ -14,8 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -23,14 +22,11 @@ import numpy.typing as npt
 
 from charrnn.arrays import Ints
 from charrnn.config.schema import CorpusConfig
-from charrnn.data.cache import Part
-from charrnn.data.ids import Encoded, Text
-from charrnn.data.store import BLOCK, Row, Writer
+from charrnn.data.ids import Text
+from charrnn.data.line_hashes import BLOCK, line_hashes, line_starts
 from charrnn.data.vocabulary import Vocab
 from charrnn.errors import CorpusError
 from charrnn.rng import Purpose, generator, mix
-
-AT_ONCE = 4 * BLOCK  # lines whose ranks are held in memory
 
 
 @dataclass(frozen=True)
@@ -74,7 +70,7 @@ class Records:
 class Corpus:
     """An encoded text and its two parts: ids of a stream, or numbers of `records`.
 
-    What is large of it is on disk and mapped (see `ids`).
+    The ids of a large text are in a mapped file (see `ids`); pickled, they are all in memory.
     """
 
     vocab: Vocab
@@ -83,11 +79,6 @@ class Corpus:
     sha256: str
     records: Records | None = None  # of a corpus of lines
     notices: tuple[str, ...] = ()
-    rows: tuple[Row, ...] = ()  # all that may be mapped
-
-    def in_memory(self) -> Corpus:
-        """The same, all of it in memory: for a process that has not got its files."""
-        return replace(self, rows=())
 
 
 def read(
@@ -104,130 +95,97 @@ def read(
     CorpusError.
     """
     with closing(Text(config)) as text:
+        text.read()
         if config.sha256 is not None and text.sha256 != config.sha256:
             raise CorpusError(
-                f"{text.names} has sha256 {text.sha256}, but corpus.sha256 asks for "
+                f"{text.name} has sha256 {text.sha256}, but corpus.sha256 asks for "
                 f"{config.sha256}. Take the setting out if this is the text you mean"
             )
         if known_sha256 is not None and text.sha256 != known_sha256:
             raise CorpusError(
-                f"{text.names} has changed since the model was trained on it, so it no longer "
+                f"{text.name} has changed since the model was trained on it, so it no longer "
                 "tells what the model has seen"
             )
-        encoded = text.encode(vocab, extend)
-        cut = _cut_stream if config.mode == "stream" else _cut_lines
-        return cut(text, encoded, config, seed)
+        vocab, ids = text.encode(vocab, extend)
+        if config.mode == "stream":
+            return _cut_stream(text, vocab, ids)
+        return _cut_lines(text, vocab, ids, seed)
 
 
-def _cut_stream(text: Text, encoded: Encoded, config: CorpusConfig, seed: int) -> Corpus:
-    ids, share = encoded.ids.numbers, config.validation
+def _cut_stream(text: Text, vocab: Vocab, ids: Ints) -> Corpus:
+    share = text.config.validation
     cut = int(len(ids) * (1 - share))  # as peers cut: tinyshakespeare's end is 111,540
     if len(ids) - cut == 1:
         raise CorpusError(
-            f"{text.names} has {len(ids):,} characters, so its validation part of "
+            f"{text.name} has {len(ids):,} characters, so its validation part of "
             f"{share:g} is a single one, and two are needed to score anything",
             "Give a longer text, or none for validation: --set corpus.validation=0",
         )
-    return Corpus(
-        encoded.vocab,
-        ids[:cut],
-        ids[cut:],
-        text.sha256,
-        notices=tuple(text.notices()),
-        rows=(encoded.ids,),
-    )
+    return Corpus(vocab, ids[:cut], ids[cut:], text.sha256, notices=tuple(text.notices()))
 
 
-def _cut_lines(text: Text, encoded: Encoded, config: CorpusConfig, seed: int) -> Corpus:
-    assert encoded.starts is not None
-    assert encoded.sums is not None
-    sums, share, together = encoded.sums, config.validation, config.copies == "together"
-    lines, notices = len(sums.numbers), text.notices()
-    if encoded.ids.mapping is None:
-        parts = split(sums, share, seed, None, together)
-    else:
-        with closing(Part()) as part:
-            parts = split(sums, share, seed, part.path, together)
-    training, validation, different = parts
-    if encoded.blank:
-        notices.append(f"{text.names} has {encoded.blank:,} empty lines; they are left out")
+def _cut_lines(text: Text, vocab: Vocab, ids: Ints, seed: int) -> Corpus:
+    share, together = text.config.validation, text.config.copies == "together"
+    starts = line_starts(ids, vocab.chars.index("\n"))
+    lines, notices = len(starts) - 1, text.notices()
+    training, validation, different = split(line_hashes(ids, starts, vocab), share, seed, together)
+    if text.blank:
+        notices.append(f"{text.name} has {text.blank:,} empty lines; they are left out")
     if different < lines:  # never where copies may part: their ranks differ
         notices.append(
-            f"{text.names} has {lines - different:,} repeated lines; "
+            f"{text.name} has {lines - different:,} repeated lines; "
             "all copies of a line are kept on the same side of the split"
         )
-    if round(lines * share) and not (len(training.numbers) and len(validation.numbers)):
+    if round(lines * share) and not (len(training) and len(validation)):
         raise CorpusError(
-            f"{text.names} has {different:,} different lines, too few to hold out "
-            f"{share:g} of them",
+            f"{text.name} has {different:,} different lines, too few to hold out {share:g} of them",
             "Give more lines, or none for validation: --set corpus.validation=0",
         )
-    return Corpus(
-        encoded.vocab,
-        training.numbers,
-        validation.numbers,
-        text.sha256,
-        Records(encoded.ids.numbers, encoded.starts.numbers),
-        tuple(notices),
-        (encoded.ids, encoded.starts, training, validation),
-    )
+    records = Records(ids, starts)
+    return Corpus(vocab, training, validation, text.sha256, records, tuple(notices))
 
 
 class Split(NamedTuple):
     """The numbers of the lines of each part, in the order of the text."""
 
-    training: Row
-    validation: Row
+    training: Ints
+    validation: Ints
     different: int  # lines, copies not counted
 
 
-def split(sums: Row, share: float, seed: int, place: Path | None, together: bool = True) -> Split:
-    """Hold out `share` of the lines with these hashes; the parts are kept in `place`, if given."""
-    lines = len(sums.numbers)
+def split(hashes: Ints, share: float, seed: int, together: bool = True) -> Split:
+    """Hold out `share` of the lines with these hashes (R,)."""
     key = generator(seed, Purpose.SPLIT).integers(0, 2**63, dtype=np.uint64)
-    room = round(lines * share)
+    ranks = np.empty_like(hashes)
+    for at in range(0, len(ranks), BLOCK):
+        of_line = hashes[at : at + BLOCK] ^ key
+        if not together:
+            of_line += mix(np.arange(at, at + len(of_line), dtype=np.uint64))
+        ranks[at : at + BLOCK] = mix(of_line)
+    room = round(len(ranks) * share)
     different = 0
     taken: list[Ints] = [np.empty(0, dtype=np.uint64)]
-    for ranks in _in_order(sums, key, together):
-        groups, sizes = np.unique(ranks, return_counts=True)
+    for groups, sizes in _groups(ranks):
         different += len(groups)
-        while room and len(groups):
+        while len(groups):
             fitting = sizes <= room
             groups, sizes = groups[fitting], sizes[fitting]
             count = int(np.searchsorted(np.cumsum(sizes), room, side="right"))
             taken.append(groups[:count])
             room -= int(sizes[:count].sum())
             groups, sizes = groups[count:], sizes[count:]
-    held_out = np.sort(np.concatenate(taken))
-    parts = [Writer(place and place / name, np.int64) for name in ("training", "validation")]
-    start = 0
-    for ranks in _ranks(sums, key, together):
-        inside = np.zeros(len(ranks), dtype=bool)
-        if len(held_out):
-            inside = held_out.take(np.searchsorted(held_out, ranks), mode="clip") == ranks
-        for part, side in zip(parts, (~inside, inside), strict=True):
-            part.add(np.flatnonzero(side) + start)
-        start += len(ranks)
-    return Split(parts[0].row(), parts[1].row(), different)
+    held_out = np.concatenate(taken)
+    held_out.sort()
+    inside = np.zeros(len(ranks), dtype=bool)
+    if len(held_out):
+        inside = held_out.take(np.searchsorted(held_out, ranks), mode="clip") == ranks
+    return Split(np.flatnonzero(~inside), np.flatnonzero(inside), different)
 
 
-def _ranks(sums: Row, key: np.uint64, together: bool) -> Iterator[Ints]:
-    start = 0
-    for block in sums.blocks():
-        of_line: Ints = block ^ key
-        if not together:
-            of_line = of_line + mix(np.arange(start, start + len(block), dtype=np.uint64))
-        start += len(block)
-        yield mix(of_line)
-
-
-def _in_order(sums: Row, key: np.uint64, together: bool) -> Iterator[Ints]:
-    """All ranks, those of one range after those of another, a few million at a time."""
-    parts = -(-len(sums.numbers) // AT_ONCE)
-    for part in range(parts):
-        low, high = (np.uint64(((1 << 64) - 1) * n // parts) for n in (part, part + 1))
-        some = [
-            ranks if parts == 1 else ranks[(ranks >= low) & ((ranks < high) | (part == parts - 1))]
-            for ranks in _ranks(sums, key, together)
-        ]
-        yield np.concatenate(some)
+def _groups(ranks: Ints) -> Iterator[tuple[Ints, Ints]]:
+    """The different ranks in order, and how often each is there, about a million at a time."""
+    ordered = np.sort(ranks)
+    while len(ordered):
+        stop = int(np.searchsorted(ordered, ordered[:BLOCK][-1], side="right"))
+        yield np.unique(ordered[:stop], return_counts=True)
+        ordered = ordered[stop:]

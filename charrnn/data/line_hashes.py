@@ -1,74 +1,45 @@
-"""Code points cut into lines as they come, with a hash of each line.
+"""Where the lines of an encoded text begin, and a hash of each.
 
-The hash is a polynomial in the line's mixed characters, modulo 2^64: equal lines have equal ones.
+The hash is a polynomial in the line's mixed characters, modulo 2^64: equal lines have equal ones,
+whatever the vocabulary.
 """
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 
 from charrnn.arrays import Ints
-from charrnn.data.store import Writer
+from charrnn.data.vocabulary import Vocab, code_points
 from charrnn.rng import mix
 
-NEWLINE = 10
+BLOCK = 1 << 20  # characters, or lines, looked at at a time
 BASE = np.uint64(0x9E3779B97F4A7C15)  # odd
-DTYPES = {"starts": np.int64, "sums": np.uint64}
 
 
-class Lines:
-    """Cuts code points into lines as they come."""
+def line_starts(ids: Ints, newline: int) -> Ints:
+    """The places after each newline in `ids` (N,): where R lines begin, and the end; (R + 1,)."""
+    return np.concatenate(
+        [
+            np.flatnonzero(ids[at : at + BLOCK] == newline) + at + 1
+            for at in range(0, len(ids), BLOCK)
+        ]
+    )
 
-    def __init__(self, place: Path | None) -> None:
-        self.blank = 0
-        self.starts = Writer(place and place / "starts", DTYPES["starts"])
-        self.sums = Writer(place and place / "sums", DTYPES["sums"])
-        self.starts.add(np.array([1]))
-        self._total = 1  # ids so far: the opening newline
-        self._after_newline = True
-        self._open = 0  # characters of the line that is not at its end
-        self._sum = 0  # of those
-        self._powers = np.ones(1, dtype=np.uint64)  # BASE^0, BASE^1, ... of a piece's length
 
-    def cut(self, points: Ints) -> Ints:
-        """The points that belong to lines; where lines end in them is noted."""
-        newline = points == NEWLINE
-        before = np.concatenate([[self._after_newline], newline[:-1]])
-        empty = newline & before
-        self._after_newline = bool(newline[-1])
-        count = int(np.count_nonzero(empty))
-        if count:
-            self.blank += count
-            points, newline = points[~empty], newline[~empty]
-        if not len(points):
-            return points
-        ends = np.flatnonzero(newline) + 1  # (E,): where the lines that end here end
-        self.starts.add(ends + self._total)
-        self._total += len(points)
-        self._add_sums(points, ends)
-        return points
-
-    def _add_sums(self, points: Ints, ends: Ints) -> None:
-        begins = np.concatenate([[0], ends])
-        begins = begins[begins < len(points)]
-        lengths = np.diff(np.append(begins, len(points)))
-        places = np.arange(len(points)) - np.repeat(begins, lengths)
-        longest = int(lengths.max())
-        if len(self._powers) < longest:
-            powers = np.full(longest, BASE, dtype=np.uint64)
-            powers[0] = 1
-            self._powers = np.multiply.accumulate(powers)
-        terms = mix(points.astype(np.uint64) + np.uint64(1)) * self._powers[places]
-        sums = np.add.reduceat(terms, begins)  # (E,), or one more
-        if self._open:  # the first of them goes on
-            power = pow(int(BASE), self._open, 1 << 64)
-            sums[0] = (int(sums[0]) * power + self._sum) % (1 << 64)
-        whole = len(ends)
-        self.sums.add(sums[:whole])
-        if whole:
-            self._open, self._sum = 0, 0
-        if len(sums) > whole:
-            self._open += int(lengths[-1])
-            self._sum = int(sums[-1])
+def line_hashes(ids: Ints, starts: Ints, vocab: Vocab) -> Ints:
+    """A number of 64 bits for each of these lines, (R,)."""
+    mixed = mix(code_points(vocab.chars).astype(np.uint64) + np.uint64(1))  # (V,)
+    powers = np.full(int(np.diff(starts).max()), BASE)  # BASE^0, BASE^1, ... along a line
+    powers[0] = 1
+    powers = np.multiply.accumulate(powers)
+    hashes = np.empty(len(starts) - 1, dtype=np.uint64)
+    first = 0
+    while first < len(hashes):
+        after = int(np.searchsorted(starts, starts[first] + BLOCK, side="right")) - 1
+        last = max(after, first + 1)  # a line that is longer than a block is looked at alone
+        begins = starts[first:last] - starts[first]
+        block = ids[starts[first] : starts[last]]
+        places = np.arange(len(block)) - np.repeat(begins, np.diff(starts[first : last + 1]))
+        hashes[first:last] = np.add.reduceat(mixed[block] * powers[places], begins)
+        first = last
+    return hashes

@@ -5,7 +5,8 @@ from __future__ import annotations
 import codecs
 import hashlib
 from collections.abc import Iterator
-from typing import BinaryIO
+from itertools import chain
+from typing import IO
 
 from charrnn.errors import CorpusError
 from charrnn.streams import name_of, standard_input
@@ -21,7 +22,7 @@ class TextReader:
     """
 
     def __init__(
-        self, stream: BinaryIO, name: str, encoding: str = "utf-8", lowercase: bool = False
+        self, stream: IO[bytes], name: str, encoding: str = "utf-8", lowercase: bool = False
     ) -> None:
         self.stream = stream
         self.name = name
@@ -32,15 +33,19 @@ class TextReader:
         self.crlf = 0
         self.bom = False
 
+    def chunks(self) -> Iterator[bytes]:
+        """The bytes as they are, as they come. Raises CorpusError."""
+        try:
+            while raw := _read_some(self.stream):
+                yield raw
+        except OSError as error:
+            raise CorpusError(f"{self.name} cannot be read: {error.strerror}") from None
+
     def __iter__(self) -> Iterator[str]:
         """Pieces of text. Raises CorpusError with the byte offset where the text breaks off."""
         decoder = codecs.getincrementaldecoder(self.encoding)()
         position, first, held = 0, True, ""
-        while True:
-            try:
-                raw = _read_some(self.stream)
-            except OSError as error:
-                raise CorpusError(f"{self.name} cannot be read: {error.strerror}") from None
+        for raw in chain(self.chunks(), [b""]):
             self.sha256.update(raw)
             pending = len(decoder.getstate()[0])
             try:
@@ -66,8 +71,6 @@ class TextReader:
                 piece = piece.replace("\r\n", "\n")
             if piece:
                 yield lowered(piece) if self.lowercase else piece
-            if not raw:
-                return
 
     def _unmarked(self) -> CorpusError:
         return CorpusError(
@@ -103,7 +106,7 @@ def lowered(piece: str) -> str:
     return piece.replace("\N{GREEK CAPITAL LETTER SIGMA}", "\N{GREEK SMALL LETTER SIGMA}").lower()
 
 
-def _read_some(stream: BinaryIO) -> bytes:
+def _read_some(stream: IO[bytes]) -> bytes:
     """What is there, up to a chunk: a pipe is not kept waiting for more."""
     read_now = getattr(stream, "read1", stream.read)
     return bytes(read_now(CHUNK_BYTES))

@@ -193,10 +193,8 @@ def _corpus(
         download.fetch_missing(config.corpus)
         return corpora.read(config.corpus, config.train.seed, vocab, extend=vocab is not None)
 
-    if "-" in config.corpus.path:  # standard input is that of rank 0
-        text = group.on_rank_zero(lambda: read().in_memory() if group.size > 1 else read())
-    else:
-        text = group.rank_zero_first(read)
+    piped = "-" in config.corpus.path  # standard input is that of rank 0
+    text = group.on_rank_zero(read) if piped else group.rank_zero_first(read)
     for notice in text.notices:
         logger.info(notice)
     return text

@@ -3,18 +3,20 @@
 import errno
 import io
 import os
+import pickle
 import sys
+import tempfile
 import threading
 import types
-from contextlib import closing
 from pathlib import Path
 
+import numpy as np
 import pytest
 from trials import LINES
 
 from charrnn import checkpoint
 from charrnn.config.schema import CorpusConfig
-from charrnn.data import cache, corpus, ids, points, store
+from charrnn.data import cache, corpus, ids, line_hashes
 from charrnn.data.vocabulary import Vocab
 from charrnn.errors import CorpusError, VocabError
 
@@ -25,9 +27,10 @@ TEXTS = {"ascii": LINES * 9, "mixed": MIXED, "no newline at its end": LINES + "l
 @pytest.fixture
 def large(monkeypatch, tmp_path):
     """From now on every text of 50 bytes is a large one, read a few bytes at a time."""
-    monkeypatch.setattr(points, "LARGE_BYTES", 50)
+    monkeypatch.setattr(ids, "LARGE_BYTES", 50)
     monkeypatch.setattr("charrnn.data.reader.CHUNK_BYTES", 37)
-    monkeypatch.setattr(store, "BLOCK", 11)
+    monkeypatch.setattr(line_hashes, "BLOCK", 11)
+    monkeypatch.setattr(corpus, "BLOCK", 11)
     return cache.folder()
 
 
@@ -44,6 +47,19 @@ def write(tmp_path):
         return CorpusConfig(path=tuple(paths), **settings)
 
     return write
+
+
+def ids_of(read):
+    """All ids of a corpus, where they are kept."""
+    return read.training.base if read.records is None else read.records.ids
+
+
+def is_mapped(read):
+    """Whether the ids of a corpus are in a mapped file."""
+    array = ids_of(read)
+    while isinstance(array.base, np.ndarray):
+        array = array.base
+    return isinstance(array, np.memmap)
 
 
 def same(one, other):
@@ -73,9 +89,11 @@ def test_a_large_text_becomes_what_it_becomes_in_memory(
     expected = corpus.read(config, seed=3)
     request.getfixturevalue("large")
     made = corpus.read(config, seed=3)
-    monkeypatch.setattr(ids.Text, "_read", lambda self: pytest.fail("it was not found"))
+    monkeypatch.setattr(ids.Text, "_ids", lambda *_: pytest.fail("it was not found"))
     found = corpus.read(config, seed=3)
-    assert made.rows[0].mapping is not None
+    assert not is_mapped(expected)
+    assert is_mapped(made)
+    assert is_mapped(found)
     assert same(made, expected)
     assert same(found, expected)
 
@@ -97,21 +115,19 @@ def test_an_entry_is_known_by_what_it_was_made_from(write, large):
     assert len(list(large.iterdir())) == 5
 
 
-@pytest.mark.parametrize("damage", ["ids", "meta.json", "missing"])
+@pytest.mark.parametrize("damage", ["cut short", "empty", "missing"])
 def test_a_damaged_entry_is_made_anew(write, large, damage):
-    """Whatever happened to it: a file cut short, nonsense, or nothing."""
+    """Whatever happened to it: a part of it is there, or nothing."""
     config = write(LINES * 9)
     expected = corpus.read(config, 1)
     (entry,) = large.iterdir()
-    if damage == "missing":
-        (entry / "ids").unlink()
-    else:
-        content = (entry / damage).read_bytes()
-        (entry / damage).unlink()  # what is mapped stays as it was
-        (entry / damage).write_bytes(content[:-9])
+    content = entry.read_bytes()
+    entry.unlink()  # what is mapped stays as it was
+    if damage != "missing":
+        entry.write_bytes(content[:-9] if damage == "cut short" else b"")
     assert same(corpus.read(config, 1), expected)
-    assert [entry.name for entry in large.iterdir()] == [entry.name]
-    assert (entry / "ids").stat().st_size == len(LINES * 9)
+    assert list(large.iterdir()) == [entry]
+    assert entry.read_bytes() == content
 
 
 def test_two_runs_may_make_the_same_entry_at_once(write, large):
@@ -130,7 +146,7 @@ def test_two_runs_may_make_the_same_entry_at_once(write, large):
         run.join()
     assert len(found) == 4
     assert all(same(one, found[0]) for one in found)
-    assert [entry.name.endswith(cache.PART) for entry in large.iterdir()] == [False]
+    assert [entry.suffix for entry in large.iterdir()] == [""]
 
 
 def test_standard_input_leaves_nothing_on_disk(large, monkeypatch):
@@ -139,7 +155,7 @@ def test_standard_input_leaves_nothing_on_disk(large, monkeypatch):
     stream = types.SimpleNamespace(buffer=io.BytesIO(text.encode()))
     monkeypatch.setattr(sys, "stdin", stream)
     found = corpus.read(CorpusConfig(path=("-",), validation=0.0), 1)
-    assert found.rows[0].mapping is not None
+    assert is_mapped(found)
     assert found.vocab.decode(found.training.tolist()) == text
     assert list(large.iterdir()) == []
 
@@ -147,22 +163,21 @@ def test_standard_input_leaves_nothing_on_disk(large, monkeypatch):
 def test_unfinished_and_unused_entries_are_removed_in_time(write, large):
     """A part after a day, an entry after a month; younger ones stay, and what is not ours."""
     made = {
-        "charrnn-old.part": 2,
-        "charrnn-new.part": 0.5,
+        f".{'2' * 64}.oldpart_.part": 2,
+        f".{'2' * 64}.newpart_.part": 0.5,
         "0" * 64: cache.UNUSED_DAYS + 1,
         "1" * 64: cache.UNUSED_DAYS - 1,
         "thesis": 400,
         "thesis.part": 400,
     }
+    large.mkdir()
     for name, days in made.items():
-        (large / name).mkdir(parents=True)
-        (large / name / "ids").write_bytes(b"1")
+        (large / name).write_bytes(b"1")
         at = (large / name).stat().st_mtime - days * cache.DAY_S
-        for path in (large / name / "ids", large / name):
-            os.utime(path, (at, at))
+        os.utime(large / name, (at, at))
     corpus.read(write(LINES * 9), 1)
     left = {entry.name for entry in large.iterdir()} & set(made)
-    assert left == {"charrnn-new.part", "1" * 64, "thesis", "thesis.part"}
+    assert left == {f".{'2' * 64}.newpart_.part", "1" * 64, "thesis", "thesis.part"}
 
 
 @pytest.mark.parametrize(
@@ -181,7 +196,6 @@ def test_a_large_list_without_a_validation_part(write, large, text, share):
 def test_a_text_that_breaks_off_leaves_nothing_on_disk(large, monkeypatch):
     """It cannot be known before how large standard input is."""
     stream = types.SimpleNamespace(buffer=io.BytesIO(LINES.encode() * 9 + b"\xff"))
-    monkeypatch.setattr(ids, "AT_ONCE", 20)
     monkeypatch.setattr(sys, "stdin", stream)
     with pytest.raises(CorpusError, match="is not utf-8 text"):
         corpus.read(CorpusConfig(path=("-",)), 1)
@@ -196,23 +210,50 @@ def test_a_vocabulary_that_lacks_a_character_is_noticed_in_the_cache_too(write, 
         corpus.read(config, 1, Vocab("ab"))
 
 
-def test_a_full_disk_is_told_with_the_folder_to_change(write, large, monkeypatch):
+class Full:
+    """A file on a disk that is full."""
+
+    def __init__(self, stream):
+        self.stream = stream
+
+    def __getattr__(self, name):
+        return getattr(self.stream, name)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        self.stream.close()
+
+    def write(self, content):
+        """Fails as the system does."""
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    writelines = write
+
+
+@pytest.mark.parametrize("what", ["a file", "a pipe", "the ids of a pipe"])
+def test_a_full_disk_is_told_with_the_folder_to_change(write, large, monkeypatch, what):
     """At any write; nothing of the attempt stays."""
     config = write(LINES * 50, mode="lines")
-    for name in ("points", "ids", "starts", "sums", "training"):
-        real = open
+    if what == "a file":
+        real = os.fdopen
+        monkeypatch.setattr("os.fdopen", lambda *words, **named: Full(real(*words, **named)))
+    else:
+        stream = types.SimpleNamespace(buffer=io.BytesIO(LINES.encode() * 50))
+        monkeypatch.setattr(sys, "stdin", stream)
+        config = CorpusConfig(path=("-",), mode="lines")
+        real, made = tempfile.TemporaryFile, []
 
-        def full(path, mode="r", *rest, name=name, real=real, **options):
-            if Path(path).name == name and mode in ("ab", "w+b"):
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            return real(path, mode, *rest, **options)
+        def temporary(*words, **named):
+            made.append(real(*words, **named))
+            return made[-1] if what == "the ids of a pipe" and len(made) == 1 else Full(made[-1])
 
-        with monkeypatch.context() as patch:
-            patch.setattr("builtins.open", full)
-            with pytest.raises(CorpusError, match="No space left") as caught:
-                corpus.read(config, 1)
-        assert "CHARRNN_CACHE=FOLDER" in caught.value.hint
-        assert not [entry for entry in large.iterdir() if entry.name.endswith(cache.PART)]
+        monkeypatch.setattr(tempfile, "TemporaryFile", temporary)
+    with pytest.raises(CorpusError, match="No space left") as caught:
+        corpus.read(config, 1)
+    assert "CHARRNN_CACHE=FOLDER" in caught.value.hint
+    assert list(large.iterdir()) == []
 
 
 def test_no_place_for_a_large_text_is_told(write, large, monkeypatch, tmp_path):
@@ -224,16 +265,19 @@ def test_no_place_for_a_large_text_is_told(write, large, monkeypatch, tmp_path):
     assert "Name another folder: CHARRNN_CACHE=FOLDER" in caught.value.hint
 
 
-def test_a_text_that_changes_while_it_is_read_is_refused(write, large, monkeypatch):
-    """Its checksum would be that of another text."""
-    config = write(LINES * 9)
-    read = ids.Text._read
+@pytest.mark.parametrize("size", [9, 5])
+def test_a_text_that_changes_while_it_is_read_is_refused(write, request, monkeypatch, size):
+    """Its checksum would be that of another text, whether it is a large one or not."""
+    config = write(LINES * size)
+    if size == 9:
+        request.getfixturevalue("large")
+    read = ids.Text._ids
 
-    def change_first(self):
+    def change_first(self, vocab):
         Path(config.path[0]).write_text(LINES * 8)
-        read(self)
+        return read(self, vocab)
 
-    monkeypatch.setattr(ids.Text, "_read", change_first)
+    monkeypatch.setattr(ids.Text, "_ids", change_first)
     with pytest.raises(CorpusError, match="changed while it was read"):
         corpus.read(config, 1)
 
@@ -264,16 +308,38 @@ def test_training_on_a_large_text_is_training_on_the_text(charrnn, config, tmp_p
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 10, 1000])
-def test_equal_lines_have_equal_sums_wherever_they_are_cut(size, monkeypatch, tmp_path):
-    """And different lines have different ones."""
-    monkeypatch.setattr("charrnn.data.reader.CHUNK_BYTES", size)
-    text = "aa\nab\nba\n\nabc\naa\nacb\na\naaa\nabc\n\nab"
-    path = tmp_path / "lines.txt"
-    path.write_text(text)
-    with closing(ids.Text(CorpusConfig(path=(str(path),), mode="lines"))) as read:
-        encoded = read.encode()
-    lines = [line for line in text.split("\n") if line]
-    sums = encoded.sums.numbers.tolist()
+def test_equal_lines_have_equal_hashes_wherever_they_are_cut(size, monkeypatch):
+    """And different lines have different ones, in a larger vocabulary too."""
+    monkeypatch.setattr(line_hashes, "BLOCK", size)
+    lines = ["aa", "ab", "ba", "abc", "aa", "acb", "a", "aaa", "abc", "ab"]
+    text = "\n".join(["", *lines, ""])
+    found = []
+    for vocab in (Vocab("\nabc"), Vocab("\nZabcz")):
+        encoded = vocab.encode(text)
+        starts = line_hashes.line_starts(encoded, 0)
+        assert starts.tolist() == np.cumsum([1, *(len(line) + 1 for line in lines)]).tolist()
+        found.append(line_hashes.line_hashes(encoded, starts, vocab).tolist())
+    assert found[0] == found[1]
     for i, one in enumerate(lines):
         for j, other in enumerate(lines):
-            assert (sums[i] == sums[j]) == (one == other)
+            assert (found[0][i] == found[0][j]) == (one == other)
+
+
+def test_a_pipe_with_a_name_is_read_once(tmp_path, large):
+    """As the shell makes one of <(...): it is copied, and leaves nothing behind."""
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    writer = threading.Thread(target=path.write_text, args=(LINES * 50,))
+    writer.start()
+    found = corpus.read(CorpusConfig(path=(str(path),), validation=0.0), 1)
+    writer.join()
+    assert found.vocab.decode(found.training.tolist()) == LINES * 50
+    assert list(large.iterdir()) == []
+
+
+def test_a_large_corpus_can_be_sent_to_another_process(write, large):
+    """All of it, with no need of the file."""
+    read = corpus.read(write(LINES * 9, mode="lines"), 1)
+    sent = pickle.loads(pickle.dumps(read))
+    assert same(sent, read)
+    assert not is_mapped(sent)
