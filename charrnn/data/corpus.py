@@ -164,7 +164,7 @@ def split(hashes: Ints, share: float, seed: int, together: bool = True) -> Split
         ranks[at : at + BLOCK] = mix(of_line)
     room = round(len(ranks) * share)
     different = 0
-    taken: list[Ints] = [np.empty(0, dtype=np.uint64)]
+    taken: list[Ints] = [np.array([2**64 - 1], dtype=np.uint64)]  # where a search ends at last
     for groups, sizes in _groups(ranks):
         different += len(groups)
         while len(groups):
@@ -177,8 +177,9 @@ def split(hashes: Ints, share: float, seed: int, together: bool = True) -> Split
     held_out = np.concatenate(taken)
     held_out.sort()
     inside = np.zeros(len(ranks), dtype=bool)
-    if len(held_out):
-        inside = held_out.take(np.searchsorted(held_out, ranks), mode="clip") == ranks
+    for at in range(0, len(ranks), BLOCK):
+        block = ranks[at : at + BLOCK]
+        inside[at : at + BLOCK] = held_out[np.searchsorted(held_out, block)] == block
     return Split(np.flatnonzero(~inside), np.flatnonzero(inside), different)
 
 
