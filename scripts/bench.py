@@ -342,7 +342,7 @@ def bench_corpus(bench: Bench, size: int) -> None:
             bench.row(
                 f"{size / 1e6:,.0f} MB of {mode}: peak memory of `train`",
                 f"{peak:.0f} MB",
-                "above the bare interpreter with NumPy",
+                "of its own, above the bare interpreter with NumPy",
             )
         for sizes in (("rnn", 1, 100, 25, 1), ("rnn", 1, 128, 50, 50)):
             cell, _, hidden, T, B = sizes

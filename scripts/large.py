@@ -68,17 +68,30 @@ def peak_of_mb(pid: int) -> float:
     return peak + sum(peak_of_mb(int(helper)) for helper in helpers)
 
 
-# Printed by a process about itself: a child's usage would count the memory of its parent as well.
-PEAK = """
+# Run by a process on itself: the pages of mapped files, which the system takes back, do not count.
+OWN = """
+import threading
+peak, ended = 0, threading.Event()
+def own():
+    return next(int(line.split()[1]) for line in open("/proc/self/status") if "RssAnon" in line)
+def watch():
+    global peak
+    while not ended.wait(0.01):
+        peak = max(peak, own())
+watching = threading.Thread(target=watch)
+watching.start()
+try:
+    STATEMENT
 finally:
-    peak = [line for line in open("/proc/self/status") if line.startswith("VmHWM")]
-    print(int(peak[0].split()[1]) / 1024)
+    ended.set()
+    watching.join()
+    print(max(peak, own()) / 1024)
 """
 
 
 def peak_mb(statement: str, *words: str) -> float:
-    """The largest resident size of a Python process that runs this statement, in MB; on Linux."""
-    program = f"try:\n    {statement}{PEAK}"
+    """The most memory of its own of a Python process that runs this statement, in MB; on Linux."""
+    program = OWN.replace("STATEMENT", statement)
     printed = subprocess.run(
         [sys.executable, "-c", program, *words], check=True, capture_output=True, text=True
     ).stdout
@@ -86,12 +99,12 @@ def peak_mb(statement: str, *words: str) -> float:
 
 
 def peak_of_training_mb(path: Path, mode: str) -> float:
-    """Of a short run with validation, above that of the bare interpreter with NumPy."""
+    """Of a short run in one process, with validation; above the bare interpreter with NumPy."""
     with tempfile.TemporaryDirectory() as folder:
         written = Path(folder, "run.yaml")
         written.write_text(
             f"corpus: {{path: {path}, mode: {mode}, validation: 0.001}}\n"
-            "train: {steps: 1000, batch_size: 32, seed: 1}\n"
+            "train: {steps: 1000, batch_size: 32, seed: 1, workers: 1}\n"
             "optimizer: {learning_rate: 0.01}\n"
             f"output: {{checkpoint: {folder}/run.npz}}\n"
         )

@@ -172,7 +172,7 @@ class LineBatches(Batches):
                 f"Use fewer rows: --set train.batch_size={max(1, len(corpus.training))}",
             )
         self.T, self.B = T, B
-        self._corpus, self._seed, self._dtype = corpus, seed, dtype
+        self._training, self._seed, self._dtype = corpus.training, seed, dtype
         self._records = corpus.records
         self._count = -(-len(corpus.training) // B)  # batches an epoch
         self._cut = int(np.diff(corpus.records.starts).max()) > T  # of any record
@@ -216,7 +216,7 @@ class LineBatches(Batches):
     def _shuffle(self) -> None:
         """Give this epoch's lines an order."""
         rng = generator(self._seed, Purpose.ORDER, self.epoch)
-        self._order = rng.permutation(self._corpus.training)
+        self._order = rng.permutation(self._training)
         self._loaded = -1
         self._load()
 
