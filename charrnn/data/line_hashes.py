@@ -31,15 +31,14 @@ def line_hashes(ids: Ints, starts: Ints, vocab: Vocab) -> Ints:
     mixed = mix(code_points(vocab.chars).astype(np.uint64) + np.uint64(1))  # (V,)
     powers = np.full(int(np.diff(starts).max()), BASE)  # BASE^0, BASE^1, ... along a line
     powers[0] = 1
-    powers = np.multiply.accumulate(powers)
-    hashes = np.empty(len(starts) - 1, dtype=np.uint64)
-    first = 0
-    while first < len(hashes):
-        after = int(np.searchsorted(starts, starts[first] + BLOCK, side="right")) - 1
-        last = max(after, first + 1)  # a line that is longer than a block is looked at alone
-        begins = starts[first:last] - starts[first]
-        block = ids[starts[first] : starts[last]]
-        places = np.arange(len(block)) - np.repeat(begins, np.diff(starts[first : last + 1]))
-        hashes[first:last] = np.add.reduceat(mixed[block] * powers[places], begins)
-        first = last
+    np.multiply.accumulate(powers, out=powers)
+    hashes = np.zeros(len(starts) - 1, dtype=np.uint64)
+    for at in range(1, len(ids), BLOCK):
+        block = ids[at : at + BLOCK]
+        first = int(np.searchsorted(starts, at, side="right")) - 1  # its lines, some in part
+        last = int(np.searchsorted(starts, at + len(block), side="left"))
+        begins = np.maximum(starts[first:last] - at, 0)  # in the block
+        lengths = np.diff(begins, append=len(block))
+        places = np.arange(at, at + len(block)) - np.repeat(starts[first:last], lengths)
+        hashes[first:last] += np.add.reduceat(mixed[block] * powers[places], begins)
     return hashes
