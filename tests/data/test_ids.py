@@ -237,8 +237,7 @@ def test_a_full_disk_is_told_with_the_folder_to_change(write, large, monkeypatch
     """At any write; nothing of the attempt stays."""
     config = write(LINES * 50, mode="lines")
     if what == "a file":
-        real = os.fdopen
-        monkeypatch.setattr("os.fdopen", lambda *words, **named: Full(real(*words, **named)))
+        monkeypatch.setattr("charrnn.atomic.open", lambda *words: Full(open(*words)), raising=False)
     else:
         stream = types.SimpleNamespace(buffer=io.BytesIO(LINES.encode() * 50))
         monkeypatch.setattr(sys, "stdin", stream)
