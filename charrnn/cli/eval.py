@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 import json
 from collections.abc import Iterable, Iterator
@@ -119,6 +118,8 @@ def _columns(values: Iterable[str]) -> str:
 
 def _print_dynamic(subject: Subject, rate: float, as_json: bool) -> None:
     """The score by the weights as they are, and by weights that follow the text (dynamic)."""
+    import dataclasses
+
     from charrnn.evaluation.dynamic_evaluation import AdaptiveEvaluator, windows
 
     follower = AdaptiveEvaluator(subject.loaded.model, subject.loaded.params, rate)

@@ -237,7 +237,11 @@ def test_a_full_disk_is_told_with_the_folder_to_change(write, large, monkeypatch
     """At any write; nothing of the attempt stays."""
     config = write(LINES * 50, mode="lines")
     if what == "a file":
-        monkeypatch.setattr("charrnn.atomic.open", lambda *words: Full(open(*words)), raising=False)
+
+        def full(*words):
+            return Full(open(*words))
+
+        monkeypatch.setattr("charrnn.atomic.open", full, raising=False)
     else:
         stream = types.SimpleNamespace(buffer=io.BytesIO(LINES.encode() * 50))
         monkeypatch.setattr(sys, "stdin", stream)
