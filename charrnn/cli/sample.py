@@ -26,7 +26,7 @@ class Options(NamedTuple):
 
     chars: int | None
     lines: int | None
-    count: int | None
+    texts: int | None
     max_lines: int | None
     stop: str
     null: bool
@@ -47,7 +47,7 @@ class Options(NamedTuple):
         """Raise UsageError for options that contradict each other."""
         for one, other, names in (
             (self.prime, self.prime_file, "--prime and --prime-file"),
-            (self.count, self.lines, "--count and --lines"),
+            (self.texts, self.lines, "--count and --lines"),
             (self.null or None, self.as_json or None, "--null and --json"),
         ):
             if one is not None and other is not None:
@@ -92,7 +92,7 @@ def _temperatures(ctx: click.Context, param: click.Parameter, value: str) -> tup
     metavar="K",
     help="Stop after K whole lines; from a model of lines, K records.",
 )
-@click.option("--count", type=click.IntRange(1), metavar="K", help="K independent texts.")
+@click.option("--count", "texts", type=click.IntRange(1), metavar="K", help="K independent texts.")
 @click.option("--max-lines", type=click.IntRange(1), metavar="L", help="End a text after L lines.")
 @click.option("--stop", default="", metavar="TEXT", help="End a text when TEXT has appeared in it.")
 @click.option("-0", "--null", is_flag=True, help="Put a NUL after each text instead of a newline.")
@@ -188,7 +188,7 @@ def _write_at(model: TextModel, manner: Manner, asked: Options, write: Write) ->
     """Write what is asked for at one temperature."""
     of_lines, several = model.mode == "lines", len(asked.temperatures) > 1
     choosing = asked.match is not None or asked.unique or asked.novel
-    wanted = asked.count or (asked.lines if of_lines else None)
+    wanted = asked.texts or (asked.lines if of_lines else None)
     if wanted is None and of_lines and several and asked.chars is None:
         wanted = DEFAULT_RECORDS
     lines = asked.max_lines or (None if of_lines else asked.lines)
