@@ -31,6 +31,7 @@ import textbook
 from sides import Missing, Side
 
 import charrnn
+from charrnn import checkpoint
 
 REST_S, QUICK_REST_S = 0.3, 0.15  # one side's idle threads stop spinning before the other begins
 SECONDS, ROUNDS = 1.0, 9  # of one side in one round; and rounds
@@ -120,7 +121,10 @@ def bench_against(bench: Bench, checkout: Path) -> None:
     with tempfile.TemporaryDirectory() as folder:
         saved = {where: str(Path(folder, f"{n}.npz")) for n, where in enumerate((None, checkout))}
         for where, path in saved.items():  # each reads what it wrote
-            code = f"import sides; sides.trainer('train.steps=1').save({path!r})"
+            code = (
+                "import sides; from charrnn import checkpoint; "
+                f"checkpoint.save(sides.trainer('train.steps=1').snapshot(), {path!r})"
+            )
             scripts = (where or sides.ROOT) / "scripts"
             subprocess.run([sides.python_of(where), "-c", code], check=True, cwd=scripts)
         for words in (["--help"], ["sample", "CKPT", "--n", "1", "-q"]):
@@ -314,7 +318,7 @@ def bench_start(bench: Bench) -> None:
     """Whole processes, from the shell's side: seconds, not ratios."""
     with tempfile.TemporaryDirectory() as folder:
         path = str(Path(folder, "model.npz"))
-        sides.trainer("train.steps=1").save(path)
+        checkpoint.save(sides.trainer("train.steps=1").snapshot(), path)
         calls = {
             "charrnn --help": ["--help"],
             "charrnn sample, 1 character": ["sample", path, "--n", "1", "-q"],

@@ -7,7 +7,7 @@ import math
 import networks
 import numpy as np
 import pytest
-from trials import Silent
+from trials import Silent, save
 
 from charrnn import checkpoint
 from charrnn.arrays import Batch
@@ -131,7 +131,7 @@ def test_nothing_that_is_not_finite_is_saved(trainer, tmp_path, where, what):
     """In the weights, their average, the optimiser's vectors or the state; the old file stays."""
     run, path = trainer("optimizer.ema=0.9"), tmp_path / "run.npz"
     run.update()
-    run.save(str(path))
+    save(run, path)
     before = path.read_bytes()
     array = {
         "params": run.params.flat,
@@ -141,7 +141,7 @@ def test_nothing_that_is_not_finite_is_saved(trainer, tmp_path, where, what):
     }[where]
     array.flat[-1] = what
     with pytest.raises(DivergedError, match=r"training diverged: .* at step 1") as caught:
-        run.save(str(path))
+        save(run, path)
     assert caught.value.exit_code == 3
     assert path.read_bytes() == before
 
@@ -246,7 +246,7 @@ def test_squares_that_overflow_are_not_saved(trainer, tmp_path, name):
         run.optimizer.step(run.params.flat, gradient, 0.1, 1)
     assert np.isfinite(run.params.flat).all()
     with pytest.raises(DivergedError, match="a number of the optimiser's squares is not finite"):
-        run.save(str(tmp_path / "run.npz"))
+        save(run, tmp_path / "run.npz")
     assert not (tmp_path / "run.npz").exists()
 
 

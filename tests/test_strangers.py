@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from trials import save
 
 from charrnn import checkpoint
 from charrnn.api import TextModel
@@ -243,7 +244,7 @@ def sound(tmp_path_factory):
     run = Trainer(config, corpora.read(config.corpus, 1))
     run.update()
     run.validate(lambda: None)
-    run.save(str(folder / "model.npz"))
+    save(run, folder / "model.npz")
     return folder / "model.npz"
 
 

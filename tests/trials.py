@@ -72,3 +72,9 @@ def assert_alike(path, other):
         for progress in (one.progress, two.progress)
     ]
     assert plain[0] == pytest.approx(plain[1], abs=1e-8)
+
+
+def save(run, path):
+    """Write the checkpoint of a run as it is; DivergedError rather than NaN."""
+    run.check_finite()
+    checkpoint.save(run.snapshot(), str(path))

@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from charrnn.config.schema import OptimizerConfig
+from charrnn.config.schema import DEFAULT_STEPS, MOST, OptimizerConfig, TrainConfig
 
 MOST_CHANGES = 1e9  # of `step`: no factor below 1 leaves anything of the rate after so many
 
@@ -90,3 +90,10 @@ class Schedule:
             raise ValueError("no plateau has seen this")
         self.best = math.inf if best is None else float(best)
         self.factor, self.waited = float(factor), int(waited)
+
+
+def total_steps(config: TrainConfig, per_epoch: int) -> int:
+    """Return the updates of a run, of which so many pass over the text once."""
+    if config.epochs is not None:
+        return max(1, round(min(config.epochs * per_epoch, MOST)))
+    return config.steps or DEFAULT_STEPS

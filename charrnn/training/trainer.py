@@ -10,16 +10,16 @@ A `Trainer` holds everything that the next step depends on, and can be saved and
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 import time
 from collections.abc import Callable
 
 import numpy as np
 
-from charrnn import checkpoint
 from charrnn.arrays import Batch, Floats
 from charrnn.checkpoint import HISTORY, Checkpoint
-from charrnn.config.schema import DEFAULT_STEPS, MOST, Config
+from charrnn.config.schema import Config
 from charrnn.data import batches
 from charrnn.data.corpus import Corpus
 from charrnn.errors import CheckpointError, DivergedError
@@ -32,7 +32,7 @@ from charrnn.rng import Purpose, generator, jumping
 from charrnn.sampling.sampler import Limits, Sampler, Taste
 from charrnn.training.metrics import Report
 from charrnn.training.optimizers import OPTIMIZERS, Average, clip_by_norm, clip_by_value
-from charrnn.training.schedules import Schedule
+from charrnn.training.schedules import Schedule, total_steps
 from charrnn.training.state import Progress
 from charrnn.training.warm_start import carry_over
 
@@ -67,21 +67,15 @@ class Trainer:
         self.average = None if settings.ema is None else Average(settings.ema, self.shown.flat)
         self.evaluator = Evaluator(self.model, self.shown)
         self.state = self._zero_state(config.train.batch_size)  # of the rows of this rank
-        self.whole_state = self.model.zero_state(config.train.batch_size)
+        self._gathered = self.state
         self.stop_agreed = False  # whether any rank wanted to stop at the last update
         self._works = Workspaces(self.model)
         self.progress = Progress()
         self.history: list[list[float]] = []
         self.guessing_nats = self.expected_nats = math.log(len(corpus.vocab))  # per character
         per_epoch = self.batches.per_epoch()
-        self.steps = self._total_steps(per_epoch)
+        self.steps = total_steps(config.train, per_epoch)
         self.schedule = Schedule(settings, self.steps, per_epoch)
-
-    def _total_steps(self, per_epoch: int) -> int:
-        train = self.config.train
-        if train.epochs is not None:
-            return max(1, round(min(train.epochs * per_epoch, MOST)))
-        return train.steps or DEFAULT_STEPS
 
     @property
     def step(self) -> int:
@@ -249,22 +243,18 @@ class Trainer:
         mode = self.config.corpus.mode
         sampler = Sampler(self.model, self.shown, self.corpus.vocab, mode)
         limits = Limits(chars=SAMPLE_CHARS)
-        text = []
-        for char in sampler.stream(self.seed, Taste(), limits, number=self.step):
-            if stop_requested():
-                return None
-            text.append(char)
-        return "".join(text)
-
-    def save(self, path: str) -> None:
-        """Write a checkpoint. Raises CheckpointError, and DivergedError rather than save NaN."""
-        self.gather_state()
-        self.check_finite()
-        checkpoint.save(self.snapshot(), path)
+        chars = sampler.stream(self.seed, Taste(), limits, number=self.step)
+        text = "".join(itertools.takewhile(lambda char: not stop_requested(), chars))
+        return None if stop_requested() else text
 
     def gather_state(self) -> None:
         """Let rank 0 have the carried state (L, S, B, H) of all rows in `whole_state`."""
-        self.whole_state = np.concatenate(self.group.allgather(self.state), axis=2)
+        self._gathered = np.concatenate(self.group.allgather(self.state), axis=2)
+
+    @property
+    def whole_state(self) -> Floats:
+        """The carried state (L, S, B, H); of several ranks, as it was gathered last."""
+        return self.state if self.group.size == 1 else self._gathered
 
     def check_finite(self) -> None:
         """Raise DivergedError when anything that would be saved is NaN, or too large to use."""
@@ -278,10 +268,7 @@ class Trainer:
                 raise self.diverged(f"a number of the {what} is not finite {at}")
 
     def snapshot(self) -> Checkpoint:
-        """Everything that the next step depends on. The arrays are the run's own, not copies.
-
-        The carried state is the one that was gathered last.
-        """
+        """Everything that the next step depends on. The arrays are the run's own, not copies."""
         return Checkpoint(
             config=self.config,
             vocab=self.corpus.vocab,
@@ -327,5 +314,5 @@ class Trainer:
         if saved.training is not None:
             self.params.flat[:] = saved.training
         self.state = saved.state[:, :, self.group.rows(saved.state.shape[2])].copy()
-        self.whole_state = saved.state
+        self._gathered = saved.state
         self.history = saved.history.tolist()

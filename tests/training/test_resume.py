@@ -8,7 +8,7 @@ import os
 
 import numpy as np
 import pytest
-from trials import Silent, contents, metrics
+from trials import Silent, contents, metrics, save
 
 from charrnn import checkpoint
 from charrnn.cli import progress
@@ -343,7 +343,7 @@ def test_a_standing_that_was_forged_is_refused_or_harmless(short, tmp_path, mode
         with contextlib.suppress(CharrnnError):
             again.update()
             again.validate(lambda: None)
-            again.save(path)
+            save(again, path)
     assert refused > len(places) * len(NONSENSE) / 2
 
 

@@ -7,7 +7,7 @@ import networks
 import numpy as np
 import pytest
 import textbook
-from trials import TEXT, Silent
+from trials import TEXT, Silent, save
 
 from charrnn import checkpoint, lock
 from charrnn.errors import CheckpointError, DivergedError
@@ -114,7 +114,7 @@ def test_a_loss_that_is_not_finite_ends_the_run(trainer, tmp_path):
     """With exit code 3, advice, and the last good checkpoint kept."""
     path = tmp_path / "run.npz"
     run = trainer("optimizer.clip=null")
-    run.save(str(path))
+    save(run, path)
     before = path.read_bytes()
     run.params.flat[:] = np.inf
     with np.errstate(all="ignore"), pytest.raises(DivergedError, match="the loss is nan") as e:
@@ -122,7 +122,7 @@ def test_a_loss_that_is_not_finite_ends_the_run(trainer, tmp_path):
     assert e.value.exit_code == 3
     assert "learning_rate=0.01" in e.value.hint
     with pytest.raises(DivergedError, match="the largest weight is inf"):
-        run.save(str(path))
+        save(run, path)
     assert path.read_bytes() == before
     checkpoint.load(str(path))
 
@@ -143,7 +143,7 @@ def test_three_times_the_first_loss_after_an_epoch_ends_the_run(trainer, tmp_pat
     path = tmp_path / "run.npz"
     run = trainer("optimizer.name=sgd", "optimizer.learning_rate=50", "optimizer.clip=null",
                   "train.steps=5000")  # fmt: skip
-    run.save(str(path))
+    save(run, path)
     before = path.read_bytes()
     with np.errstate(all="ignore"), pytest.raises(DivergedError) as caught:
         train.run(run, str(path), Silent())
