@@ -1,6 +1,7 @@
 """A pool of processes gives what one process gives, and goes when it is no longer needed."""
 
 import json
+import mmap
 import os
 import signal
 import subprocess
@@ -29,10 +30,20 @@ def _forks(monkeypatch):
 
 @pytest.mark.parametrize("workers", [1, 2, 3])
 def test_results_come_in_the_order_of_the_parts(workers):
-    """Whoever is first."""
+    """Whoever is first; the first parts are begun by all workers at the same time."""
+    begun = np.frombuffer(mmap.mmap(-1, 20), np.uint8)
+
+    def square(k):
+        begun[k] = 1
+        until = time.monotonic() + 30
+        while k < workers and not begun[:workers].all() and time.monotonic() < until:
+            time.sleep(0.001)
+        return k * k, os.getpid()
+
     pool = WorkerPool(workers)
-    square = pool.register(lambda k: (time.sleep(0.01 * (k % 3)), k * k, os.getpid())[1:])
-    results = list(pool.map(square, iter(PARTS)))
+    if workers == 1:
+        begun[:] = 1
+    results = list(pool.map(pool.register(square), iter(PARTS)))
     assert [result for result, _ in results] == [k * k for k in range(20)]
     pids = {pid for _, pid in results}
     assert len(pids) == workers
