@@ -39,7 +39,7 @@ from charrnn.data.vocabulary import Vocab
 from charrnn.errors import CheckpointError, ConfigError, VocabError
 from charrnn.nn.model import Model
 from charrnn.nn.parameters import Params
-from charrnn.streams import standard_input
+from charrnn.streams import name_of, standard_input
 
 FORMAT = 1
 HISTORY = ("step", "seconds", "smooth_nats", "train_nats", "validation_nats")
@@ -135,7 +135,7 @@ def check_writable(path: str) -> None:
 
 def load(path: str) -> Checkpoint:
     """Read a checkpoint; `-` is stdin. Raises CheckpointError when it is not a sound one."""
-    name = "standard input" if path == "-" else path
+    name = name_of(path)
     try:
         with _open(path) as stream, archive.opened(stream) as members:
             return _read(members)

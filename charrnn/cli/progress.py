@@ -20,8 +20,7 @@ from charrnn.cli.terminal import harmless, logger
 from charrnn.errors import SIGNALS, Interrupted
 from charrnn.parallel.group import ProcessGroup, SingleProcess, StopRequested
 from charrnn.training.metrics import Report
-
-LN2 = math.log(2)
+from charrnn.units import bits
 
 
 class Progress:
@@ -95,7 +94,7 @@ class Progress:
         width = len(f"{report.steps:,}")
         self._say(
             f"step {report.step:{width},}/{report.steps:,}  smooth loss {report.smooth_loss:.3f}"
-            f"  train {report.train_nats:.4f} nats {report.train_nats / LN2:.4f} bits{shown}"
+            f"  train {report.train_nats:.4f} nats {bits(report.train_nats):.4f} bits{shown}"
             f"  {report.chars_per_s / 1000:,.0f}k chars/s"
         )
 

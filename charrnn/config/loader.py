@@ -16,7 +16,7 @@ import yaml
 
 from charrnn.config.schema import DEFAULTS, FIELDS, KINDS, MOST, SECTIONS, Config, shown
 from charrnn.errors import ConfigError
-from charrnn.streams import standard_input
+from charrnn.streams import name_of, standard_input
 
 MAX_CONFIG_BYTES = 1_000_000
 MOST_MISTAKES = 50  # written out; the others are counted
@@ -40,7 +40,7 @@ def load(path: str, overrides: Sequence[str] = (), extra: Iterable[Assignment] =
     Paths in the file are relative to the file's folder, paths on the command line to the current
     one. Raises ConfigError that lists every mistake, each with its place.
     """
-    name = "standard input" if path == "-" else path
+    name = name_of(path)
     found = [*_from_yaml(path, name), *_from_overrides(overrides), *extra]
     config = _build(found, name)
     if config.output.checkpoint is None:

@@ -26,6 +26,7 @@ from charrnn.data.characters import named
 from charrnn.data.reader import TextReader, mended, open_text
 from charrnn.data.vocabulary import Vocab, code_points
 from charrnn.errors import CorpusError, VocabError
+from charrnn.streams import name_of
 
 LARGE_BYTES = 64 << 20  # of ids, or of a pipe: more are kept on disk
 CODE_POINTS = 0x110000
@@ -36,7 +37,7 @@ class Text:
 
     def __init__(self, config: CorpusConfig) -> None:
         self.config = config
-        self.names = ["standard input" if path == "-" else path for path in config.path]
+        self.names = [name_of(path) for path in config.path]
         self._copies: dict[str, IO[bytes]] = {}  # of what can be read once, such as a pipe
         self.facts: list[tuple[bool, int]] = []  # of each file: a byte order mark, CRLFs
         self.blank = 0  # empty lines left out

@@ -21,9 +21,10 @@ from charrnn.config.schema import shown
 from charrnn.data.characters import with_number
 from charrnn.errors import CharrnnError, CorpusError, VocabError
 from charrnn.evaluation.evaluator import Evaluator, Score
-from charrnn.evaluation.line_scores import LN2, lines
+from charrnn.evaluation.line_scores import lines
 from charrnn.evaluation.text_scoring import ReadOptions, ScoredPiece, scored
 from charrnn.parallel.pool import WorkerPool
+from charrnn.units import LN2
 
 BLOCK = 200  # characters
 RESAMPLES = 2000

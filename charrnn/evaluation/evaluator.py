@@ -22,6 +22,7 @@ from charrnn.nn.workspace import Workspace, Workspaces
 from charrnn.parallel.group import ProcessGroup, SingleProcess, StopRequested, never
 from charrnn.parallel.pool import WorkerPool
 from charrnn.parallel.worker_count import ROWS
+from charrnn.units import bits
 
 WINDOW = 256  # steps scored at a time; the figures do not depend on it
 WARM_UP = 256  # characters that a piece of a stream reads before its own
@@ -47,7 +48,7 @@ class Score:
     @property
     def bits(self) -> float:
         """Bits per character."""
-        return self.nats / math.log(2)
+        return bits(self.nats)
 
     @property
     def perplexity(self) -> float:

@@ -14,8 +14,8 @@ from charrnn.data.corpus import Corpus
 from charrnn.data.reader import lowered
 from charrnn.data.vocabulary import Vocab
 from charrnn.evaluation.text_scoring import ScoredPiece
+from charrnn.units import LN2
 
-LN2 = math.log(2)
 PIECE_CHARS = 1 << 16  # of a long text that are scored at a time
 RECORDS = 1024  # of a validation part that are scored at a time
 

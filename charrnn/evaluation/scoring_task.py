@@ -24,6 +24,7 @@ from charrnn.evaluation.line_scores import (
 from charrnn.evaluation.text_scoring import ReadOptions, ScoredPiece, scored, total
 from charrnn.find_corpus import read_again
 from charrnn.parallel.pool import WorkerPool
+from charrnn.streams import name_of
 
 logger = logging.getLogger("charrnn")
 
@@ -55,7 +56,7 @@ class Subject:
             self.reader: TextReader | None = None
             self.corpus()  # whatever is wrong with it is told at once
         else:
-            self.name = "standard input" if path == "-" else path
+            self.name = name_of(path)
             self.reader = open_text(path, self.settings.encoding)
 
     def __enter__(self) -> Subject:

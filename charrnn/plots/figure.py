@@ -11,7 +11,8 @@ import matplotlib
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from charrnn.plots.history import LN2, Point, Run, when
+from charrnn.plots.history import Point, Run, when
+from charrnn.units import LN2
 
 # Okabe and Ito's colours, which colour-blind people can tell apart too.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8B6914")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import shlex
 from collections import Counter
 from collections.abc import Sequence
@@ -15,8 +14,8 @@ from charrnn.checkpoint import HISTORY, Checkpoint
 from charrnn.config.schema import MOST
 from charrnn.data.characters import visible
 from charrnn.errors import CheckpointError
+from charrnn.streams import name_of
 
-LN2 = math.log(2)
 MOST_NATS = 1e6  # a larger loss is no run's
 SHARE = 50  # training is smoothed over so small a part of the run, which delays it by half of that
 
@@ -90,7 +89,7 @@ def _points(xs: Sequence[float], ys: Sequence[float]) -> list[Point]:
 
 
 def _nothing(loaded: Checkpoint, path: str) -> CheckpointError:
-    name = "standard input" if path == "-" else path
+    name = name_of(path)
     file = (loaded.config.output.checkpoint or path) if path == "-" else path
     return CheckpointError(
         f"{name} stands at step {loaded.step:,} and holds no validation yet, so there is no loss "
@@ -120,7 +119,7 @@ def names(paths: Sequence[str]) -> list[str]:
 
 def _parts(path: str) -> tuple[str, ...]:
     if path == "-":
-        return ("standard input",)
+        return (name_of(path),)
     place = PurePath(path)
     return place.with_suffix("").parts if place.suffix == ".npz" else place.parts
 

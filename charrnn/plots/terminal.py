@@ -18,7 +18,8 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from charrnn.plots.history import LN2, Point, Run, when
+from charrnn.plots.history import Point, Run, when
+from charrnn.units import LN2, in_both
 
 BRAILLE = 0x2800  # the cell without a dot
 DOTS = ((1, 8), (2, 16), (4, 32), (64, 128))
@@ -220,7 +221,7 @@ def _fill(field: Field, runs: Sequence[Run], looks: Sequence[Look]) -> None:
 def _legend(runs: Sequence[Run], looks: Sequence[Look], by: str, columns: int) -> list[str]:
     """A line for each run: its mark, its name and its best validation."""
     tails = [
-        f"best validation {best.nats:.4f} nats ({best.nats / LN2:.4f} bits) {when(best.x, by)}"
+        f"best validation {in_both(best.nats)} {when(best.x, by)}"
         if (best := run.best) is not None
         else "no validation part"
         for run in runs

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import json
-import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from charrnn.atomic import Unwritable, beside, replacement
 from charrnn.evaluation.evaluator import Score
+from charrnn.units import bits
 
 
 @dataclass(frozen=True)
@@ -39,11 +39,11 @@ class Report:
             "seconds": round(self.seconds, 3),
             "smooth_loss": self.smooth_loss,
             "smooth_nats": self.smooth_nats,
-            "smooth_bits": self.smooth_nats / math.log(2),
+            "smooth_bits": bits(self.smooth_nats),
             "train_nats": self.train_nats,
-            "train_bits": self.train_nats / math.log(2),
+            "train_bits": bits(self.train_nats),
             "validation_nats": nats,
-            "validation_bits": None if nats is None else nats / math.log(2),
+            "validation_bits": None if nats is None else bits(nats),
             "chars_per_s": round(self.chars_per_s, 1),
             "learning_rate": self.learning_rate,
             "gradient_norm": self.gradient_norm,

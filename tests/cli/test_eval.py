@@ -158,8 +158,9 @@ def test_colour_is_shown_on_a_terminal_and_where_it_is_asked_for(charrnn, traine
 
 def test_the_shades_of_a_line_are_those_of_its_characters():
     """Also of one that comes in pieces, and none where folding changes its length."""
-    from charrnn.evaluation.line_scores import LN2, Folded, lines
+    from charrnn.evaluation.line_scores import Folded, lines
     from charrnn.evaluation.text_scoring import ScoredPiece
+    from charrnn.units import LN2
 
     nats = np.arange(9.0) * LN2
     cuts = ("ab", "c\nde\n", "f")

@@ -23,8 +23,9 @@ from charrnn.nn.model import Model
 from charrnn.nn.parameters import Params
 from charrnn.plots import history as losses
 from charrnn.plots import terminal as curve
-from charrnn.plots.history import LN2, Point, Run
+from charrnn.plots.history import Point, Run
 from charrnn.plots.terminal import BRAILLE, Style
+from charrnn.units import LN2
 
 needs_matplotlib = pytest.mark.skipif(
     find_spec("matplotlib") is None, reason="matplotlib, the extra [plot], is not installed"
