@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
+from charrnn.cli import shade
 from charrnn.cli.terminal import Number, logger, writer
 from charrnn.cli.text_options import TextOptions, text_options
 
@@ -44,8 +45,6 @@ class RowOptions(NamedTuple):
 
     def shades(self) -> bool:
         """Return whether the text of a row is shaded: never in JSON."""
-        from charrnn.cli import shade
-
         if self.as_json or self.color != "auto":
             return self.color == "always" and not self.as_json
         return shade.wanted(sys.stdout.isatty(), os.environ)
@@ -108,8 +107,6 @@ def score(text: TextOptions, **options: Any) -> None:
 
 def _print_rows(subject: Subject, options: RowOptions) -> bool:
     """Print the rows; return False where all of them were filtered out."""
-    from charrnn.cli import shade
-
     least, most = (_threshold(subject, options, side) for side in ("above", "below"))
     shades = options.shades()
     write = writer(raw=options.raw or shades)  # colours; what the text has of such is escaped
@@ -153,8 +150,6 @@ def _of_line(line: Line, options: RowOptions, shades: bool) -> str:
             "line": line.text,
         }
         return json.dumps(facts) + "\n"
-    from charrnn.cli import shade  # which --help does not wait for
-
     figures = (f"{line.bits_per_char:.4f}", f"{line.bits:.4f}", line.chars, line.unknown)
     text = shade.shaded(line.text, line.shades, options.raw) if shades else line.text
     return "\t".join(map(str, (*figures, text))) + "\n"
@@ -163,8 +158,6 @@ def _of_line(line: Line, options: RowOptions, shades: bool) -> str:
 def _of_char(char: Char, options: RowOptions, shades: bool) -> str:
     if options.as_json:
         return json.dumps(char._asdict()) + "\n"
-    from charrnn.cli import shade
-
     figures = (f"{char.bits:.4f}", char.rank, f"{char.entropy_bits:.4f}")
     shown, likeliest = (
         json.dumps(c, ensure_ascii=not c.isprintable()) for c in (char.char, char.likeliest)

@@ -11,7 +11,7 @@ import click
 
 from charrnn.cli.terminal import logger, quiet_option, set_option, tell
 from charrnn.parallel.group import PeerFailed, ProcessGroup
-from charrnn.parallel.mpi import world
+from charrnn.parallel.mpi import launch, world
 
 # What an option of its own sets.
 SETTINGS = {
@@ -72,6 +72,10 @@ def train(
     if config_path == init_from == "-":
         raise click.UsageError(
             "the config and the checkpoint of --init-from cannot both come from standard input"
+        )
+    if launch().size > 1 and settings["workers"] is not None:
+        raise click.UsageError(
+            "the processes that mpiexec has started are the workers: leave --workers out"
         )
     from charrnn.config.loader import Assignment
     from charrnn.parallel import local, worker_count

@@ -13,7 +13,6 @@ import contextlib
 import errno
 import logging
 import mmap
-import multiprocessing
 import os
 import pickle
 import shutil
@@ -22,10 +21,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from multiprocessing.connection import wait
-from multiprocessing.context import BaseContext
-from multiprocessing.process import BaseProcess, parent_process
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -33,6 +29,10 @@ from charrnn.arrays import Floats
 from charrnn.errors import SIGNALS, CharrnnError, Interrupted
 from charrnn.parallel.group import PeerFailed, ProcessGroup, SingleProcess
 from charrnn.parallel.mpi import launch
+
+if TYPE_CHECKING:  # with sockets and temporary files, 16 ms that a process on its own can save
+    from multiprocessing.context import BaseContext
+    from multiprocessing.process import BaseProcess
 
 logger = logging.getLogger("charrnn")
 
@@ -161,6 +161,8 @@ def run(size: int, work: Work[Result], method: str | None = None) -> Result:
     """
     if size == 1:
         return work(SingleProcess())
+    import multiprocessing
+
     context = multiprocessing.get_context(method or ("fork" if can_fork() else "spawn"))
     try:
         group = _start(context, size, work)
@@ -218,6 +220,9 @@ def _be(rank: int, size: int, memory: Any, semaphores: list[list[Any]], work: Wo
 
 def end_with_parent(message: bytes = b"") -> None:
     """Wait for the end of the process that started this one, and leave with a message on stderr."""
+    from multiprocessing.connection import wait
+    from multiprocessing.process import parent_process
+
     parent = parent_process()
     assert parent is not None
     wait([parent.sentinel])

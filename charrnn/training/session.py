@@ -77,20 +77,25 @@ def run(
 
     def begin() -> tuple[Checkpoint | None, Checkpoint | None]:
         _claim(path, files)
-        return (
-            checkpoint.load(path) if resume else None,
-            None if init_from is None else checkpoint.load(init_from),
-        )
+        source = None if init_from is None else checkpoint.load(init_from)
+        if source is not None:
+            check_fits(source, config.model)
+        return checkpoint.load(path) if resume else None, source
 
     with contextlib.ExitStack() as files:
         saved, source = group.on_rank_zero(begin)
         text = _corpus(config, saved, source, group)
         group.check_alike({"charrnn": __version__, "corpus": text.sha256})
-        trainer = _trainer(config, path, text, saved, init_from, source, group)
+        # What is wrong is wrong for all of them, and rank 0 says so before the others begin.
+        trainer = group.rank_zero_first(
+            lambda: _trainer(config, path, text, saved, init_from, source, group)
+        )
         # Overflow shows in the loss, which is watched; NumPy's own warnings would tell less.
         with np.errstate(over="ignore", invalid="ignore"), watching as watch:
             # Processors of two kinds may round first weights apart. All heed signals from here on.
             trainer.params.flat[:] = group.broadcast(trainer.params.flat)
+            if source is not None:
+                trainer.expected_nats = trainer.initial_nats()
             loop.run(trainer, path, watch)
 
 
@@ -183,8 +188,6 @@ def _corpus(
     config: Config, saved: Checkpoint | None, source: Checkpoint | None, group: ProcessGroup
 ) -> Corpus:
     """The text of the run, with the characters of an earlier one and whatever else it has."""
-    if source is not None:
-        check_fits(source, config.model)
     earlier = saved or source
     vocab = None if earlier is None else earlier.vocab
 

@@ -92,12 +92,12 @@ class Trainer:
     def initial_nats(self) -> float:
         """Nats per character of the next window, before anything is learnt from it."""
         batch = self._peek()
-        B, b = batch.ids.shape[1], self._zero_state(batch.ids.shape[1]).shape[2]
-        total = np.zeros(1)  # the loss of all rows
+        B = batch.ids.shape[1]
+        part, total = batch.rows(self.group.rows(B)), np.zeros(1)  # the loss of all rows
+        T, b = part.ids.shape
         if b > 0:
-            part = batch.rows(self.group.rows(B))
             state = self._zero_state(B) if batch.fresh else self.state
-            work = Workspaces(self.model).get(*part.ids.shape)
+            work = Workspaces(self.model).get(T, b)
             total[0] = b * self.model.forward(self.params, part, state, work)[0]
         self.group.allreduce(total)
         return float(total[0] / batch.chars)
@@ -292,8 +292,6 @@ class Trainer:
         """
         carry_over(source, self.config.model, self.corpus.vocab, self.params)
         self.shown.flat[:] = self.params.flat
-        with np.errstate(over="ignore", invalid="ignore"):  # the first update tells
-            self.expected_nats = self.initial_nats()
 
     def restore(self, saved: Checkpoint) -> None:
         """Go to where a checkpoint of the same config and corpus stands. Raises CheckpointError."""

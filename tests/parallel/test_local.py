@@ -274,6 +274,27 @@ def test_an_error_of_one_worker_is_told_by_it(config, tmp_path):
     assert checkpoint.load(str(tmp_path / "small.npz")).step == 10
 
 
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--set", "train.batch_size=90"], "batch_size 90 is more than the "),
+        (["--init-from", "small.npz", "--out", "new.npz", "--set", "model.hidden=9"], "hidden"),
+        (["--resume", "--set", "model.hidden=9"], "model.hidden: 8 -> 9"),
+        (["--corpus", "none.txt"], "no such text file"),
+    ],
+)
+def test_what_is_wrong_for_all_is_told_once(config, charrnn, tmp_path, words, message):
+    """By rank 0, before the others come upon it."""
+    settings = config(train={"steps": 3, "seed": 7, "batch_size": 3, "workers": 3})
+    assert charrnn("train", settings, "--workers", 1, "-q").exit_code == 0
+    with start("train", settings, *words, code=ranks.BY["fork"], env=SINGLE, cwd=tmp_path) as run:
+        printed, said = run.communicate(timeout=60)
+    assert (run.returncode > 0, printed) == (True, b""), said
+    assert said.count(b"Error: ") == 1
+    assert message in said.decode()
+    assert b"rank " not in said
+
+
 def test_more_workers_than_rows_are_not_started(charrnn, config):
     """Each has a row at least, and the user is told."""
     result = charrnn("train", config(), "--workers", 4)

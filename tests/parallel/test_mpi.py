@@ -252,6 +252,7 @@ def test_an_error_of_one_rank_ends_all(config, tmp_path):
                     "Try --set train.batch_size=2"),
         (("--corpus", "none.txt"), "", 2, ""),
         (("--nonsense",), "", 2, "No such option"),
+        (("--workers", "2"), "", 2, "are the workers: leave --workers out"),
         ((), "import sys; sys.modules['mpi4py'] = None", 1, "charrnn-numpy[mpi]"),
     ],
 )  # fmt: skip

@@ -40,6 +40,7 @@ def trainer_of(path, source: Checkpoint, *settings) -> Trainer:
     config = configs.load(str(path), settings)
     run = Trainer(config, corpus.read(config.corpus, config.train.seed, source.vocab, extend=True))
     run.start_from(source)
+    run.expected_nats = run.initial_nats()  # as a session does, when all ranks are there
     return run
 
 
