@@ -8,8 +8,8 @@
 
 A row is the median over the rounds of (time of the other side / time of charrnn), with the smallest
 and the largest of them: above 1, charrnn is faster. In training both sides do forward, backward,
-clipping and the optimiser's step. Each side is a program of its own (see `sides`), of as many
-processes as it takes when nobody tells it.
+clipping and the optimizer's step. Each side runs in a process of its own (see `benchmark_process`),
+or in as many as it chooses by itself.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ import tempfile
 import time
 from pathlib import Path
 
-import large
+import benchmark_process
+import large_text
+import min_char_rnn
 import numpy as np
-import sides
-import textbook
-from sides import Missing, Side
+from benchmark_process import BenchmarkProcess, Unavailable
 
 import charrnn
 from charrnn import checkpoint
@@ -55,7 +55,7 @@ class Bench:
         self.rows.append((name, figure, note))
         print(f"  {name}: {figure}  {note}", file=sys.stderr)
 
-    def both(self, ours: Side, theirs: Side) -> list[tuple[float, float]]:
+    def both(self, ours: BenchmarkProcess, theirs: BenchmarkProcess) -> list[tuple[float, float]]:
         """Seconds of a call of either side, round by round."""
         counts = [1, 1]
         if not self.smallest:
@@ -69,7 +69,9 @@ class Bench:
             found.append((pair[0], pair[1]))
         return found
 
-    def ratio(self, name: str, ours: Side, theirs: Side, chars: tuple[int, int]) -> None:
+    def ratio(
+        self, name: str, ours: BenchmarkProcess, theirs: BenchmarkProcess, chars: tuple[int, int]
+    ) -> None:
         """How many times more characters a second `ours` does; `chars` are those of a call."""
         pairs = self.both(ours, theirs)
         ratios = [(chars[0] / mine) / (chars[1] / other) for mine, other in pairs]
@@ -84,11 +86,11 @@ def spread(ratios: list[float], unit: str = "", digits: int = 2) -> str:
 
 
 AGAINST = [  # what another checkout is compared in: the row's name, the side, its words
-    ("training, rnn 100, T 25, B 1", "charrnn", []),
-    ("training, gru 256, T 64, B 32", "charrnn", ["model.cell=gru", "model.hidden=256",
+    ("training, rnn 100, T 25, B 1", "training", []),
+    ("training, gru 256, T 64, B 32", "training", ["model.cell=gru", "model.hidden=256",
      "train.seq_length=64", "train.batch_size=32", "optimizer.learning_rate=0.001"]),
     ("sampling one text, rnn 100", "sampling", ["rnn", 100]),
-    ("sampling 1,000 names at once, rnn 100", "texts", [100, 1000]),
+    ("sampling 1,000 names at once, rnn 100", "sampling_names", [100, 1000]),
     ("scoring lines, lstm 128", "scoring", ["lstm", 128, "lines", 1]),
 ]  # fmt: skip
 SHARED = [  # the same, by two processes: cell, layers, hidden, T, B
@@ -105,7 +107,10 @@ def bench_against(bench: Bench, checkout: Path) -> None:
     """How many times faster this checkout is than another, both with their own environments."""
     bench.rounds = max(bench.rounds, 1 if bench.smallest else VS_ROUNDS)
     for name, kind, words in AGAINST[:1] if bench.smallest else AGAINST:
-        with Side(kind, *words) as ours, Side(kind, *words, checkout=checkout) as theirs:
+        with (
+            BenchmarkProcess(kind, *words) as ours,
+            BenchmarkProcess(kind, *words, checkout=checkout) as theirs,
+        ):
             ratios = [other / mine for mine, other in bench.both(ours, theirs)]
             bench.row(name, interval(ratios))
     two = "train.workers=2"
@@ -113,8 +118,8 @@ def bench_against(bench: Bench, checkout: Path) -> None:
     for sizes in SHARED[:1] if bench.smallest else SHARED:
         cell, layers, hidden, T, B = sizes
         with (
-            Side("charrnn", *settings(*sizes), two) as ours,
-            Side("charrnn", *settings(*sizes), older, checkout=checkout) as theirs,
+            BenchmarkProcess("training", *settings(*sizes), two) as ours,
+            BenchmarkProcess("training", *settings(*sizes), older, checkout=checkout) as theirs,
         ):
             ratios = [other / mine for mine, other in bench.both(ours, theirs)]
             bench.row(f"two workers, {cell} {layers} x {hidden}, T {T}, B {B}", interval(ratios))
@@ -122,11 +127,13 @@ def bench_against(bench: Bench, checkout: Path) -> None:
         saved = {where: str(Path(folder, f"{n}.npz")) for n, where in enumerate((None, checkout))}
         for where, path in saved.items():  # each reads what it wrote
             code = (
-                "import sides; from charrnn import checkpoint; "
-                f"checkpoint.save(sides.trainer('train.steps=1').snapshot(), {path!r})"
+                "import benchmark_process; from charrnn import checkpoint; "
+                f"checkpoint.save(benchmark_process.trainer('train.steps=1').snapshot(), {path!r})"
             )
-            scripts = (where or sides.ROOT) / "scripts"
-            subprocess.run([sides.python_of(where), "-c", code], check=True, cwd=scripts)
+            scripts = (where or benchmark_process.ROOT) / "scripts"
+            subprocess.run(
+                [benchmark_process.python_of(where), "-c", code], check=True, cwd=scripts
+            )
         for words in (["--help"], ["sample", "CKPT", "--n", "1", "-q"]):
             calls = {
                 where: [path if word == "CKPT" else word for word in words]
@@ -147,17 +154,17 @@ def interval(ratios: list[float]) -> str:
 
 def bench_textbook(bench: Bench) -> None:
     """Karpathy's setting against the textbook loop in float64, and against plain C in float32."""
-    with Side("charrnn") as ours:
-        with Side("textbook") as theirs:
+    with BenchmarkProcess("training") as ours:
+        with BenchmarkProcess("textbook_training") as theirs:
             bench.ratio("rnn 100, T 25, B 1: textbook loop", ours, theirs, (25, 25))
-        with Side("plain_c") as theirs:
+        with BenchmarkProcess("c_training") as theirs:
             ratios = [other / mine for mine, other in bench.both(ours, theirs)]
             bench.row("rnn 100, T 25, B 1: plain C loops", spread(ratios))
 
 
 def bench_jax(bench: Bench) -> None:
     """Karpathy's setting against a scan that JAX compiles as a whole."""
-    with Side("charrnn") as ours, Side("jax", 100, 25) as theirs:
+    with BenchmarkProcess("training") as ours, BenchmarkProcess("jax_training", 100, 25) as theirs:
         bench.ratio("rnn 100, T 25, B 1: JAX, jitted", ours, theirs, (25, 25))
 
 
@@ -165,13 +172,13 @@ def bench_loss(bench: Bench) -> None:
     """The same loss as the textbook loop's after 1,000 steps from the same weights."""
     letters = {"layer0.Wxh": "Wxh", "layer0.Whh": "Whh", "layer0.bh": "bh"}
     for rate in (0.01, 0.1):
-        run = sides.trainer("model.dtype=float64", f"optimizer.learning_rate={rate}")
-        weights = textbook.init(len(run.corpus.vocab), 100)
+        run = benchmark_process.trainer("model.dtype=float64", f"optimizer.learning_rate={rate}")
+        weights = min_char_rnn.init(len(run.corpus.vocab), 100)
         nudged = {name: array * (1 + 1e-15) for name, array in weights.items()}
         for name, array in run.params.items():  # the loop's matrices are (out, in)
             array[...] = weights[letters.get(name, name)].T.reshape(array.shape)
         loops = [
-            textbook.Trainer(run.corpus.training, start, learning_rate=rate)
+            min_char_rnn.Trainer(run.corpus.training, start, learning_rate=rate)
             for start in (weights, nudged)
         ]
         for _ in range(10 if bench.smallest else 1000):
@@ -210,12 +217,12 @@ def bench_pytorch(bench: Bench) -> None:
     for cell, layers, hidden, T, B in PYTORCH:
         name = f"{cell} {layers} x {hidden}, T {T}, B {B}: PyTorch"
         with (
-            Side("charrnn", *settings(cell, layers, hidden, T, B)) as ours,
-            Side("pytorch", cell, 65, hidden, layers, T, B) as theirs,
+            BenchmarkProcess("training", *settings(cell, layers, hidden, T, B)) as ours,
+            BenchmarkProcess("pytorch_training", cell, 65, hidden, layers, T, B) as theirs,
         ):
             bench.ratio(name, ours, theirs, (T * B, T * B))
             if (cell, hidden) == ("lstm", 512):
-                mine, other = large.peak_of_mb(ours.pid), large.peak_of_mb(theirs.pid)
+                mine, other = large_text.peak_of_mb(ours.pid), large_text.peak_of_mb(theirs.pid)
                 bench.row(
                     f"{name}'s peak memory", f"{other / mine:.2f}", f"{mine:.0f} and {other:.0f} MB"
                 )
@@ -228,9 +235,11 @@ def bench_workers(bench: Bench) -> None:
         name, chars = f"{cell} {layers} x {hidden}, T {T}, B {B}", (T * B, T * B)
         single = {"OPENBLAS_NUM_THREADS": "1"}
         with (
-            Side("charrnn", *words, "train.workers=2", environment=single) as ours,
-            Side("charrnn", *words, "train.workers=1", environment=single) as one,
-            Side("charrnn", *words, environment={"OPENBLAS_NUM_THREADS": "2"}) as products,
+            BenchmarkProcess("training", *words, "train.workers=2", environment=single) as ours,
+            BenchmarkProcess("training", *words, "train.workers=1", environment=single) as one,
+            BenchmarkProcess(
+                "training", *words, environment={"OPENBLAS_NUM_THREADS": "2"}
+            ) as products,
         ):
             bench.ratio(f"{name}, rows shared by two: one process", ours, one, chars)
             bench.ratio(f"{name}, rows shared by two: products divided", ours, products, chars)
@@ -240,11 +249,14 @@ def bench_divided(bench: Bench) -> None:
     """Large products of few rows, each by one thread, as they are made, against two threads."""
     two = {"OPENBLAS_NUM_THREADS": "2"}
     words = settings("gru", 1, 512, 64, 4)
-    with Side("charrnn", *words) as ours, Side("charrnn", *words, environment=two) as divided:
+    with (
+        BenchmarkProcess("training", *words) as ours,
+        BenchmarkProcess("training", *words, environment=two) as divided,
+    ):
         name = "gru 1 x 512, T 64, B 4, products by one thread: by two"
         bench.ratio(name, ours, divided, (256, 256))
     stream = ("scoring", "lstm", 512, "stream", 1, 500 if bench.smallest else 10_000)
-    with Side(*stream) as ours, Side(*stream, environment=two) as divided:
+    with BenchmarkProcess(*stream) as ours, BenchmarkProcess(*stream, environment=two) as divided:
         chars = (ours.facts["chars"], divided.facts["chars"])
         name = "scoring a stream, lstm 512, products by one thread: by two"
         bench.ratio(name, ours, divided, chars)
@@ -256,7 +268,10 @@ def bench_product(bench: Bench) -> None:
     for cell, gates in (("lstm", 4), ("gru", 3)):
         # two numbers multiplied and added are two operations; forward, and twice that backward
         operations = 3 * 2 * T * B * (H * gates * H + H * V)
-        with Side("charrnn", *settings(cell, 1, H, T, B)) as ours, Side("product") as theirs:
+        with (
+            BenchmarkProcess("training", *settings(cell, 1, H, T, B)) as ours,
+            BenchmarkProcess("matrix_product") as theirs,
+        ):
             pairs = bench.both(ours, theirs)
         shares = [100 * (operations / mine) / (2 * 2048**3 / other) for mine, other in pairs]
         rate = statistics.median(2 * 2048**3 / other for _, other in pairs)
@@ -272,8 +287,8 @@ def bench_lines(bench: Bench) -> None:
     for cell in ("rnn", "lstm"):
         words = [f"model.cell={cell}"]
         with (
-            Side("names", *words, "train.batch_size=32") as ours,
-            Side("names", *words, "train.batch_size=1") as theirs,
+            BenchmarkProcess("training_on_names", *words, "train.batch_size=32") as ours,
+            BenchmarkProcess("training_on_names", *words, "train.batch_size=1") as theirs,
         ):
             chars = (ours.facts["chars"], theirs.facts["chars"])
             bench.ratio(f"{cell} 100, names in batches of 32: one by one", ours, theirs, chars)
@@ -282,15 +297,18 @@ def bench_lines(bench: Bench) -> None:
 
 def bench_sampling(bench: Bench) -> None:
     """One text against PyTorch's step loop; many records against one after another."""
-    chars = (sides.CHARS, sides.CHARS)
+    chars = (benchmark_process.CHARS, benchmark_process.CHARS)
     for cell, hidden in (("rnn", 100), ("lstm", 512)):
         with (
-            Side("sampling", cell, hidden) as ours,
-            Side("pytorch_sampling", cell, hidden) as other,
+            BenchmarkProcess("sampling", cell, hidden) as ours,
+            BenchmarkProcess("pytorch_sampling", cell, hidden) as other,
         ):
             bench.ratio(f"sampling one text, {cell} {hidden}: PyTorch", ours, other, chars)
     for count in (10,) if bench.smallest else (1000,) if bench.quick else (1000, 10_000):
-        with Side("texts", 100, count) as ours, Side("texts", 100, 1) as one:
+        with (
+            BenchmarkProcess("sampling_names", 100, count) as ours,
+            BenchmarkProcess("sampling_names", 100, 1) as one,
+        ):
             chars = (ours.facts["chars"], one.facts["chars"])
             bench.ratio(f"sampling {count:,} names at once, rnn 100: one by one", ours, one, chars)
 
@@ -298,8 +316,8 @@ def bench_sampling(bench: Bench) -> None:
 def bench_eval(bench: Bench) -> None:
     """A stream against PyTorch; lines side by side with all cores and with one."""
     with (
-        Side("scoring", "lstm", 128, "stream") as ours,
-        Side("pytorch_scoring", "lstm", 128) as other,
+        BenchmarkProcess("scoring", "lstm", 128, "stream") as ours,
+        BenchmarkProcess("pytorch_scoring", "lstm", 128) as other,
     ):
         chars = (ours.facts["chars"], other.facts["chars"])
         bench.ratio(
@@ -307,8 +325,8 @@ def bench_eval(bench: Bench) -> None:
         )
     for cell, hidden in (("rnn", 100), ("lstm", 128), ("gru", 512)):
         with (
-            Side("scoring", cell, hidden, "lines") as ours,
-            Side("scoring", cell, hidden, "lines", 1) as one,
+            BenchmarkProcess("scoring", cell, hidden, "lines") as ours,
+            BenchmarkProcess("scoring", cell, hidden, "lines", 1) as one,
         ):
             chars = (ours.facts["chars"], one.facts["chars"])
             bench.ratio(f"scoring lines, {cell} {hidden}, all cores: one core", ours, one, chars)
@@ -318,7 +336,7 @@ def bench_start(bench: Bench) -> None:
     """Whole processes, from the shell's side: seconds, not ratios."""
     with tempfile.TemporaryDirectory() as folder:
         path = str(Path(folder, "model.npz"))
-        checkpoint.save(sides.trainer("train.steps=1").snapshot(), path)
+        checkpoint.save(benchmark_process.trainer("train.steps=1").snapshot(), path)
         calls = {
             "charrnn --help": ["--help"],
             "charrnn sample, 1 character": ["sample", path, "--n", "1", "-q"],
@@ -329,7 +347,7 @@ def bench_start(bench: Bench) -> None:
 
 
 def _process(words: list[str], checkout: Path | None = None) -> float:
-    command = [sides.python_of(checkout), "-m", "charrnn", *words]
+    command = [benchmark_process.python_of(checkout), "-m", "charrnn", *words]
     begun = time.perf_counter()
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL, cwd=checkout)
     return time.perf_counter() - begun
@@ -337,12 +355,12 @@ def _process(words: list[str], checkout: Path | None = None) -> float:
 
 def bench_corpus(bench: Bench, size: int) -> None:
     """What a large text costs: seconds, memory, and the speed of training on it."""
-    with large.texts(size) as folder:
+    with large_text.texts(size) as folder:
         for name, mode in (("large", "stream"), ("lines", "lines")):
             for what in ("read and encoded", "found again"):
-                rate = size / 1e6 / large.seconds_to_read(folder / name, mode)
+                rate = size / 1e6 / large_text.seconds_to_read(folder / name, mode)
                 bench.row(f"{size / 1e6:,.0f} MB of {mode}: {what}", f"{rate:,.0f} MB/s")
-            peak = large.peak_of_training_mb(folder / name, mode)
+            peak = large_text.peak_of_training_mb(folder / name, mode)
             bench.row(
                 f"{size / 1e6:,.0f} MB of {mode}: peak memory of `train`",
                 f"{peak:.0f} MB",
@@ -351,8 +369,12 @@ def bench_corpus(bench: Bench, size: int) -> None:
         for sizes in (("rnn", 1, 100, 25, 1), ("rnn", 1, 128, 50, 50)):
             cell, _, hidden, T, B = sizes
             with (
-                Side("on_text", str(folder / "large"), *settings(*sizes)) as ours,
-                Side("on_text", str(folder / "small"), *settings(*sizes)) as other,
+                BenchmarkProcess(
+                    "training_on_file", str(folder / "large"), *settings(*sizes)
+                ) as ours,
+                BenchmarkProcess(
+                    "training_on_file", str(folder / "small"), *settings(*sizes)
+                ) as other,
             ):
                 name = f"{cell} {hidden}, T {T}, B {B}, on {size / 1e6:,.0f} MB: on 1 MB"
                 bench.ratio(name, ours, other, (T * B, T * B))
@@ -404,8 +426,8 @@ def main() -> None:
         if not options.words or any(word in benchmark.__name__ for word in options.words):
             try:
                 benchmark(bench)
-            except Missing as missing:
-                bench.row(benchmark.__name__, "not measured", str(missing))
+            except Unavailable as unavailable:
+                bench.row(benchmark.__name__, "not measured", str(unavailable))
     print(f"\nMeasured on {machine()}.\n\n| what | figure | |\n|---|---|---|")
     for row in bench.rows:
         print("| " + " | ".join(row) + " |")

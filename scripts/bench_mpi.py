@@ -24,8 +24,8 @@ import statistics
 import time
 from collections.abc import Callable
 
+import benchmark_process
 import numpy as np
-import sides
 from bench import machine
 from mpi4py import MPI
 
@@ -95,7 +95,7 @@ def trainer(group: ProcessGroup, cell: str, layers: int, hidden: int, T: int, B:
         *(f"train.seq_length={T}", f"train.batch_size={B}"),
         "optimizer.learning_rate=0.001",
     ]
-    return sides.trainer(*settings, group=group)
+    return benchmark_process.trainer(*settings, group=group)
 
 
 def bench_training(

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from pytorch import Network
+from pytorch_rnn import Network
 
 V, H, T, B = 7, 5, 6, 3
 TEXT = 1000  # characters scored in float32, from the zero state

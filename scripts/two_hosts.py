@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-from sides import TEXT
+from benchmark_process import TEXT
 
 from charrnn import checkpoint
 

@@ -26,7 +26,13 @@ BENCHES = [
     "start",
 ]
 # Run by the others.
-MODULES = {"loop.c", "jitted.py", "pytorch.py", "sides.py", "large.py", "textbook.py"}
+MODULES = {
+    "min_char_rnn.c",
+    "min_char_rnn_jax.py",
+    "pytorch_rnn.py",
+    "benchmark_process.py",
+    "large_text.py",
+}
 
 
 def which(program):
@@ -102,10 +108,10 @@ def test_two_hosts_give_the_run_of_one(tmp_path):
     assert "weights at most" in printed
 
 
-def test_growth_prints_an_exponent_for_each_size(tmp_path):
+def test_scaling_prints_an_exponent_for_each_size(tmp_path):
     """And draws them where matplotlib is there."""
-    drawn = ["-o", tmp_path / "growth.png"] if importlib.util.find_spec("matplotlib") else []
-    printed = run(tmp_path, "growth.py", "--smallest", *drawn)
+    drawn = ["-o", tmp_path / "scaling.png"] if importlib.util.find_spec("matplotlib") else []
+    printed = run(tmp_path, "bench_scaling.py", "--smallest", *drawn)
     assert printed.count("\n| ") == 6
     assert all(path.stat().st_size for path in drawn[1:])
 
@@ -145,6 +151,16 @@ def test_pictures_are_drawn(tmp_path):
     """Both of them, in the folder that is named."""
     run(tmp_path, "pictures.py", tmp_path / "drawn", "--epochs", 1)
     assert sorted(path.name for path in (tmp_path / "drawn").iterdir()) == ["loss.png", "page.png"]
+
+
+def test_the_textbook_loop_trains_and_samples(tmp_path):
+    """Less than guessing among 27 characters (3.3 nats), and a sample of those characters."""
+    text = ROOT / "data" / "dinos.txt"
+    printed = run(tmp_path, "min_char_rnn.py", text, "--steps", 300, "--hidden", 20).split("\n", 1)
+    assert printed[0].startswith("--- 300 updates, ")
+    assert float(printed[0].split()[3]) < 3.3
+    assert len(printed[1]) == 201
+    assert set(printed[1]) <= set(text.read_text(encoding="utf-8").lower())
 
 
 def test_the_table_of_settings_is_printed(tmp_path):

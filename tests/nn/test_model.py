@@ -2,10 +2,10 @@
 
 import math
 
+import min_char_rnn
 import networks
 import numpy as np
 import pytest
-import textbook
 
 from charrnn.arrays import Batch
 from charrnn.nn import gradcheck
@@ -67,11 +67,11 @@ def test_the_checker_rejects_a_state_gradient_that_is_wrong(monkeypatch):
 
 def test_one_row_equals_the_textbook_loop():
     """Loss, every gradient and the last state, to 1e-10."""
-    weights = {name: 50 * array for name, array in textbook.init(7, 5, seed=3).items()}
+    weights = {name: 50 * array for name, array in min_char_rnn.init(7, 5, seed=3).items()}
     model, params = networks.from_textbook(weights)
     batch = networks.batch(B=1)
     hprev = np.random.default_rng(4).normal(size=(5, 1))
-    expected, dweights, hs = textbook.loss_and_gradients(
+    expected, dweights, hs = min_char_rnn.loss_and_gradients(
         weights, batch.ids[:, 0].tolist(), batch.targets[:, 0].tolist(), hprev
     )
     state = hprev.reshape(model.state_shape(1))

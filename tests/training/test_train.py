@@ -3,10 +3,10 @@
 import json
 import math
 
+import min_char_rnn
 import networks
 import numpy as np
 import pytest
-import textbook
 from trials import TEXT, Silent, save
 
 from charrnn import checkpoint, lock
@@ -20,12 +20,12 @@ from charrnn.training.outputs import best_path
 @pytest.mark.parametrize(("steps", "rate", "hidden"), [(100, 0.01, 100), (1000, 0.01, 20)])
 def test_a_whole_run_equals_the_textbook_loop(trainer, steps, rate, hidden):
     """Loss and weights after so many steps from the same weights, in float64, to 1e-8."""
-    weights = textbook.init(len(set(TEXT)), hidden, seed=5)
+    weights = min_char_rnn.init(len(set(TEXT)), hidden, seed=5)
     fused = trainer(
         "model.dtype=float64", f"model.hidden={hidden}", f"optimizer.learning_rate={rate}"
     )
     fused.params.flat[:] = networks.from_textbook(weights)[1].flat
-    loop = textbook.Trainer(fused.corpus.training, weights, learning_rate=rate)
+    loop = min_char_rnn.Trainer(fused.corpus.training, weights, learning_rate=rate)
     for _ in range(steps):
         expected, loss = loop.step(), fused.update()
     assert loss == pytest.approx(expected, abs=1e-8)
@@ -39,9 +39,9 @@ def test_the_textbook_run_wraps_and_clips_too(trainer):
     """The comparison above covers the end of the text and gradients over the limit."""
     fused = trainer("model.dtype=float64", "optimizer.clip=0.5", "optimizer.learning_rate=0.01")
     fused.corpus.training.setflags(write=False)
-    weights = textbook.init(len(fused.corpus.vocab), 12, seed=5)
+    weights = min_char_rnn.init(len(fused.corpus.vocab), 12, seed=5)
     fused.params.flat[:] = networks.from_textbook(weights)[1].flat
-    loop = textbook.Trainer(fused.corpus.training, weights, learning_rate=0.01, clip=0.5)
+    loop = min_char_rnn.Trainer(fused.corpus.training, weights, learning_rate=0.01, clip=0.5)
     for _ in range(fused.batches.per_epoch() + 20):
         expected, loss = loop.step(), fused.update()
     assert fused.batches.epoch == 1

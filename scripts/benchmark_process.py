@@ -1,9 +1,9 @@
-"""The sides of the benchmarks: each in a process of its own, so that none meets another's threads.
+"""Workloads that the benchmarks time, each in a process of its own: no threads are shared.
 
-    side = Side("charrnn", "model.hidden=100")      # starts the process, which makes itself ready
-    seconds = side.time(20)                         # of one call, over twenty
+    process = BenchmarkProcess("training", "model.hidden=100")  # starts it, waits until it is ready
+    seconds = process.time(20)  # seconds a call, the mean of twenty
 
-A process waits for a number, makes so many calls, and tells the seconds.
+A process reads a number, makes as many calls, and prints the seconds a call took.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ LINES_CHARS = 200_000  # of the lines that are scored
 Call = Callable[[], object]
 
 
-class Side:
-    """One side, as the other end of its process sees it."""
+class BenchmarkProcess:
+    """A process that runs one workload, seen from the process that started it."""
 
     def __init__(
         self,
@@ -48,11 +48,13 @@ class Side:
         environment: dict[str, str] | None = None,
         checkout: Path | None = None,
     ) -> None:
-        """`checkout` is another one, whose own side and environment are taken.
+        """Start a workload; with `checkout`, that of another checkout in its own environment.
 
-        Raises Missing when this machine lacks what it needs.
+        Raises Unavailable when this machine lacks what the workload needs.
         """
-        script = __file__ if checkout is None else str(checkout / "scripts" / "sides.py")
+        script = (
+            __file__ if checkout is None else str(checkout / "scripts" / "benchmark_process.py")
+        )
         self.process = subprocess.Popen(
             [python_of(checkout), script, kind, json.dumps(words)],
             stdin=subprocess.PIPE,
@@ -62,18 +64,18 @@ class Side:
         )
         self.pid = self.process.pid
         self.facts = self._answer()
-        if "missing" in self.facts:
-            raise Missing(self.facts["missing"])
+        if "unavailable" in self.facts:
+            raise Unavailable(self.facts["unavailable"])
 
     def time(self, calls: int) -> float:
-        """Seconds of one call, over so many."""
+        """Return the seconds of one call, the mean over `calls`."""
         print(calls, file=self.process.stdin, flush=True)
         return float(self._answer()["seconds"])
 
     def _answer(self) -> dict[str, Any]:
         line = self.process.stdout.readline()
         if not line:
-            raise SystemExit(f"a side ended early: {self.process.args}")
+            raise SystemExit(f"a benchmark process ended early: {self.process.args}")
         return json.loads(line)
 
     def close(self) -> None:
@@ -82,7 +84,7 @@ class Side:
         self.process.wait()
         self.process.stdout.close()
 
-    def __enter__(self) -> Side:
+    def __enter__(self) -> BenchmarkProcess:
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -90,7 +92,7 @@ class Side:
 
 
 def python_of(checkout: Path | None) -> str:
-    """The interpreter of another checkout's own environment, or this one."""
+    """Return the interpreter of another checkout's own environment, or this one."""
     if checkout is None:
         return sys.executable
     python = checkout / ".venv" / "bin" / "python"
@@ -102,12 +104,12 @@ def python_of(checkout: Path | None) -> str:
     return str(python)
 
 
-class Missing(Exception):
-    """What a side needs and this machine does not have."""
+class Unavailable(Exception):
+    """A compiler or package that a workload needs and this machine does not have."""
 
 
 def settings_of(overrides: list[str], path: str = "text") -> Any:
-    """A config of these settings."""
+    """Return a config with these settings."""
     from charrnn.config import loader
 
     base = {"corpus": {"path": path}, "train": {"seed": 1}}
@@ -115,7 +117,7 @@ def settings_of(overrides: list[str], path: str = "text") -> Any:
 
 
 def trainer(*overrides: str, text: str = TEXT, group: Any = None) -> Any:
-    """A run on `text` with these settings, of one process or as a rank of a group."""
+    """Return a trainer on `text` with these settings, of one process or as a rank of a group."""
     from charrnn.data import corpus
     from charrnn.training.trainer import Trainer
 
@@ -126,13 +128,13 @@ def trainer(*overrides: str, text: str = TEXT, group: Any = None) -> Any:
         return Trainer(settings, corpus.read(settings.corpus, 1), group)
 
 
-def charrnn(*overrides: str, group: Any) -> Call:
-    """Updates of a run on running text, by as many processes as the program chooses."""
+def training(*overrides: str, group: Any) -> Call:
+    """Return one update on running text, by as many processes as the program chooses."""
     return trainer(*overrides, group=group).update
 
 
-def on_text(path: str, *overrides: str) -> Call:
-    """Updates of a run on the text in a file."""
+def training_on_file(path: str, *overrides: str) -> Call:
+    """Return one update on the text in a file."""
     from charrnn.data import corpus
     from charrnn.training.trainer import Trainer
 
@@ -140,54 +142,54 @@ def on_text(path: str, *overrides: str) -> Call:
     return Trainer(settings, corpus.read(settings.corpus, 1)).update
 
 
-def names(*overrides: str) -> tuple[Call, dict[str, Any]]:
-    """Epochs over a list of names."""
+def training_on_names(*overrides: str) -> tuple[Call, dict[str, Any]]:
+    """Return one epoch over a list of names, its characters and its share of padding."""
     run = trainer("corpus.mode=lines", *overrides, text=NAMES)
     count = run.batches.per_epoch()
     chars = int(run.corpus.records.lengths(run.corpus.training).sum())
-    shown = used = 0
+    slots = used = 0
     for _ in range(count):
         batch = run.batches.next()
-        shown, used = shown + batch.ids.size, used + batch.chars
-    facts = {"chars": chars, "padding": 1 - used / shown}
+        slots, used = slots + batch.ids.size, used + batch.chars
+    facts = {"chars": chars, "padding": 1 - used / slots}
     return (lambda: deque((run.update() for _ in range(count)), maxlen=0)), facts
 
 
-def pytorch(*sizes: Any) -> Call:
-    """Updates by PyTorch's own modules."""
-    import pytorch as other
+def pytorch_training(*sizes: Any) -> Call:
+    """Return one update by PyTorch's own modules."""
+    import pytorch_rnn
 
-    return other.Trainer(*sizes, learning_rate=0.001).step
-
-
-def jax(hidden: int, T: int) -> Call:
-    """Updates by a function that JAX compiles, of one row."""
-    import jitted
-
-    return jitted.Trainer(65, hidden, T).step
+    return pytorch_rnn.Trainer(*sizes, learning_rate=0.001).step
 
 
-def textbook() -> Call:
-    """Updates by the textbook loop, in float64."""
-    import textbook as loop
+def jax_training(hidden: int, T: int) -> Call:
+    """Return one update by a function that JAX compiles, of one row."""
+    import min_char_rnn_jax
+
+    return min_char_rnn_jax.Trainer(65, hidden, T).step
+
+
+def textbook_training() -> Call:
+    """Return one update by the textbook loop, in float64."""
+    import min_char_rnn
 
     run = trainer()
-    weights = loop.init(len(run.corpus.vocab), 100)
-    return loop.Trainer(run.corpus.training, weights).step
+    weights = min_char_rnn.init(len(run.corpus.vocab), 100)
+    return min_char_rnn.Trainer(run.corpus.training, weights).step
 
 
-def plain_c() -> Call:
-    """Updates by the plain C loop."""
+def c_training() -> Call:
+    """Return one update by the plain C loop."""
     import ctypes
     import shutil
 
     compiler = shutil.which("cc")
     if compiler is None:
-        raise Missing("there is no C compiler")
+        raise Unavailable("there is no C compiler")
     folder = tempfile.mkdtemp()
     library = Path(folder, "loop.so")
     flags = ["-O3", "-march=native", "-ffast-math", "-DH=100", "-DV=65", "-DT=25"]
-    source = str(Path(__file__).with_name("loop.c"))
+    source = str(Path(__file__).with_name("min_char_rnn.c"))
     subprocess.run(
         [compiler, *flags, "-shared", "-fPIC", source, "-o", str(library), "-lm"], check=True
     )
@@ -202,17 +204,17 @@ def plain_c() -> Call:
     return lambda: loop.step(ids.ctypes.data, 0.001, 5.0)
 
 
-def product() -> Call:
-    """A large float32 product by NumPy's BLAS with all cores: 2 x 2048^3 operations."""
+def matrix_product() -> Call:
+    """Return one large float32 product by NumPy's BLAS with all cores: 2 x 2048^3 operations."""
     import numpy as np
 
-    one, other = np.ones((2, 2048, 2048), np.float32)
-    out = np.empty_like(one)
-    return lambda: one.dot(other, out)
+    a, b = np.ones((2, 2048, 2048), np.float32)
+    out = np.empty_like(a)
+    return lambda: a.dot(b, out)
 
 
 def sampling(cell: str, hidden: int) -> Call:
-    """One text by `charrnn sample`."""
+    """Return a call that samples one text as `charrnn sample` does."""
     from charrnn.sampling.sampler import Limits, Sampler, Taste
 
     run = trainer(f"model.cell={cell}", f"model.hidden={hidden}")
@@ -221,15 +223,15 @@ def sampling(cell: str, hidden: int) -> Call:
 
 
 def pytorch_sampling(cell: str, hidden: int) -> Call:
-    """One text by PyTorch's modules, step by step."""
-    import pytorch as other
+    """Return a call that samples one text by PyTorch's modules, step by step."""
+    import pytorch_rnn
 
-    network = other.Network(cell, 65, hidden, 1)
-    return lambda: other.sample(network, CHARS)
+    network = pytorch_rnn.Network(cell, 65, hidden, 1)
+    return lambda: pytorch_rnn.sample(network, CHARS)
 
 
-def texts(hidden: int, count: int) -> tuple[Call, dict[str, Any]]:
-    """So many names at once, or for `count` 1 one after another."""
+def sampling_names(hidden: int, count: int) -> tuple[Call, dict[str, Any]]:
+    """Return a call that samples `count` names at once, or for 1 two hundred one after another."""
     from charrnn.sampling.sampler import Limits, Sampler, Taste
 
     run = trainer("corpus.mode=lines", f"model.hidden={hidden}", text=NAMES)
@@ -237,18 +239,18 @@ def texts(hidden: int, count: int) -> tuple[Call, dict[str, Any]]:
         run.update()
     sampler = Sampler(run.model, run.params, run.corpus.vocab, "lines")
     if count == 1:
-        whole = "".join(sampler.stream(1, Taste(), Limits(lines=200)))
-        facts = {"chars": len(whole)}
+        sampled = "".join(sampler.stream(1, Taste(), Limits(lines=200)))
+        facts = {"chars": len(sampled)}
         return lambda: deque(sampler.stream(1, Taste(), Limits(lines=200)), maxlen=0), facts
-    all_of_them = sampler.texts(1, Taste(), Limits(), count=count)
-    facts = {"chars": sum(text.chars for text in all_of_them)}
+    sampled_texts = sampler.texts(1, Taste(), Limits(), count=count)
+    facts = {"chars": sum(text.chars for text in sampled_texts)}
     return lambda: deque(sampler.texts(1, Taste(), Limits(), count=count), maxlen=0), facts
 
 
 def scoring(
-    cell: str, hidden: int, mode: str, asked: int | None = None, chars: int = 10_000
+    cell: str, hidden: int, mode: str, workers: int | None = None, chars: int = 10_000
 ) -> Any:
-    """A text scored: so many characters of a stream, or many lines side by side."""
+    """Return a call that scores `chars` characters of a stream, or many lines side by side."""
     settings = [f"model.cell={cell}", f"model.hidden={hidden}"]
     import numpy as np
 
@@ -258,7 +260,7 @@ def scoring(
     from charrnn.parallel.pool import WorkerPool
 
     run = trainer(*settings)
-    workers = asked or worker_count.for_scoring(run.config.model)
+    workers = workers or worker_count.for_scoring(run.config.model)
     evaluator = Evaluator(run.model, run.params, WorkerPool(workers))
     if mode == "stream":
         ids = run.corpus.training[: chars + 1]
@@ -266,35 +268,35 @@ def scoring(
         return (lambda: evaluator.follow(ids, state)), {"chars": chars}
     lines = [line for line in TEXT[:LINES_CHARS].split("\n") if line]
     records = Records.of(lines, run.corpus.vocab.encode)
-    which = np.arange(len(lines))
-    facts = {"chars": int(records.lengths(which).sum())}
-    return (lambda: evaluator.each(records, which)), facts
+    line_ids = np.arange(len(lines))
+    facts = {"chars": int(records.lengths(line_ids).sum())}
+    return (lambda: evaluator.each(records, line_ids)), facts
 
 
 def pytorch_scoring(cell: str, hidden: int) -> tuple[Call, dict[str, Any]]:
-    """A text scored by PyTorch, a character at a time."""
+    """Return a call that scores a text by PyTorch, a character at a time."""
     import numpy as np
-    import pytorch as other
+    import pytorch_rnn
 
-    network = other.Network(cell, 65, hidden, 1)
-    few = np.random.default_rng(0).integers(0, 65, CHARS + 1).tolist()
-    return (lambda: other.score(network, few)), {"chars": CHARS}
+    network = pytorch_rnn.Network(cell, 65, hidden, 1)
+    ids = np.random.default_rng(0).integers(0, 65, CHARS + 1).tolist()
+    return (lambda: pytorch_rnn.score(network, ids)), {"chars": CHARS}
 
 
-SIDES = {
-    side.__name__: side
-    for side in (
-        charrnn,
-        on_text,
-        names,
-        pytorch,
-        jax,
-        textbook,
-        plain_c,
-        product,
+WORKLOADS = {
+    workload.__name__: workload
+    for workload in (
+        training,
+        training_on_file,
+        training_on_names,
+        pytorch_training,
+        jax_training,
+        textbook_training,
+        c_training,
+        matrix_product,
         sampling,
         pytorch_sampling,
-        texts,
+        sampling_names,
         scoring,
         pytorch_scoring,
     )
@@ -302,11 +304,13 @@ SIDES = {
 
 
 def main() -> None:
-    """Be the side that the command line names."""
+    """Run the workload that the command line names."""
     kind, words = sys.argv[1], json.loads(sys.argv[2])
-    if not kind.startswith(("pytorch", "jax", "product")):  # which take all cores as they come
+    if not kind.startswith(
+        ("pytorch", "jax", "matrix_product")
+    ):  # which take all cores as they come
         blas.limit()
-    if kind != "charrnn":
+    if kind != "training":
         serve(None, kind, words)
         return
     from charrnn.parallel import local, worker_count
@@ -316,27 +320,29 @@ def main() -> None:
 
 
 def serve(group: Any, kind: str, words: list[Any]) -> None:
-    """Make calls as they are asked for; of several processes the first is asked."""
-    first = group is None or group.is_first
+    """Time calls of a workload; rank 0 reads how many and prints the seconds."""
+    is_first = group is None or group.is_first
     try:
-        made = SIDES[kind](*words) if group is None else SIDES[kind](*words, group=group)
-    except (Missing, ImportError) as error:
-        print(json.dumps({"missing": str(error)}), flush=True)
+        prepared = (
+            WORKLOADS[kind](*words) if group is None else WORKLOADS[kind](*words, group=group)
+        )
+    except (Unavailable, ImportError) as error:
+        print(json.dumps({"unavailable": str(error)}), flush=True)
         return
-    call, facts = made if isinstance(made, tuple) else (made, {})
+    call, facts = prepared if isinstance(prepared, tuple) else (prepared, {})
     call()
-    if first:
+    if is_first:
         print(json.dumps(facts), flush=True)
     while True:
-        calls = int(sys.stdin.readline() or 0) if first else 0
+        calls = int(sys.stdin.readline() or 0) if is_first else 0
         calls = calls if group is None else group.broadcast(calls)
         if not calls:
             return
-        begun = time.perf_counter()
+        started_at = time.perf_counter()
         for _ in range(calls):
             call()
-        if first:
-            print(json.dumps({"seconds": (time.perf_counter() - begun) / calls}), flush=True)
+        if is_first:
+            print(json.dumps({"seconds": (time.perf_counter() - started_at) / calls}), flush=True)
 
 
 if __name__ == "__main__":

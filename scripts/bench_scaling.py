@@ -1,7 +1,7 @@
 """How the cost of a character grows with the sizes of a run, each over a factor of 16 or more.
 
-    python scripts/growth.py                     # a Markdown table with the exponents
-    python scripts/growth.py -o data/growth.png  # and a picture; needs matplotlib
+    python scripts/bench_scaling.py                     # a Markdown table with the exponents
+    python scripts/bench_scaling.py -o data/scaling.png  # and a picture; needs matplotlib
 
 The exponent is the slope of log(seconds per character) against log(size), by least squares: 0 where
 a character costs the same, 1 where it costs twice as much at twice the size.
@@ -16,10 +16,10 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import benchmark_process
 import numpy as np
-import sides
 from bench import machine
-from sides import Side
+from benchmark_process import BenchmarkProcess
 
 from charrnn.data import cache
 
@@ -40,8 +40,8 @@ def seconds_per_char(folder: Path, rounds: int, seconds: float, **changed: int) 
     sizes = {**BASE, **changed}
     path = folder / f"{sizes['text']}.txt"
     if not path.exists():
-        repeats = -(-sizes["text"] // len(sides.TEXT))
-        path.write_text((sides.TEXT * repeats)[: sizes["text"]], encoding="utf-8")
+        repeats = -(-sizes["text"] // len(benchmark_process.TEXT))
+        path.write_text((benchmark_process.TEXT * repeats)[: sizes["text"]], encoding="utf-8")
     words = [
         f"model.cell={sizes['cell']}",
         f"model.hidden={sizes['hidden']}",
@@ -51,7 +51,9 @@ def seconds_per_char(folder: Path, rounds: int, seconds: float, **changed: int) 
         "optimizer.learning_rate=0.001",
         "train.workers=1",
     ]
-    with Side("on_text", str(path), *words, environment={"OPENBLAS_NUM_THREADS": "1"}) as side:
+    with BenchmarkProcess(
+        "training_on_file", str(path), *words, environment={"OPENBLAS_NUM_THREADS": "1"}
+    ) as side:
         calls = max(1, int(seconds / side.time(2)))
         times = [side.time(calls) for _ in range(rounds)]
     return statistics.median(times) / (sizes["T"] * sizes["B"])

@@ -1,7 +1,7 @@
 /* Karpathy's setting as plain C loops, in float32: what is left when every call costs nothing.
  *
- * The same network and the same update as scripts/textbook.py, B = 1, with weights as (in, out) so
- * that the inner loops run along rows. Compiled by scripts/sides.py with -DH=... -DV=... -DT=...
+ * The same network and the same update as scripts/min_char_rnn.py, B = 1, with weights as (in, out) so
+ * that the inner loops run along rows. Compiled by scripts/benchmark_process.py with -DH=... -DV=... -DT=...
  */
 #include <math.h>
 #include <stdlib.h>
