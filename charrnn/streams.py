@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
+from collections.abc import Iterator
 from typing import BinaryIO
 
 from charrnn.errors import CharrnnError
@@ -18,3 +20,22 @@ def standard_input() -> BinaryIO:
     if sys.stdin is None:
         raise CharrnnError("standard input is closed, so there is nothing to read for -")
     return sys.stdin.buffer
+
+
+@contextlib.contextmanager
+def opened(path: str, what: str, error: type[CharrnnError]) -> Iterator[BinaryIO]:
+    """Open a file for reading, or stdin for `-`, which stays open afterwards.
+
+    When it cannot be opened, or the block cannot read it, raises `error`, whose message calls the
+    file `what`.
+    """
+    standard = path == "-"
+    try:
+        with contextlib.nullcontext(standard_input()) if standard else open(path, "rb") as stream:
+            yield stream
+    except FileNotFoundError:
+        raise error(f"{path}: no such {what}") from None
+    except IsADirectoryError:
+        raise error(f"{path} is a folder, not a {what}") from None
+    except (OSError, EOFError, ValueError, OverflowError, RuntimeError) as reason:
+        raise error(f"{name_of(path)} cannot be read as a {what}: {reason}") from None

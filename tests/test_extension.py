@@ -11,7 +11,7 @@ from trials import Silent
 from charrnn import checkpoint
 from charrnn.cli import app
 from charrnn.config import schema
-from charrnn.config.schema import DEFAULTS, KINDS, choice
+from charrnn.config.schema import KINDS, Config, choice
 from charrnn.nn import gradcheck
 from charrnn.nn.cells import CELLS, Layer
 from charrnn.nn.model import Model
@@ -34,7 +34,7 @@ def test_the_words_of_the_schema_are_those_of_the_registry(setting, registry):
     """The schema cannot see what it names; neither may have a word that the other lacks."""
     words = KINDS[setting].expected.split(" or ")
     assert words == list(registry)
-    assert DEFAULTS[setting] in registry
+    assert Config().flat()[setting] in registry
 
 
 def test_every_way_to_begin_that_a_cell_names_is_a_setting():

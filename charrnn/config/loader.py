@@ -3,26 +3,27 @@
 from __future__ import annotations
 
 import dataclasses
-import datetime
 import difflib
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import yaml
+from yaml.constructor import SafeConstructor
 
-from charrnn.config.schema import DEFAULTS, FIELDS, KINDS, MOST, SECTIONS, Config, shown
+from charrnn.config.schema import FIELDS, KINDS, MOST, SECTIONS, Config, shown
 from charrnn.errors import ConfigError
-from charrnn.streams import name_of, standard_input
+from charrnn.streams import name_of, opened
 
 MAX_CONFIG_BYTES = 1_000_000
 MOST_MISTAKES = 50  # written out; the others are counted
-MOST_ITEMS, SHOWN_ITEMS = 10_000, 20  # of a list
+SHOWN_ITEMS = 20  # of a list
 RENAMED = {"train.threads": "train.workers"}  # an old checkpoint has the old name
 NO_PATH = "corpus.path is missing: name the text"
+NULL = "tag:yaml.org,2002:null"
+NOT_TEXT = {NULL, *(f"tag:yaml.org,2002:{name}" for name in ("bool", "int", "float"))}
 
 
 class Assignment(NamedTuple):
@@ -41,8 +42,7 @@ def load(path: str, overrides: Sequence[str] = (), extra: Iterable[Assignment] =
     one. Raises ConfigError that lists every mistake, each with its place.
     """
     name = name_of(path)
-    found = [*_from_yaml(path, name), *_from_overrides(overrides), *extra]
-    config = _build(found, name)
+    config = _build([*_from_yaml(path, name), *_from_overrides(overrides), *extra], name)
     if config.output.checkpoint is None:
         stem = "charrnn" if path == "-" else re.sub(r"\.ya?ml$", "", Path(path).name)
         config = replace(config, "output", checkpoint=os.path.abspath(f"{stem}.npz"))
@@ -53,8 +53,7 @@ def override(
     config: Config, overrides: Sequence[str], extra: Iterable[Assignment], source: str
 ) -> Config:
     """A config changed by `--set` and other options. Raises ConfigError."""
-    found = [*_from_dict(config.as_dict(), source), *_from_overrides(overrides), *extra]
-    return _build(found, source)
+    return _build([*_from_overrides(overrides), *extra], source, config)
 
 
 def from_dict(settings: object, source: str) -> Config:
@@ -70,8 +69,7 @@ def _from_dict(settings: object, source: str) -> Iterator[Assignment | str]:
             yield f"{source}: {section} is not a mapping"
         else:
             for name, value in keys.items():
-                key = f"{section}.{name}"
-                yield Assignment(RENAMED.get(key, key), value, source)
+                yield Assignment(f"{section}.{name}", value, source)
 
 
 def replace(config: Config, section: str, **settings: Any) -> Config:
@@ -80,30 +78,34 @@ def replace(config: Config, section: str, **settings: Any) -> Config:
     return dataclasses.replace(config, **{section: changed})
 
 
-def _build(found: Iterable[Assignment | str], source: str) -> Config:
-    """The config these assignments make, the last one of a key counting, or ConfigError.
+def _build(
+    assignments: Iterable[Assignment | str], source: str, config: Config | None = None
+) -> Config:
+    """Return the config with these settings changed, the last of a key counting, or ConfigError.
 
-    What is no assignment is a mistake, as the message has it.
+    A string among the assignments is a mistake, as the message has it.
     """
-    values = dict(DEFAULTS)
+    config = config or Config()
     refused: set[str] = set()
     mistakes: list[str] = []
-    for item in found:
+    for item in assignments:
         if isinstance(item, str):
             mistakes.append(item)
             continue
         key, value, where, base = item
+        key = RENAMED.get(key, key)
         if key not in KINDS:
             # To look for the nearest takes long, and of very many mistakes most are only counted.
             few = len(mistakes) < MOST_MISTAKES
             mistakes.append(f"{where}: {_unknown(key)}" if few else "")
             continue
+        section, _, name = key.partition(".")
         try:
-            values[key] = KINDS[key].read(value, base)
-        except (ValueError, TypeError, OverflowError):
+            config = replace(config, section, **{name: KINDS[key].read(value, base)})
+        except (ValueError, TypeError, LookupError, OverflowError):
             refused.add(key)
             mistakes.append(f"{where}: {key} must be {KINDS[key].expected}, not {_show(value)}")
-    mistakes += [f"{source}: {conflict}" for conflict in _conflicts(values, refused)]
+    mistakes += [f"{source}: {conflict}" for conflict in _conflicts(config, refused)]
     if mistakes:
         count = "one mistake" if len(mistakes) == 1 else f"{len(mistakes):,} mistakes"
         listed = mistakes[:MOST_MISTAKES]
@@ -113,24 +115,23 @@ def _build(found: Iterable[Assignment | str], source: str) -> Config:
             "\n".join([f"{source}: {count} in the config", *listed]),
             "A text can be named with --corpus FILE too" if listed[-1].endswith(NO_PATH) else "",
         )
-    sections: dict[str, dict[str, Any]] = {section: {} for section in SECTIONS}
-    for key, value in values.items():
-        section, _, name = key.partition(".")
-        sections[section][name] = value
-    return Config(**{section: cls(**sections[section]) for section, cls in SECTIONS.items()})
+    return config
 
 
-def _conflicts(values: Mapping[str, Any], refused: set[str]) -> Iterator[str]:
+def _conflicts(config: Config, refused: set[str]) -> Iterator[str]:
     """Settings that are each allowed, but not together; those `refused` conflict with nothing."""
+    values = config.flat()
     for key, field in FIELDS.items():
-        other, *words = field.metadata["only"] or (key,)
-        value, has = values[key], values[other]
-        if words and has not in words and value != field.default and other not in refused:
+        other, *words = field.metadata["only"] or (key, values[key])
+        has = values[other]
+        if has not in words and values[key] != field.default and other not in refused:
             yield (
                 f"{key} is only for {other}: {' or '.join(words)}, and that is {has}: take it out"
             )
-        validates = field.metadata["validates"]
-        if validates and validates(value) and not values["corpus.validation"]:
+    patience = values["train.patience"]
+    needs = {"train.patience": patience, "optimizer.schedule": "plateau", "output.keep": "best"}
+    for key, value in needs.items():
+        if value and values[key] == value and not values["corpus.validation"]:
             yield f"{key}: {shown(value)} needs a validation part, but corpus.validation is 0"
     paths = values["corpus.path"]
     if paths.count("-") > 1:
@@ -141,112 +142,85 @@ def _conflicts(values: Mapping[str, Any], refused: set[str]) -> Iterator[str]:
         yield NO_PATH
 
 
-def _read(path: str, name: str) -> str:
-    """The text of a config file, or ConfigError."""
-    try:
-        with nullcontext(standard_input()) if path == "-" else open(path, "rb") as stream:
-            raw = stream.read(MAX_CONFIG_BYTES + 1)
-    except IsADirectoryError:
-        raise ConfigError(f"{path} is a folder, not a config: name a YAML file in it") from None
-    except FileNotFoundError:
-        raise ConfigError(f"{path}: no such config file") from None
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"{path} cannot be read: {error}") from None
-    if len(raw) > MAX_CONFIG_BYTES:
-        raise ConfigError(f"{name} is over {MAX_CONFIG_BYTES:,} bytes: not a config")
-    try:
-        return raw.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{name} is not UTF-8 text (byte {error.start}): not a config") from None
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML as nodes, which know their line; only what a setting may be is made of them."""
-
-    def __init__(self, text: str, name: str) -> None:
-        super().__init__(text)
-        self.name = name  # in the marks of all nodes
-
-    def value(self, node: yaml.Node) -> Any:
-        """A scalar, or a list of them; all that is deeper is an empty mapping."""
-        if isinstance(node, yaml.ScalarNode):
-            try:
-                return self.construct_object(node)
-            except (yaml.YAMLError, ValueError, LookupError, AttributeError, OverflowError):
-                return node.value  # a date of month 13, !!bool maybe, or a tag for an object
-        items = node.value if isinstance(node, yaml.SequenceNode) else [node]
-        if len(items) > MOST_ITEMS or not all(isinstance(item, yaml.ScalarNode) for item in items):
-            return {}
-        return [self.value(item) for item in items]
-
-    def assignments(
-        self, node: yaml.Node, base: str, section: str = ""
-    ) -> Iterator[Assignment | str]:
-        """The settings of a config, or of one of its sections, and the mistakes in it."""
-        if not isinstance(node, yaml.MappingNode):
-            what, keys = "a config is", ", ".join(SECTIONS)
-            if section:
-                what, keys = f"{section} must be", "its settings, one `key: value` a line"
-            yield f"{_place(node.start_mark)}: {what} a mapping of {keys}"
-            return
-        seen: set[str] = set()
-        for number, (key_node, value) in enumerate(node.value):
-            where = _place(key_node.start_mark)
-            scalar = isinstance(key_node, yaml.ScalarNode)
-            name = key_node.value if scalar else "a nested structure"
-            key = f"{section}.{name}" if section else name
-            if key in seen:
-                yield f"{where}: {_short(key)} stands here twice"
-                if number - len(seen) > MOST_MISTAKES:
-                    continue  # each may stand for a long list, by way of an alias
-            seen.add(key)
-            if section or key not in SECTIONS:
-                yield Assignment(key, self.value(value) if key in KINDS else None, where, base)
-            elif value.tag != "tag:yaml.org,2002:null":
-                yield from self.assignments(value, base, key)
-
-
-def _place(mark: yaml.Mark) -> str:
-    return f"{mark.name}:{mark.line + 1}"
-
-
 def _from_yaml(path: str, name: str) -> Iterator[Assignment | str]:
     """The assignments of a YAML file, and the mistakes in it."""
     base = os.path.dirname(os.path.abspath(path))
-    content = _read(path, name)
+    with opened(path, "config file", ConfigError) as stream:
+        raw = stream.read(MAX_CONFIG_BYTES + 1)
+    if len(raw) > MAX_CONFIG_BYTES:
+        raise ConfigError(f"{name} is over {MAX_CONFIG_BYTES:,} bytes: not a config")
     try:
-        loader = _Loader(content, name)
-        root = loader.get_single_node()
-    except yaml.MarkedYAMLError as error:
-        where = _place(error.problem_mark) if error.problem_mark else name
-        raise ConfigError(f"{where}: not YAML: {error.problem}") from None
+        root = yaml.compose(raw.decode("utf-8-sig"), yaml.SafeLoader)
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{name} is not UTF-8 text (byte {error.start}): not a config") from None
     except (yaml.YAMLError, RecursionError, ValueError) as error:
-        reason = "nested too deeply" if isinstance(error, RecursionError) else error
-        raise ConfigError(f"{name}: not YAML: {reason}") from None
+        mark, reason = getattr(error, "problem_mark", None), getattr(error, "problem", error)
+        where = f"{name}:{mark.line + 1}" if mark else name
+        reason = "nested too deeply" if isinstance(error, RecursionError) else reason
+        raise ConfigError(f"{where}: not YAML: {reason}") from None
     if root is not None:
-        yield from loader.assignments(root, base)
+        yield from _from_node(root, name, base)
+
+
+def _from_node(
+    node: yaml.Node, name: str, base: str, section: str = ""
+) -> Iterator[Assignment | str]:
+    """The settings of a config, or of one of its sections, and the mistakes in it."""
+    if not isinstance(node, yaml.MappingNode):
+        what, keys = "a config is", ", ".join(SECTIONS)
+        if section:
+            what, keys = f"{section} must be", "its settings, one `key: value` a line"
+        yield f"{name}:{node.start_mark.line + 1}: {what} a mapping of {keys}"
+        return
+    seen: set[str] = set()
+    for key_node, value in node.value:
+        where = f"{name}:{key_node.start_mark.line + 1}"
+        scalar = isinstance(key_node, yaml.ScalarNode)
+        key = section and f"{section}."
+        key += key_node.value if scalar else "a nested structure"
+        if key in seen:
+            yield f"{where}: {_short(key)} stands here twice"
+        elif section or key not in SECTIONS:
+            yield Assignment(key, _value(value) if key in KINDS else None, where, base)
+        elif value.tag != NULL:
+            yield from _from_node(value, name, base, key)
+        seen.add(key)
+
+
+def _value(node: yaml.Node) -> Any:
+    """A null, truth value, number or text, or a list of them; what is deeper is an empty mapping.
+
+    Whatever else YAML knows, such as a date or an object of Python, is a text as it was written.
+    """
+    if isinstance(node, yaml.ScalarNode):
+        try:
+            return SafeConstructor().construct_object(node) if node.tag in NOT_TEXT else node.value
+        except (ValueError, LookupError, OverflowError):
+            return node.value  # !!bool maybe
+    items = node.value if isinstance(node, yaml.SequenceNode) else [node]
+    scalars = all(isinstance(item, yaml.ScalarNode) for item in items)
+    return [_value(item) for item in items] if scalars else {}
 
 
 def _from_overrides(overrides: Sequence[str]) -> Iterator[Assignment | str]:
     """The assignments of `--set section.key=value`; the value is read as YAML."""
     for override in overrides:
-        key, equals, value = override.partition("=")
+        key, equals, text = override.partition("=")
         where = f"--set {override}"
         if not equals:
             yield f"{where}: write it as --set section.key=value"
             continue
         try:
-            loader = _Loader(value, where)
-            node = loader.get_single_node()
-            parsed = None if node is None else loader.value(node)
+            node = yaml.compose(text, yaml.SafeLoader)
+            value = None if node is None else _value(node)
         except (yaml.YAMLError, RecursionError, ValueError):
-            parsed = value
-        yield Assignment(key.strip(), parsed, where)
+            value = text
+        yield Assignment(key.strip(), value, where)
 
 
 def _unknown(key: str) -> str:
     """A sentence on a key that does not exist, with the nearest that does."""
-    name = RENAMED.get(key, key).rpartition(".")[2]  # perhaps in the wrong section or in none
+    name = key.rpartition(".")[2]  # perhaps in the wrong section or in none
     close = [known for known in KINDS if known.partition(".")[2] == name]
     close = close or difflib.get_close_matches(_short(key), [*KINDS, *SECTIONS], n=1)
     hint = f"did you mean {close[0]}?" if close else f"the sections are {', '.join(SECTIONS)}"
@@ -266,15 +240,9 @@ def _show(value: object) -> str:
             return "a number of over 64 bits"
         case float():
             return re.sub("(inf|nan)", r".\1", repr(value))
-        case datetime.date():
-            return value.isoformat()
-        case bytes():
-            return "binary"
-        case list() | tuple() if not any(
-            isinstance(item, (Mapping, list, tuple)) for item in value
-        ):
+        case list() | tuple():
             more = ", ..." if len(value) > SHOWN_ITEMS else ""
             return _short(f"[{', '.join(map(_show, value[:SHOWN_ITEMS]))}{more}]")
-        case Mapping() | list() | tuple():
+        case Mapping():
             return "a nested structure"
     return _short(repr(value))

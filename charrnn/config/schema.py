@@ -16,7 +16,6 @@ from typing import Any, NamedTuple, get_type_hints
 
 DEFAULT_STEPS = 50_000
 MOST = 2**63 - 1  # what 64 bits hold
-Test = Callable[[Any], object]  # tells whether a value is of some kind
 
 
 def shown(value: Any) -> str:
@@ -27,16 +26,19 @@ def shown(value: Any) -> str:
 
 
 class Kind(NamedTuple):
-    """What a setting may hold: in words, and as a function that raises ValueError if it does not.
+    """What a setting may hold: in words, and as a function that returns what the program uses.
 
-    The function also receives the folder that relative paths start from.
+    The function also receives the folder that relative paths start from. It raises ValueError,
+    TypeError, LookupError or OverflowError for a value that is not allowed.
     """
 
     expected: str
     read: Callable[[Any, str], Any]
 
 
-def checked(expected: str, allowed: Test, convert: Callable[[Any], Any] | None = None) -> Kind:
+def checked(
+    expected: str, allowed: Callable[[Any], object], convert: Callable[[Any], Any] | None = None
+) -> Kind:
     """Values that are `allowed`, once `convert` has made them what the program works with."""
 
     def read(value: Any, base: str) -> Any:
@@ -48,19 +50,17 @@ def checked(expected: str, allowed: Test, convert: Callable[[Any], Any] | None =
     return Kind(expected, read)
 
 
-def _number(value: object) -> float:
+def _number(value: Any) -> float:
     """A finite number; YAML 1.1 reads 1e-3 as a string, and people mean a number."""
-    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
-        raise ValueError
     number = float(value)
-    if not math.isfinite(number):
+    if isinstance(value, bool) or not math.isfinite(number):
         raise ValueError
     return number
 
 
-def _whole_number(value: object) -> int:
+def _whole_number(value: Any) -> int:
     number = value if type(value) is int else _number(value)  # 64 bits do not fit into a float
-    if number != int(number):
+    if number % 1:
         raise ValueError
     return int(number)
 
@@ -85,29 +85,20 @@ def optional(inner: Kind, word: str | None = None) -> Kind:
     )
 
 
-def _path(path: object, base: str) -> str:
-    if not isinstance(path, str) or not path or "\0" in path:
+def _path(path: str, base: str) -> str:
+    if not path or "\0" in path:
         raise ValueError
     return path if path == "-" else os.path.abspath(os.path.join(base, os.path.expanduser(path)))
 
 
-def _paths(value: object, base: str) -> tuple[str, ...]:
+def _paths(value: Any, base: str) -> tuple[str, ...]:
     paths = value if isinstance(value, (list, tuple)) else [value]
-    if not paths:
-        raise ValueError
     return tuple(_path(path, base) for path in paths)
 
 
-def _is_encoding(value: str) -> bool:
-    try:
-        "".encode(value)
-    except (LookupError, ValueError, TypeError):
-        return False
-    return True
-
-
-def _matches(pattern: str) -> Callable[[object], bool]:
-    return lambda value: isinstance(value, str) and re.fullmatch(pattern, value) is not None
+def _encoding(name: str, base: str) -> str:
+    "".encode(name)  # unlike codecs.lookup, this refuses what encodes no text, such as base64
+    return name
 
 
 POSITIVE = checked("a number above 0", lambda x: x > 0, _number)
@@ -115,9 +106,9 @@ NOT_NEGATIVE = checked("a number, 0 or more", lambda x: x >= 0, _number)
 SHARE = checked("a number above 0 and at most 1", lambda x: 0 < x <= 1, _number)
 FRACTION = checked("a number from 0 to below 1", lambda x: 0 <= x < 1, _number)
 FLAG = checked("true or false", lambda value: isinstance(value, bool))
-URL = checked("an http or https URL", _matches("https?://.*"))
-SHA256 = checked("64 hexadecimal digits", _matches("[0-9a-f]{64}"))
-ENCODING = checked("an encoding Python knows", _is_encoding)
+URL = checked("an http or https URL", re.compile("https?://.*").fullmatch)
+SHA256 = checked("64 hexadecimal digits", re.compile("[0-9a-f]{64}").fullmatch)
+ENCODING = Kind("an encoding Python knows", _encoding)
 FILE = Kind("a path", _path)
 FILES = Kind("a path, a list of paths, or - for standard input", _paths)
 
@@ -130,16 +121,14 @@ STEP, PLATEAU = ("optimizer.schedule", "step"), ("optimizer.schedule", "plateau"
 STEP_OR_PLATEAU = ("optimizer.schedule", "step", "plateau")
 
 
-def setting(
-    default: Any, kind: Kind, meaning: str, only: Sequence[str] = (), validates: Test | None = None
-) -> Any:
+def setting(default: Any, kind: Kind, meaning: str, only: Sequence[str] = ()) -> Any:
     """One line of the config: its default, its kind and its meaning.
 
-    `only` is another setting and its words that this one goes with; `validates` tells whether a
-    value looks at the validation part, which must then be there.
+    What is null by default may also be set to null. `only` is another setting and its words that
+    this one goes with.
     """
-    about = {"kind": kind, "meaning": meaning, "only": only, "validates": validates}
-    return field(default=default, metadata=about)
+    kind = optional(kind) if default is None else kind
+    return field(default=default, metadata={"kind": kind, "meaning": meaning, "only": only})
 
 
 @dataclass(frozen=True)
@@ -147,8 +136,8 @@ class CorpusConfig:
     """Where the text is and how it is read."""
 
     path: tuple[str, ...] = setting((), FILES, "the text; - is stdin; a list is joined")
-    url: str | None = setting(None, optional(URL), "where to get it if it is missing")
-    sha256: str | None = setting(None, optional(SHA256), "what its bytes must hash to")
+    url: str | None = setting(None, URL, "where to get it if it is missing")
+    sha256: str | None = setting(None, SHA256, "what its bytes must hash to")
     encoding: str = setting("utf-8", ENCODING, "of the text")
     mode: str = setting(
         "stream", choice("stream", "lines"), "running text, or one record on each line"
@@ -183,7 +172,7 @@ class ModelConfig:
     )
     init: str | None = setting(
         None,
-        optional(choice("karpathy", "uniform", "orthogonal")),
+        choice("karpathy", "uniform", "orthogonal"),
         "of the weights; null is uniform for rnn, orthogonal for gru and lstm",
     )
     dtype: str = setting("float32", choice("float32", "float64"), "of weights and activations")
@@ -196,13 +185,13 @@ class TrainConfig:
     batch_size: int = setting(1, whole(1, 65_536), "rows trained side by side")
     seq_length: int | None = setting(
         None,
-        optional(whole(1, 65_536)),
+        whole(1, 65_536),
         "steps of back-propagation; null is 25 in a stream, 256 at most in lines",
     )
     steps: int | None = setting(
-        None, optional(whole(1)), f"updates; null is {DEFAULT_STEPS}, or as many as epochs says"
+        None, whole(1), f"updates; null is {DEFAULT_STEPS}, or as many as epochs says"
     )
-    epochs: float | None = setting(None, optional(POSITIVE), "passes over the training text")
+    epochs: float | None = setting(None, POSITIVE, "passes over the training text")
     state: str = setting(
         "carry",
         choice("carry", "zero"),
@@ -213,13 +202,10 @@ class TrainConfig:
         "sum", choice("sum", "mean"), "of the loss over a window's characters: what clip sees"
     )
     seed: int | None = setting(
-        None, optional(whole(0, MOST)), "of every random choice; null draws one and names it"
+        None, whole(0, MOST), "of every random choice; null draws one and names it"
     )
     patience: int | None = setting(
-        None,
-        optional(whole(1)),
-        "stop after so many validations without a better one",
-        validates=bool,
+        None, whole(1), "stop after so many validations without a better one"
     )
     workers: int | str = setting(
         "auto",
@@ -255,7 +241,6 @@ class OptimizerConfig:
         "constant",
         choice("constant", "cosine", "step", "plateau"),
         "how the learning rate changes over the run",
-        validates=lambda word: word == "plateau",
     )
     warmup: int = setting(0, whole(0), "updates over which the rate rises from 0")
     final_rate: float = setting(0.0, FRACTION, "cosine: share of the rate at the end", COSINE)
@@ -268,7 +253,7 @@ class OptimizerConfig:
     )
     ema: float | None = setting(
         None,
-        optional(FRACTION),
+        FRACTION,
         "decay of a moving average of the weights, which is then validated, sampled and saved",
     )
 
@@ -278,19 +263,16 @@ class OutputConfig:
     """What is written, where and how often."""
 
     checkpoint: str | None = setting(
-        None,
-        optional(FILE),
-        "the .npz file; null is the config's name with .npz, in the current folder",
+        None, FILE, "the .npz file; null is the config's name with .npz, in the current folder"
     )
     validate_every: int = setting(1000, whole(1), "updates between validations, each saved")
     sample_every: int | None = setting(
-        None, optional(whole(1)), "updates between samples shown; null shows none"
+        None, whole(1), "updates between samples shown; null shows none"
     )
     keep: str = setting(
         "last",
         choice("last", "best"),
         "best also saves the best validation, in a .best.npz beside the last",
-        validates=lambda word: word == "best",
     )
 
 
@@ -308,6 +290,11 @@ class Config:
         """Plain nested dictionaries, ready for JSON."""
         return dataclasses.asdict(self)
 
+    def flat(self) -> dict[str, Any]:
+        """Every setting under its full name, `section.key`."""
+        parts = self.as_dict()
+        return {f"{part}.{key}": value for part in parts for key, value in parts[part].items()}
+
 
 SECTIONS: dict[str, type[Any]] = get_type_hints(Config)
 FIELDS = {
@@ -316,4 +303,3 @@ FIELDS = {
     for key in dataclasses.fields(cls)
 }
 KINDS: dict[str, Kind] = {key: field.metadata["kind"] for key, field in FIELDS.items()}
-DEFAULTS: dict[str, Any] = {key: field.default for key, field in FIELDS.items()}

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from charrnn.checkpoint import Checkpoint
@@ -36,7 +34,7 @@ def check_same_run(saved: Checkpoint, config: Config, corpus: Corpus) -> list[st
     The corpus is read with the checkpoint's vocabulary and whatever else the text has. Raises
     CheckpointError that names every difference which would make it another run.
     """
-    old, new = _flat(saved.config), _flat(config)
+    old, new = saved.config.flat(), config.flat()
     said: list[str] = []
     refused: list[str] = []
     for key in new:
@@ -74,8 +72,3 @@ def _present(corpus: Corpus) -> str:
         for start in range(0, len(part), BLOCK):
             found[part[start : start + BLOCK]] = True
     return corpus.vocab.decode(np.flatnonzero(found).tolist())
-
-
-def _flat(config: Config) -> dict[str, Any]:
-    settings = config.as_dict()
-    return {f"{part}.{key}": value for part in settings for key, value in settings[part].items()}

@@ -5,9 +5,10 @@ import json
 import pytest
 
 from charrnn.config import loader as configs
-from charrnn.config.schema import DEFAULTS, FIELDS, KINDS, SECTIONS, Config
+from charrnn.config.schema import FIELDS, KINDS, SECTIONS, Config
 from charrnn.errors import ConfigError
 
+DEFAULTS = Config().flat()
 MINIMAL = "corpus:\n  path: text.txt\n"
 
 
@@ -54,10 +55,9 @@ def test_a_number_may_be_written_in_any_way(load, value):
         ("corpus.sha256", "a1", "64 hexadecimal digits, or null, not 'a1'"),
         ("corpus.encoding", "klingon", "an encoding Python knows, not 'klingon'"),
         ("corpus.encoding", "base64", "an encoding Python knows, not 'base64'"),
-        ("corpus.path", "[]", "a path, a list of paths, or - for standard input, not []"),
         ("corpus.path", "[a, 1]", "a path, a list of paths, or - for standard input, not ['a', 1]"),
         ("corpus.path", "!!int ''", "a path, a list of paths, or - for standard input, not ''"),
-        ("output.checkpoint", "2020-01-01", "a path, or null, not 2020-01-01"),
+        ("output.checkpoint", "2020", "a path, or null, not 2020"),
     ],
 )
 def test_an_impossible_value_is_told_what_is_allowed(mistakes, setting, value, allowed):
@@ -149,7 +149,7 @@ def other_than_default(key):
     for value in [0.25, 3, True, f"/{key}", *words, "utf-16", "https://a.b", "0" * 64]:
         try:
             read = KINDS[key].read(value, "/")
-        except ValueError:
+        except (ValueError, TypeError, LookupError):
             continue
         if read != DEFAULTS[key]:
             return read
