@@ -7,6 +7,7 @@ that belongs into a checkpoint.
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 import zipfile
@@ -40,6 +41,8 @@ def opened(stream: BinaryIO) -> zipfile.ZipFile:
 
     Raises BadZipFile when it is none, and ValueError that names the array that is not so.
     """
+    if not stream.seekable():  # such as the pipe that a shell makes of <(...)
+        stream = io.BytesIO(stream.read())
     careful = _Careful(stream)
     archive = zipfile.ZipFile(careful)
     careful.most = sys.maxsize

@@ -43,6 +43,16 @@ def beside(path: str | Path, ending: str) -> Path:
 
 
 @contextlib.contextmanager
+def saving(path: str | Path, option: str = "--out FILE") -> Iterator[BinaryIO]:
+    """A `replacement` that raises Unwritable when the file cannot be written."""
+    try:
+        with replacement(path) as stream:
+            yield stream
+    except OSError as error:
+        raise Unwritable(path, error, option) from None
+
+
+@contextlib.contextmanager
 def replacement(path: str | Path) -> Iterator[BinaryIO]:
     """A file that takes the place of `path` when the block ends well, and vanishes if not.
 
@@ -52,8 +62,8 @@ def replacement(path: str | Path) -> Iterator[BinaryIO]:
         with open(path, "wb") as stream:
             yield stream
         return
-    part = part_of(path)
-    target = Path(os.path.realpath(path))
+    target = os.path.realpath(path)
+    part = _part(target, secrets.token_hex(RANDOM // 2))
     try:
         with open(part, "xb") as stream:
             yield stream
@@ -62,32 +72,19 @@ def replacement(path: str | Path) -> Iterator[BinaryIO]:
         os.replace(part, target)
     except BaseException:
         with contextlib.suppress(OSError):
-            part.unlink()
+            os.unlink(part)
         raise
-    _sync_folder(target.parent)
-
-
-def part_of(path: str | Path) -> Path:
-    """Return a new name beside what `path` leads to, for what is to take its place."""
-    target = Path(os.path.realpath(path))
-    return target.with_name(f".{target.name}.{secrets.token_hex(RANDOM // 2)}.part")
 
 
 def clear_parts(path: str | Path) -> None:
     """Remove what killed runs have left of `path`. Nobody else may be writing it."""
-    target = Path(os.path.realpath(path))
     # A name such as `a` must not take the parts of `a.b`, so the random characters are counted.
-    pattern = f".{glob.escape(target.name)}.{'?' * RANDOM}.part"
-    for part in target.parent.glob(pattern):
+    for part in glob.glob(_part(glob.escape(os.path.realpath(path)), "?" * RANDOM)):
         with contextlib.suppress(OSError):
-            part.unlink()
+            os.unlink(part)
 
 
-def _sync_folder(folder: Path) -> None:
-    """Make a rename last through a loss of power, where the system can."""
-    with contextlib.suppress(OSError):
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+def _part(target: str, random: str) -> str:
+    """Return the name of a file beside `target`, for what is to take its place."""
+    folder, name = os.path.split(target)
+    return os.path.join(folder, f".{name}.{random}.part")

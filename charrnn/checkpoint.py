@@ -19,32 +19,31 @@ from __future__ import annotations
 
 import io
 import json
-import math
+import os
 import re
+import tempfile
 import warnings
 import zipfile
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 
 from charrnn import __version__, archive
 from charrnn.arrays import Floats
-from charrnn.atomic import Unwritable, part_of, replacement
+from charrnn.atomic import saving
 from charrnn.config.loader import from_dict
 from charrnn.config.schema import MOST, Config
 from charrnn.data.vocabulary import Vocab
 from charrnn.errors import CheckpointError, ConfigError, VocabError
 from charrnn.nn.model import Model
 from charrnn.nn.parameters import Params
-from charrnn.streams import name_of, standard_input
+from charrnn.streams import name_of, opened
 
 FORMAT = 1
 HISTORY = ("step", "seconds", "smooth_nats", "train_nats", "validation_nats")
 SLOT = "optimizer."  # an optimiser's vector
-UNREADABLE = (OSError, EOFError, ValueError, OverflowError, RuntimeError, ConfigError, VocabError)
 
 
 @dataclass
@@ -85,25 +84,17 @@ def save(checkpoint: Checkpoint, path: str) -> None:
         "corpus_sha256": checkpoint.corpus_sha256,
         "progress": checkpoint.progress,
     }
-    arrays: dict[str, Any] = dict(checkpoint.params)
-    for slot, vector in checkpoint.slots.items():
-        arrays[SLOT + slot] = vector
-    if checkpoint.training is not None:
-        arrays["training"] = checkpoint.training
-    arrays["state"] = checkpoint.state
-    arrays["history"] = checkpoint.history
-    # As escapes, two lone surrogates of a vocabulary would be read back as one character.
-    arrays["meta"] = np.array(json.dumps(meta, ensure_ascii=False))
-    try:
-        with replacement(path) as stream:
-            _write(stream, arrays)
-    except OSError as error:
-        raise Unwritable(path, error) from None
-
-
-def _write(stream: BinaryIO, arrays: Mapping[str, Any]) -> None:
-    """What `numpy.savez` writes; that of NumPy 1 says things of its own when the disk is full."""
-    with zipfile.ZipFile(stream, "w", zipfile.ZIP_STORED) as members:
+    arrays = {
+        **checkpoint.params,
+        **{SLOT + slot: vector for slot, vector in checkpoint.slots.items()},
+        **({} if checkpoint.training is None else {"training": checkpoint.training}),
+        "state": checkpoint.state,
+        "history": checkpoint.history,
+        # As escapes, two lone surrogates of a vocabulary would be read back as one character.
+        "meta": np.array(json.dumps(meta, ensure_ascii=False)),
+    }
+    # What `numpy.savez` writes; that of NumPy 1 says things of its own when the disk is full.
+    with saving(path) as stream, zipfile.ZipFile(stream, "w", zipfile.ZIP_STORED) as members:
         for name, array in arrays.items():
             with members.open(f"{name}.npy", "w", force_zip64=True) as member:
                 np.lib.format.write_array(member, np.asanyarray(array), allow_pickle=False)
@@ -123,9 +114,8 @@ def check_writable(path: str) -> None:
         raise CheckpointError(f"{path} is a folder", f"Name a file in it: --out {path}/model.npz")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        part = part_of(path)
-        part.touch(exist_ok=False)
-        part.unlink(missing_ok=True)  # a run that begins now may have cleared it away
+        with tempfile.TemporaryFile(dir=os.path.dirname(os.path.realpath(path))):
+            pass
     except OSError as error:
         raise CheckpointError(
             f"checkpoints cannot be written to {target.parent}: {error.strerror}",
@@ -135,34 +125,20 @@ def check_writable(path: str) -> None:
 
 def load(path: str) -> Checkpoint:
     """Read a checkpoint; `-` is stdin. Raises CheckpointError when it is not a sound one."""
-    name = name_of(path)
     try:
-        with _open(path) as stream, archive.opened(stream) as members:
+        with opened(path, "checkpoint", CheckpointError) as file, archive.opened(file) as members:
             return _read(members)
-    except FileNotFoundError:
-        raise CheckpointError(f"{path}: no such checkpoint") from None
-    except IsADirectoryError:
-        raise CheckpointError(f"{path} is a folder, not a checkpoint") from None
     except zipfile.BadZipFile as error:
         raise CheckpointError(
-            f"{name} is not a checkpoint, or only a part of one: it is no whole .npz file ({error})"
+            f"{name_of(path)} is not a checkpoint, or only a part of one: "
+            f"it is no whole .npz file ({error})"
         ) from None
-    except UNREADABLE as error:
-        raise CheckpointError(f"{name} cannot be read as a checkpoint: {error}") from None
-
-
-def _open(path: str) -> BinaryIO:
-    if path == "-":
-        return io.BytesIO(standard_input().read())
-    stream = open(path, "rb")  # noqa: SIM115 - `load` closes it
-    if stream.seekable():
-        return stream
-    with stream:  # such as the pipe that a shell makes of <(...)
-        return io.BytesIO(stream.read())
+    except (ConfigError, VocabError) as error:
+        raise CheckpointError(f"{name_of(path)} cannot be read as a checkpoint: {error}") from None
 
 
 def _read(members: zipfile.ZipFile) -> Checkpoint:
-    """The checkpoint of an archive. Raises one of UNREADABLE."""
+    """The checkpoint of an archive. Raises ValueError, ConfigError or VocabError."""
     meta = _meta(members)
     config = from_dict(meta.get("config"), "its config")
     vocab = Vocab(_string(meta.get("vocab")))
@@ -201,12 +177,10 @@ def _meta(members: zipfile.ZipFile) -> dict[str, Any]:
         raise ValueError("its meta is not JSON") from None
     if not isinstance(meta, dict):
         raise ValueError("its meta is not a JSON object")
-    found = meta.get("format")
-    if found != FORMAT:
-        shown = json.dumps(found) if found is None or isinstance(found, int) else "of no number"
+    if meta.get("format") != FORMAT:
         raise ValueError(
-            f"it has format version {shown}, and this is charrnn {__version__}, which reads "
-            f"version {FORMAT}: use the charrnn that wrote it"
+            f"it has format version {meta.get('format')!r:.20}, and this is charrnn "
+            f"{__version__}, which reads version {FORMAT}: use the charrnn that wrote it"
         )
     return meta
 
@@ -218,31 +192,26 @@ def _array(
     dtype: np.dtype[Any] | None,
 ) -> Any:
     """One array; `None` in `shape` allows any length there, and `dtype` None any text."""
-    try:
-        raw = members.read(f"{key}.npy")  # no more than the file has, as `archive` has seen
-    except KeyError:
-        raise ValueError(f"it has no array {key}") from None
+    if f"{key}.npy" not in members.namelist():
+        raise ValueError(f"it has no array {key}")
+    raw = members.read(f"{key}.npy")  # no more than the file has, as `archive` has seen
     stream = io.BytesIO(raw)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error")
-            if np.lib.format.read_magic(stream) != (1, 0):
-                raise ValueError
-            header = np.lib.format.read_array_header_1_0(stream)
+            np.lib.format.read_magic(stream)
+            stored_shape, fortran, stored_dtype = np.lib.format.read_array_header_1_0(stream)
+        array = np.frombuffer(raw, stored_dtype, offset=stream.tell()).reshape(stored_shape)
     except Exception:  # NumPy tries Python's tokenizer too, whose errors are many
         raise ValueError(f"array {key} has a header that makes no sense") from None
-    found_shape, fortran, found = header
-    fits = len(found_shape) == len(shape) and all(
-        want in (None, have) for have, want in zip(found_shape, shape, strict=True)
+    fits = len(array.shape) == len(shape) and all(
+        want in (None, have) for have, want in zip(array.shape, shape, strict=True)
     )
-    right_type = found.kind == "U" if dtype is None else found == dtype
+    right_type = array.dtype.kind == "U" if dtype is None else array.dtype == dtype
     if not fits or not right_type or fortran:
         wanted = f"{'text' if dtype is None else dtype} {shape}".replace("None", "any")
-        raise ValueError(f"array {key} is {found} {found_shape} instead of {wanted}")
-    size = math.prod(found_shape) * found.itemsize
-    if len(raw) - stream.tell() != size:
-        raise ValueError(f"array {key} claims {size:,} bytes, which it does not have")
-    return np.frombuffer(raw, found, offset=stream.tell()).reshape(found_shape)
+        raise ValueError(f"array {key} is {array.dtype} {array.shape} instead of {wanted}")
+    return array
 
 
 def _is_progress(progress: dict[str, Any]) -> bool:

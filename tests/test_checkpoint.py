@@ -6,17 +6,17 @@ import io
 import json
 import os
 import struct
+import tempfile
 import tracemalloc
 import zipfile
 import zlib
-from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from charrnn import archive, checkpoint
+from charrnn import archive, checkpoint, streams
 from charrnn.checkpoint import HISTORY, Checkpoint
 from charrnn.config.schema import Config, CorpusConfig, ModelConfig, OptimizerConfig
 from charrnn.data.vocabulary import Vocab
@@ -145,7 +145,7 @@ WRONG = [
     ("of state without rows", {"state": np.zeros((1, 1, 3), "f4")}, "array state is float32"),
     ("of history that is no numbers", {"history": np.full((2, 5), "x")}, "array history is <U1"),
     ("of history in float32", {"history": np.zeros((2, 5), "f4")}, "array history is float32"),
-    ("of objects", {"Why": np.array([{"a": 1}] * 15).reshape(3, 5)}, "array Why is object"),
+    ("of objects", {"Why": np.array([{"a": 1}] * 15).reshape(3, 5)}, "array Why has a header that makes no sense"),
     ("of history that is too narrow", {"history": np.zeros((2, 4))}, "array history"),
     ("of meta that is a number", {"meta": np.array(1.0)}, "array meta is float64"),
     ("of meta that is bytes", {"meta": np.array(b"{}")}, "array meta"),
@@ -167,8 +167,8 @@ def test_an_array_is_refused(path, changed, match):
 
 LIES = [
     ("format", 2, "has format version 2, and this is charrnn"),
-    ("format", None, "has format version null"),
-    ("format", ["1"] * 10**5, "has format version of no number, and this is"),
+    ("format", None, "has format version None"),
+    ("format", ["1"] * 10**5, "has format version .'1', '1', .{,15}, and this is"),
     ("corpus_sha256", "\x1b[2J", "which text it was trained on"),
     ("corpus_sha256", None, "which text it was trained on"),
     ("progress", {"step": 10**400}, "where training stands"),
@@ -231,7 +231,7 @@ def test_a_claim_of_a_terabyte_takes_no_memory(path, in_directory):
     tracemalloc.start()
     try:
         # The directory's own claim is found out by newer versions of Python themselves.
-        refused(path, "claims [0-9,]+ bytes, which it does not have|Overlapped entries")
+        refused(path, "history (claims [0-9,]+ bytes|has a header that)|Overlapped entries")
         assert tracemalloc.get_traced_memory()[1] < 10_000_000
     finally:
         tracemalloc.stop()
@@ -267,7 +267,7 @@ def test_a_directory_that_contradicts_itself_is_refused(path, monkeypatch):
     ]:
         path.write_bytes(claim(whole, "history.npy", *claims))
         refused(path, match)
-        monkeypatch.setattr(checkpoint, "standard_input", lambda: io.BytesIO(path.read_bytes()))
+        monkeypatch.setattr(streams, "standard_input", lambda: io.BytesIO(path.read_bytes()))
         with pytest.raises(CheckpointError, match=match):
             checkpoint.load("-")
 
@@ -440,6 +440,6 @@ def test_a_place_that_cannot_be_written_is_found_out(tmp_path, monkeypatch):
         with pytest.raises(CheckpointError, match=match) as caught:
             checkpoint.check_writable(str(place))
         assert "--out" in caught.value.hint
-    monkeypatch.setattr(Path, "touch", no_space)
+    monkeypatch.setattr(tempfile, "TemporaryFile", no_space)
     with pytest.raises(CheckpointError, match="No space left"):
         checkpoint.check_writable(str(tmp_path / "model.npz"))

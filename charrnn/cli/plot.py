@@ -123,16 +123,13 @@ def _save(
             f"a picture is drawn with matplotlib, which {what}",
             "Try pip install 'charrnn-numpy[plot]', or leave --out out for a curve in the terminal",
         ) from None
-    from charrnn.atomic import Unwritable, replacement
+    from charrnn.atomic import saving
     from charrnn.plots import history
 
     drawn = figure.picture(history.read(checkpoint_paths, by, smooth), by, kind)
     if out_path == "-":
         sys.stdout.buffer.write(drawn)
         return
-    try:
-        with replacement(out_path) as stream:
-            stream.write(drawn)
-    except OSError as error:
-        raise Unwritable(out_path, error) from None
+    with saving(out_path) as stream:
+        stream.write(drawn)
     tell(out_path)

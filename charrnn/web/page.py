@@ -20,7 +20,7 @@ import numpy as np
 
 from charrnn import __version__
 from charrnn.arrays import Floats, Ints
-from charrnn.atomic import Unwritable, replacement
+from charrnn.atomic import saving
 from charrnn.data.characters import visible
 from charrnn.evaluation.evaluator import Score
 from charrnn.evaluation.scoring_task import Subject
@@ -44,12 +44,9 @@ def write(subject: Subject, path: str) -> Score:
 
     Raises VocabError, CorpusError, and CharrnnError when the page cannot be written.
     """
-    try:
-        with replacement(path) as stream:  # before the text is scored, which may take long
-            reading = read(subject, SHOWN)
-            stream.write(page(subject, reading).encode())
-    except OSError as error:
-        raise Unwritable(path, error, "-o PAGE") from None
+    with saving(path, "-o PAGE") as stream:  # before the text is scored, which may take long
+        reading = read(subject, SHOWN)
+        stream.write(page(subject, reading).encode())
     return reading.score
 
 
