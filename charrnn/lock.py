@@ -22,7 +22,7 @@ from charrnn.errors import CheckpointError
 
 logger = logging.getLogger("charrnn")
 
-MAX_BYTES = 8192  # read of what a lock file says
+MAX_CHARS = 8192  # read of what a lock file says
 
 if sys.platform == "win32":
     import msvcrt
@@ -58,24 +58,30 @@ def held(checkpoint_path: str) -> Iterator[bool]:
     process holds the lock.
     """
     path = lock_path(checkpoint_path)
-    try:
-        stream = _locked(path)
-    except BlockingIOError:
-        raise CheckpointError(
-            f"{checkpoint_path} is taken: {_holder(path)}",
-            "Wait for its end, stop it, or choose another place with --out FILE",
-        ) from None
-    except OSError as error:
-        logger.info(
-            f"{path} cannot be locked ({error.strerror}): "
-            f"see to it that no other run writes {checkpoint_path}"
-        )
-        yield False
-        return
-    with stream:
+    with contextlib.ExitStack() as files:
+        try:
+            stream = files.enter_context(open(path, "ab"))
+            _try(stream.fileno())
+        except BlockingIOError:
+            raise CheckpointError(
+                f"{checkpoint_path} is taken: {_holder(path)}",
+                "Wait for its end, stop it, or choose another place with --out FILE",
+            ) from None
+        except OSError as error:
+            logger.info(
+                f"{path} cannot be locked ({error.strerror}): "
+                f"see to it that no other run writes {checkpoint_path}"
+            )
+            yield False
+            return
+        if not _is_at(stream, path):  # its holder has just removed it
+            yield files.enter_context(held(checkpoint_path))
+            return
+        where, now = os.path.realpath(checkpoint_path), time.strftime("%Y-%m-%d %H:%M:%S")
+        holder = f"process {os.getpid()} on {platform.node()} has been writing {where} since {now}"
         with contextlib.suppress(OSError):  # a full disk; the lock holds without a name
             os.ftruncate(stream.fileno(), 0)
-            os.write(stream.fileno(), _this_process(checkpoint_path).encode())
+            os.write(stream.fileno(), holder.encode())
         try:
             yield True
         finally:
@@ -84,35 +90,17 @@ def held(checkpoint_path: str) -> Iterator[bool]:
                     path.unlink()
 
 
-def _locked(path: Path) -> BinaryIO:
-    """Return the lock file, open and locked. Raises OSError."""
-    while True:
-        with contextlib.ExitStack() as files:
-            stream = files.enter_context(open(path, "ab"))
-            _try(stream.fileno())
-            if _is_at(stream, path):  # if not, its holder has just removed it
-                files.pop_all()
-                return stream
-
-
 def _is_at(stream: BinaryIO, path: Path) -> bool:
     """Whether the open file is the one that this path leads to."""
-    try:
-        return os.path.samestat(os.fstat(stream.fileno()), os.stat(path))
-    except OSError:
-        return False
-
-
-def _this_process(checkpoint_path: str) -> str:
-    now = time.strftime("%Y-%m-%d %H:%M:%S")
-    where = os.path.realpath(checkpoint_path)
-    return f"process {os.getpid()} on {platform.node()} has been writing {where} since {now}\n"
+    with contextlib.suppress(OSError):
+        return os.path.samefile(stream.fileno(), path)
+    return False
 
 
 def _holder(path: Path) -> str:
     """Who holds the lock, as its file says."""
-    with contextlib.suppress(OSError), open(path, "rb") as stream:
-        said = stream.read(MAX_BYTES).decode("utf-8", "replace").split("\n")[0]
-        if said.isprintable() and said:
-            return said
+    with contextlib.suppress(OSError), open(path, encoding="utf-8", errors="replace") as stream:
+        line = stream.readline(MAX_CHARS)
+        if line and line.isprintable():
+            return line
     return "another process is writing it"
