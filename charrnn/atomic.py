@@ -19,15 +19,19 @@ from charrnn.errors import CheckpointError
 RANDOM = 8  # characters that tell the parts of one file apart
 
 
-class Unwritable(CheckpointError):
-    """A file cannot be written."""
+@contextlib.contextmanager
+def write_errors(path: str | Path, option: str = "--out FILE") -> Iterator[None]:
+    """Raise CheckpointError where the block raises OSError: `path` cannot be written.
 
-    def __init__(self, path: str | Path, error: OSError, option: str = "--out FILE") -> None:
-        """`option` is the one that names another place."""
-        super().__init__(
+    `option` is the one that names another place.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise CheckpointError(
             f"{path} cannot be written: {error.strerror or error}",
             f"Choose another place with {option}",
-        )
+        ) from None
 
 
 def beside(path: str | Path, ending: str) -> Path:
@@ -40,16 +44,6 @@ def beside(path: str | Path, ending: str) -> Path:
     """
     path = Path(path)
     return path.with_name(path.name.removesuffix(".npz") + ending)
-
-
-@contextlib.contextmanager
-def saving(path: str | Path, option: str = "--out FILE") -> Iterator[BinaryIO]:
-    """A `replacement` that raises Unwritable when the file cannot be written."""
-    try:
-        with replacement(path) as stream:
-            yield stream
-    except OSError as error:
-        raise Unwritable(path, error, option) from None
 
 
 @contextlib.contextmanager

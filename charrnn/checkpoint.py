@@ -32,7 +32,7 @@ import numpy as np
 
 from charrnn import __version__, archive
 from charrnn.arrays import Floats
-from charrnn.atomic import saving
+from charrnn.atomic import replacement, write_errors
 from charrnn.config.loader import from_dict
 from charrnn.config.schema import MOST, Config
 from charrnn.data.vocabulary import Vocab
@@ -94,7 +94,7 @@ def save(checkpoint: Checkpoint, path: str) -> None:
         "meta": np.array(json.dumps(meta, ensure_ascii=False)),
     }
     # What `numpy.savez` writes; that of NumPy 1 says things of its own when the disk is full.
-    with saving(path) as stream, zipfile.ZipFile(stream, "w", zipfile.ZIP_STORED) as members:
+    with write_errors(path), replacement(path) as stream, zipfile.ZipFile(stream, "w") as members:
         for name, array in arrays.items():
             with members.open(f"{name}.npy", "w", force_zip64=True) as member:
                 np.lib.format.write_array(member, np.asanyarray(array), allow_pickle=False)

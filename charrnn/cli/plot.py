@@ -123,13 +123,13 @@ def _save(
             f"a picture is drawn with matplotlib, which {what}",
             "Try pip install 'charrnn-numpy[plot]', or leave --out out for a curve in the terminal",
         ) from None
-    from charrnn.atomic import saving
+    from charrnn.atomic import replacement, write_errors
     from charrnn.plots import history
 
     drawn = figure.picture(history.read(checkpoint_paths, by, smooth), by, kind)
     if out_path == "-":
         sys.stdout.buffer.write(drawn)
         return
-    with saving(out_path) as stream:
+    with write_errors(out_path), replacement(out_path) as stream:
         stream.write(drawn)
     tell(out_path)

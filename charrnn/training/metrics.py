@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from charrnn.atomic import Unwritable, beside, replacement
+from charrnn.atomic import beside, replacement, write_errors
 from charrnn.evaluation.evaluator import Score
 from charrnn.units import bits
 
@@ -75,15 +75,13 @@ class Metrics:
         self._lines.append(json.dumps(report.as_dict()).encode() + b"\n")
 
     def write(self) -> None:
-        """Replace the file by one that holds every line. Raises Unwritable."""
-        try:
+        """Replace the file by one that holds every line. Raises CheckpointError."""
+        with write_errors(self.path):
             if self._lines:
                 with replacement(self.path) as stream:
                     stream.writelines(self._lines)
             else:
                 self.path.unlink(missing_ok=True)
-        except OSError as error:
-            raise Unwritable(self.path, error) from None
 
 
 def _is_until(step: int, line: bytes) -> bool:

@@ -11,7 +11,7 @@ import shlex
 from pathlib import Path
 
 from charrnn import checkpoint
-from charrnn.atomic import Unwritable, beside
+from charrnn.atomic import beside, write_errors
 from charrnn.checkpoint import Checkpoint
 from charrnn.errors import CheckpointError
 from charrnn.parallel.mpi import launch
@@ -33,7 +33,7 @@ class RunFiles:
         self.metrics = Metrics(path, trainer.step)
         self.saved_at = trainer.step or None  # the step of the checkpoint at `path`, if it is ours
         self.best: Checkpoint | None = None  # the best validation's, while it is to be written
-        self.failure: Unwritable | None = None  # of the last save
+        self.failure: CheckpointError | None = None  # of the last save
 
     def save(self, report: Report | None = None) -> str | None:
         """Write all there is to write, and say what was wrong, if anything was.
@@ -54,12 +54,11 @@ class RunFiles:
         folder = Path(self.path).parent
         for write in (self._save_best, self.metrics.write, self._save_last):
             try:
-                folder.mkdir(parents=True, exist_ok=True)  # if somebody has removed it
+                with write_errors(folder):
+                    folder.mkdir(parents=True, exist_ok=True)  # if somebody has removed it
                 write()
-            except Unwritable as error:
+            except CheckpointError as error:
                 self.failure = error  # the checkpoint's counts most, and comes last
-            except OSError as error:
-                self.failure = Unwritable(folder, error)
         if self.best is not None:  # still to be written, and the run's own arrays go on changing
             self.best = copy.deepcopy(self.best)
         if self.failure is None:

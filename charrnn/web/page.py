@@ -20,7 +20,7 @@ import numpy as np
 
 from charrnn import __version__
 from charrnn.arrays import Floats, Ints
-from charrnn.atomic import saving
+from charrnn.atomic import replacement, write_errors
 from charrnn.data.characters import visible
 from charrnn.evaluation.evaluator import Score
 from charrnn.evaluation.scoring_task import Subject
@@ -44,7 +44,8 @@ def write(subject: Subject, path: str) -> Score:
 
     Raises VocabError, CorpusError, and CharrnnError when the page cannot be written.
     """
-    with saving(path, "-o PAGE") as stream:  # before the text is scored, which may take long
+    # The file comes before the text is scored, which may take long.
+    with write_errors(path, "-o PAGE"), replacement(path) as stream:
         reading = read(subject, SHOWN)
         stream.write(page(subject, reading).encode())
     return reading.score
