@@ -6,14 +6,12 @@ What arrives is written under another name until all of it is there and its chec
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import http.client
 import logging
 import os
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any, BinaryIO
 from urllib.parse import urlsplit
@@ -34,12 +32,12 @@ MAX_BYTES = 4 << 30  # far above any text that people train on by characters
 def fetch(url: str, path: str, sha256: str | None) -> None:
     """Download `url` to `path` by way of a temporary file beside it.
 
-    Raises CorpusError when it cannot be had or is not what `sha256` promises; `path` and its
-    folder are then as they were. Without `sha256` it is told what that would be.
+    Its folder is made. Raises CorpusError when it cannot be had or is not what `sha256` promises;
+    `path` is then as it was. Without `sha256` it is told what that would be.
     """
-    target = Path(path)
     try:
-        with _folder(target.parent), replacement(target) as stream:
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        with replacement(path) as stream:
             digest = _copy(url, stream)
             if sha256 is not None and digest != sha256:
                 raise CorpusError(
@@ -81,20 +79,6 @@ def check_place(settings: CorpusConfig, source: str) -> None:
         )
 
 
-@contextlib.contextmanager
-def _folder(folder: Path) -> Iterator[None]:
-    """Make a folder and those above it; the new ones are gone again if the block fails."""
-    new = [place for place in (folder, *folder.parents) if not place.exists()]
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        yield
-    except BaseException:
-        for place in new:
-            with contextlib.suppress(OSError):  # somebody else has put something there
-                place.rmdir()
-        raise
-
-
 class _Redirects(urllib.request.HTTPRedirectHandler):
     """Follows a server to another address, unless that is one to be wary of."""
 
@@ -103,39 +87,28 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
     ) -> urllib.request.Request | None:
         """The request that follows. Raises HTTPError."""
         _, headers, url = rest
-        if not _is_http(url) or (req.type == "https" and urlsplit(url).scheme != "https"):
+        if urlsplit(url).scheme not in ("https", req.type):  # req.type is http or https
             why = f"it sends on to {url}, which is not followed"
             raise urllib.error.HTTPError(req.full_url, code, why, headers, fp)
         return super().redirect_request(req, fp, code, *rest)
 
 
-def _is_http(url: str) -> bool:
-    return urlsplit(url).scheme in ("http", "https")
-
-
 def _copy(url: str, stream: BinaryIO) -> str:
     """Write what `url` gives to the stream; its sha256."""
-    if not _is_http(url):
-        raise ValueError(f"unknown url type: {urlsplit(url).scheme}")
-    digest = hashlib.sha256()
     request = urllib.request.Request(url, headers={"User-Agent": f"charrnn/{__version__}"})
-    opener = urllib.request.build_opener(_Redirects)
-    with opener.open(request, timeout=TIMEOUT_S) as response:
+    if request.type not in ("http", "https"):
+        raise ValueError(f"unknown url type: {request.type}")
+    digest, received = hashlib.sha256(), 0
+    with urllib.request.build_opener(_Redirects).open(request, timeout=TIMEOUT_S) as response:
         total = response.length  # None where the server does not tell
-        _check_size(total or 0)
         with Bar.of_bytes(f"fetching {url}", total) as bar:
-            received = 0
             while chunk := response.read(CHUNK_BYTES):
                 received += len(chunk)
-                _check_size(received)
+                if max(received, total or 0) > MAX_BYTES:
+                    raise OSError(f"it has over {MAX_BYTES:,} bytes")
                 stream.write(chunk)
                 digest.update(chunk)
                 bar.update(len(chunk))
     if total is not None and received < total:
         raise OSError(f"only {received:,} of {total:,} bytes came")
     return digest.hexdigest()
-
-
-def _check_size(size: int) -> None:
-    if size > MAX_BYTES:
-        raise OSError(f"it has over {MAX_BYTES:,} bytes")
