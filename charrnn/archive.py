@@ -36,10 +36,11 @@ class _Careful:
         return self.stream.read(size)
 
 
-def opened(stream: BinaryIO) -> zipfile.ZipFile:
-    """The archive in a stream, whose arrays are as `numpy.savez` writes them, and all there.
+def read_members(stream: BinaryIO) -> dict[str, bytes]:
+    """What `numpy.savez` has written to a stream: the bytes of each array by its name.
 
-    Raises BadZipFile when it is none, and ValueError that names the array that is not so.
+    Raises BadZipFile when it is no archive, and ValueError that names the array that is not as
+    `numpy.savez` writes it.
     """
     if not stream.seekable():  # such as the pipe that a shell makes of <(...)
         stream = io.BytesIO(stream.read())
@@ -47,11 +48,12 @@ def opened(stream: BinaryIO) -> zipfile.ZipFile:
     archive = zipfile.ZipFile(careful)
     careful.most = sys.maxsize
     left = stream.seek(0, os.SEEK_END)  # only the length is certain: the directory may lie
-    if len(set(archive.namelist())) < len(archive.namelist()):
-        raise ValueError("two of its members have the same name")
+    members: dict[str, bytes] = {}
     for member in archive.infolist():
         key, size = member.filename.removesuffix(".npy")[:60], member.file_size
         left -= size  # so members cannot share their bytes and be larger than the file
+        if key in members:
+            raise ValueError("two of its members have the same name")
         if member.compress_type != zipfile.ZIP_STORED or member.compress_size != size:
             raise ValueError(f"array {key} is compressed, and numpy.savez leaves it as it is")
         if left < 0:
@@ -60,4 +62,5 @@ def opened(stream: BinaryIO) -> zipfile.ZipFile:
             raise ValueError(
                 f"array {key} has {size:,} bytes, and never needs over {MAX_META_BYTES:,}"
             )
-    return archive
+        members[key] = archive.read(member)
+    return members

@@ -24,6 +24,7 @@ import re
 import tempfile
 import warnings
 import zipfile
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -112,22 +113,16 @@ def check_writable(path: str) -> None:
         raise CheckpointError(f"{path} would be the metrics' place", "Name a file: --out FILE.npz")
     if target.is_dir():
         raise CheckpointError(f"{path} is a folder", f"Name a file in it: --out {path}/model.npz")
-    try:
+    with write_errors(target.parent):
         target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=os.path.dirname(os.path.realpath(path))):
-            pass
-    except OSError as error:
-        raise CheckpointError(
-            f"checkpoints cannot be written to {target.parent}: {error.strerror}",
-            "Choose another place with --out FILE",
-        ) from None
+        tempfile.TemporaryFile(dir=os.path.dirname(os.path.realpath(path))).close()
 
 
 def load(path: str) -> Checkpoint:
     """Read a checkpoint; `-` is stdin. Raises CheckpointError when it is not a sound one."""
     try:
-        with opened(path, "checkpoint", CheckpointError) as file, archive.opened(file) as members:
-            return _read(members)
+        with opened(path, "checkpoint", CheckpointError) as stream:
+            return _read(archive.read_members(stream))
     except zipfile.BadZipFile as error:
         raise CheckpointError(
             f"{name_of(path)} is not a checkpoint, or only a part of one: "
@@ -137,12 +132,12 @@ def load(path: str) -> Checkpoint:
         raise CheckpointError(f"{name_of(path)} cannot be read as a checkpoint: {error}") from None
 
 
-def _read(members: zipfile.ZipFile) -> Checkpoint:
-    """The checkpoint of an archive. Raises ValueError, ConfigError or VocabError."""
+def _read(members: Mapping[str, bytes]) -> Checkpoint:
+    """The checkpoint of these arrays. Raises ValueError, ConfigError or VocabError."""
     meta = _meta(members)
     config = from_dict(meta.get("config"), "its config")
     vocab = Vocab(_string(meta.get("vocab")))
-    progress, sha256 = meta.get("progress"), _string(meta.get("corpus_sha256"))
+    progress, sha256 = meta.get("progress"), str(meta.get("corpus_sha256"))
     if not isinstance(progress, dict) or not _is_progress(progress):
         raise ValueError("it does not tell where training stands")
     if not re.fullmatch("[0-9a-f]{64}", sha256):
@@ -159,9 +154,8 @@ def _read(members: zipfile.ZipFile) -> Checkpoint:
     if params.can_overflow():
         raise ValueError("its weights are too large to compute with")
     flat = params.flat.shape
-    names = [name.removesuffix(".npy") for name in members.namelist()]
     # Whether these are the right ones is asked when training goes on.
-    slots = {key.removeprefix(SLOT): finite(key, flat) for key in names if key.startswith(SLOT)}
+    slots = {key.removeprefix(SLOT): finite(key, flat) for key in members if key.startswith(SLOT)}
     training = None if config.optimizer.ema is None else finite("training", flat)
     layers, states, _, hidden = model.state_shape(1)
     state = finite("state", (layers, states, None, hidden))
@@ -169,7 +163,7 @@ def _read(members: zipfile.ZipFile) -> Checkpoint:
     return Checkpoint(config, vocab, params, slots, state, history, sha256, progress, training)
 
 
-def _meta(members: zipfile.ZipFile) -> dict[str, Any]:
+def _meta(members: Mapping[str, bytes]) -> dict[str, Any]:
     array = _array(members, "meta", (), None)
     try:
         meta = json.loads(array.tobytes().decode("utf-32", "surrogatepass"))
@@ -186,15 +180,15 @@ def _meta(members: zipfile.ZipFile) -> dict[str, Any]:
 
 
 def _array(
-    members: zipfile.ZipFile,
+    members: Mapping[str, bytes],
     key: str,
     shape: tuple[int | None, ...],
     dtype: np.dtype[Any] | None,
 ) -> Any:
     """One array; `None` in `shape` allows any length there, and `dtype` None any text."""
-    if f"{key}.npy" not in members.namelist():
+    raw = members.get(key)
+    if raw is None:
         raise ValueError(f"it has no array {key}")
-    raw = members.read(f"{key}.npy")  # no more than the file has, as `archive` has seen
     stream = io.BytesIO(raw)
     try:
         with warnings.catch_warnings():

@@ -433,8 +433,8 @@ def test_a_place_that_cannot_be_written_is_found_out(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     for place, match in [
         (tmp_path, "is a folder"),
-        (tmp_path / "file" / "model.npz", "cannot be written to .*file"),
-        (tmp_path / "file" / "deep" / "model.npz", "cannot be written to .*deep"),
+        (tmp_path / "file" / "model.npz", "file cannot be written"),
+        (tmp_path / "file" / "deep" / "model.npz", "deep cannot be written"),
         ("-", "standard output"),
     ]:
         with pytest.raises(CheckpointError, match=match) as caught:

@@ -246,7 +246,7 @@ def test_a_folder_that_becomes_read_only_is_a_failed_save(config, charrnn, tmp_p
     result = charrnn("train", out, "--resume")
     folder.chmod(0o700)
     assert result.exit_code == 1
-    assert f"checkpoints cannot be written to {folder}: Permission denied" in result.stderr
+    assert f"{folder} cannot be written: Permission denied" in result.stderr
 
 
 def test_a_run_that_is_stopped_and_cannot_save_fails(config, charrnn, monkeypatch, full_disk):
