@@ -26,31 +26,24 @@ def shown(value: Any) -> str:
 
 
 class Kind(NamedTuple):
-    """What a setting may hold: in words, and as a function that returns what the program uses.
-
-    The function also receives the folder that relative paths start from. It raises ValueError,
-    TypeError, LookupError or OverflowError for a value that is not allowed.
-    """
+    """What a setting may hold: in words, and as a test of what a value is converted to."""
 
     expected: str
-    read: Callable[[Any, str], Any]
+    allowed: Callable[[Any], object] = lambda value: True
+    convert: Callable[[Any, str], Any] = lambda value, base: value
 
+    def read(self, value: Any, base: str) -> Any:
+        """The value as the program uses it; relative paths start from the folder `base`.
 
-def checked(
-    expected: str, allowed: Callable[[Any], object], convert: Callable[[Any], Any] | None = None
-) -> Kind:
-    """Values that are `allowed`, once `convert` has made them what the program works with."""
-
-    def read(value: Any, base: str) -> Any:
-        converted = convert(value) if convert else value
-        if not allowed(converted):
+        Raises ValueError, TypeError, LookupError or OverflowError when it is not allowed.
+        """
+        converted = self.convert(value, base)
+        if not self.allowed(converted):
             raise ValueError
         return converted
 
-    return Kind(expected, read)
 
-
-def _number(value: Any) -> float:
+def _number(value: Any, base: str) -> float:
     """A finite number; YAML 1.1 reads 1e-3 as a string, and people mean a number."""
     number = float(value)
     if isinstance(value, bool) or not math.isfinite(number):
@@ -58,8 +51,8 @@ def _number(value: Any) -> float:
     return number
 
 
-def _whole_number(value: Any) -> int:
-    number = value if type(value) is int else _number(value)  # 64 bits do not fit into a float
+def _whole_number(value: Any, base: str) -> int:
+    number = value if type(value) is int else _number(value, base)  # a float is not as exact
     if number % 1:
         raise ValueError
     return int(number)
@@ -69,19 +62,19 @@ def whole(minimum: int, maximum: int | None = None) -> Kind:
     """A whole number in a closed range."""
     most = MOST if maximum is None else maximum
     limits = f", {minimum} or more" if maximum is None else f" from {minimum} to {maximum}"
-    return checked(f"a whole number{limits}", lambda n: minimum <= n <= most, _whole_number)
+    return Kind(f"a whole number{limits}", lambda n: minimum <= n <= most, _whole_number)
 
 
 def choice(*names: str) -> Kind:
     """One of a few words."""
-    return checked(" or ".join(names), lambda value: value in names)
+    return Kind(" or ".join(names), lambda value: value in names)
 
 
 def optional(inner: Kind, word: str | None = None) -> Kind:
     """The same, or this word: null if it is None."""
     return Kind(
         f"{inner.expected}, or {shown(word)}",
-        lambda value, base: word if value == word else inner.read(value, base),
+        convert=lambda value, base: word if value == word else inner.read(value, base),
     )
 
 
@@ -101,16 +94,16 @@ def _encoding(name: str, base: str) -> str:
     return name
 
 
-POSITIVE = checked("a number above 0", lambda x: x > 0, _number)
-NOT_NEGATIVE = checked("a number, 0 or more", lambda x: x >= 0, _number)
-SHARE = checked("a number above 0 and at most 1", lambda x: 0 < x <= 1, _number)
-FRACTION = checked("a number from 0 to below 1", lambda x: 0 <= x < 1, _number)
-FLAG = checked("true or false", lambda value: isinstance(value, bool))
-URL = checked("an http or https URL", re.compile("https?://.*").fullmatch)
-SHA256 = checked("64 hexadecimal digits", re.compile("[0-9a-f]{64}").fullmatch)
-ENCODING = Kind("an encoding Python knows", _encoding)
-FILE = Kind("a path", _path)
-FILES = Kind("a path, a list of paths, or - for standard input", _paths)
+POSITIVE = Kind("a number above 0", lambda x: x > 0, _number)
+NOT_NEGATIVE = Kind("a number, 0 or more", lambda x: x >= 0, _number)
+SHARE = Kind("a number above 0 and at most 1", lambda x: 0 < x <= 1, _number)
+FRACTION = Kind("a number from 0 to below 1", lambda x: 0 <= x < 1, _number)
+FLAG = Kind("true or false", lambda value: isinstance(value, bool))
+URL = Kind("an http or https URL", re.compile("https?://.*").fullmatch)
+SHA256 = Kind("64 hexadecimal digits", re.compile("[0-9a-f]{64}").fullmatch)
+ENCODING = Kind("an encoding Python knows", convert=_encoding)
+FILE = Kind("a path", convert=_path)
+FILES = Kind("a path, a list of paths, or - for standard input", convert=_paths)
 
 
 # What a setting may be `only` for: another setting, and the words of it.
