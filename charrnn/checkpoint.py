@@ -136,7 +136,8 @@ def _read(members: Mapping[str, bytes]) -> Checkpoint:
     """The checkpoint of these arrays. Raises ValueError, ConfigError or VocabError."""
     meta = _meta(members)
     config = from_dict(meta.get("config"), "its config")
-    vocab = Vocab(_string(meta.get("vocab")))
+    chars = meta.get("vocab")
+    vocab = Vocab(chars if isinstance(chars, str) else "")
     progress, sha256 = meta.get("progress"), str(meta.get("corpus_sha256"))
     if not isinstance(progress, dict) or not _is_progress(progress):
         raise ValueError("it does not tell where training stands")
@@ -214,7 +215,3 @@ def _is_progress(progress: dict[str, Any]) -> bool:
     seconds = progress.get("seconds", 0.0)
     counts = all(type(n) is int and 0 <= n <= MOST for n in (step, best))
     return counts and type(seconds) in (int, float) and 0 <= seconds <= MOST
-
-
-def _string(value: object) -> str:
-    return value if isinstance(value, str) else ""
