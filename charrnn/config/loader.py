@@ -69,7 +69,8 @@ def _from_dict(settings: object, source: str) -> Iterator[Assignment | str]:
             yield f"{source}: {section} is not a mapping"
         else:
             for name, value in keys.items():
-                yield Assignment(f"{section}.{name}", value, source)
+                key = f"{section}.{name}"
+                yield Assignment(RENAMED.get(key, key), value, source)
 
 
 def replace(config: Config, section: str, **settings: Any) -> Config:
@@ -93,7 +94,6 @@ def _build(
             mistakes.append(item)
             continue
         key, value, where, base = item
-        key = RENAMED.get(key, key)
         if key not in KINDS:
             # To look for the nearest takes long, and of very many mistakes most are only counted.
             few = len(mistakes) < MOST_MISTAKES
@@ -220,7 +220,7 @@ def _from_overrides(overrides: Sequence[str]) -> Iterator[Assignment | str]:
 
 def _unknown(key: str) -> str:
     """A sentence on a key that does not exist, with the nearest that does."""
-    name = key.rpartition(".")[2]  # perhaps in the wrong section or in none
+    name = RENAMED.get(key, key).rpartition(".")[2]  # perhaps in the wrong section or in none
     close = [known for known in KINDS if known.partition(".")[2] == name]
     close = close or difflib.get_close_matches(_short(key), [*KINDS, *SECTIONS], n=1)
     hint = f"did you mean {close[0]}?" if close else f"the sections are {', '.join(SECTIONS)}"
