@@ -42,7 +42,8 @@ def load(path: str, overrides: Sequence[str] = (), extra: Iterable[Assignment] =
     one. Raises ConfigError that lists every mistake, each with its place.
     """
     name = name_of(path)
-    config = _build([*_from_yaml(path, name), *_from_overrides(overrides), *extra], name)
+    assignments = [*_from_yaml(path, name), *_from_overrides(overrides), *extra]
+    config = _build(Config(), assignments, name)
     if config.output.checkpoint is None:
         stem = "charrnn" if path == "-" else re.sub(r"\.ya?ml$", "", Path(path).name)
         config = replace(config, "output", checkpoint=os.path.abspath(f"{stem}.npz"))
@@ -53,12 +54,12 @@ def override(
     config: Config, overrides: Sequence[str], extra: Iterable[Assignment], source: str
 ) -> Config:
     """A config changed by `--set` and other options. Raises ConfigError."""
-    return _build([*_from_overrides(overrides), *extra], source, config)
+    return _build(config, [*_from_overrides(overrides), *extra], source)
 
 
 def from_dict(settings: object, source: str) -> Config:
     """A config from nested dictionaries, such as the JSON in a checkpoint. Raises ConfigError."""
-    return _build(_from_dict(settings, source), source)
+    return _build(Config(), _from_dict(settings, source), source)
 
 
 def _from_dict(settings: object, source: str) -> Iterator[Assignment | str]:
@@ -79,14 +80,11 @@ def replace(config: Config, section: str, **settings: Any) -> Config:
     return dataclasses.replace(config, **{section: changed})
 
 
-def _build(
-    assignments: Iterable[Assignment | str], source: str, config: Config | None = None
-) -> Config:
-    """Return the config with these settings changed, the last of a key counting, or ConfigError.
+def _build(config: Config, assignments: Iterable[Assignment | str], source: str) -> Config:
+    """Return a config with these settings changed, the last of a key counting, or ConfigError.
 
     A string among the assignments is a mistake, as the message has it.
     """
-    config = config or Config()
     refused: set[str] = set()
     mistakes: list[str] = []
     for item in assignments:
@@ -122,6 +120,7 @@ def _conflicts(config: Config, refused: set[str]) -> Iterator[str]:
     """Settings that are each allowed, but not together; those `refused` conflict with nothing."""
     values = config.flat()
     for key, field in FIELDS.items():
+        # What is only for no other setting goes with itself.
         other, *words = field.metadata["only"] or (key, values[key])
         has = values[other]
         if has not in words and values[key] != field.default and other not in refused:
