@@ -11,7 +11,7 @@ import matplotlib
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from charrnn.plots.history import Point, Run, when
+from charrnn.plots.history import Point, Run, shortened, when
 from charrnn.units import LN2
 
 # Okabe and Ito's colours, which colour-blind people can tell apart too.
@@ -78,9 +78,9 @@ def _draw(figure: Figure, runs: Sequence[Run], by: str) -> None:
         if best is not None:
             axes.plot([best.x], [best.nats], color=colour, **BEST)
             reached = f"   {best.nats:.4f} nats {when(best.x, by)}"
-        entries.append((full, _short(run.name) + reached))
+        entries.append((full, shortened(run.name, LONGEST) + reached))
     if len(runs) == 1:
-        axes.set_title(_short(runs[0].name), parse_math=False)
+        axes.set_title(shortened(runs[0].name, LONGEST), parse_math=False)
         grey, entries = COLOURS[0], []
     else:
         grey, reached = GREY, ""
@@ -128,7 +128,3 @@ def _columns(points: Sequence[Point]) -> tuple[list[float], list[float]]:
 def _dot(points: Sequence[Point]) -> str:
     """A line of one point shows nothing."""
     return "." if len(points) == 1 else ""
-
-
-def _short(name: str) -> str:
-    return name if len(name) <= LONGEST else "..." + name[3 - LONGEST :]

@@ -134,6 +134,15 @@ def _shortest(parts: tuple[str, ...], places: list[tuple[str, ...]]) -> tuple[st
     return parts
 
 
+def shortened(name: str, most: int) -> str:
+    """The name, or as much of its end as `most` characters hold.
+
+    >>> shortened("runs/dinos", 8)
+    '...dinos'
+    """
+    return name if len(name) <= most else "..." + name[3 - most :]
+
+
 def when(x: float, by: str) -> str:
     """The place of a point, in words.
 
