@@ -21,6 +21,7 @@ import io
 import json
 import os
 import re
+import shlex
 import tempfile
 import warnings
 import zipfile
@@ -70,6 +71,11 @@ class Checkpoint:
     def step(self) -> int:
         """Updates made so far."""
         return int(self.progress.get("step", 0))
+
+    def resume_command(self, path: str) -> str:
+        """What to type to go on with the run; for `-`, with the file that it was written to."""
+        file = (self.config.output.checkpoint or path) if path == "-" else path
+        return f"charrnn train {shlex.quote(file)} --resume"
 
 
 def save(checkpoint: Checkpoint, path: str) -> None:

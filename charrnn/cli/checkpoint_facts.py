@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import shlex
 from typing import Any
 
 from charrnn import units
@@ -14,8 +13,6 @@ from charrnn.config.schema import shown
 def facts(loaded: Checkpoint, path: str) -> dict[str, Any]:
     """All there is to tell about a checkpoint, as plain values."""
     validations = [row[4] for row in loaded.history.tolist() if math.isfinite(row[4])]
-    # Of a checkpoint that came through a pipe, where it was written.
-    place = (loaded.config.output.checkpoint or path) if path == "-" else path
     return {
         "checkpoint": path,
         "step": loaded.step,
@@ -29,7 +26,7 @@ def facts(loaded: Checkpoint, path: str) -> dict[str, Any]:
         "parameters": {name: list(array.shape) for name, array in loaded.params.items()},
         "parameter_count": loaded.params.flat.size,
         "config": loaded.config.as_dict(),
-        "resume": f"charrnn train {shlex.quote(place)} --resume",
+        "resume": loaded.resume_command(path),
     }
 
 

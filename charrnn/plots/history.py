@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import shlex
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
 from typing import NamedTuple
 
+import numpy as np
+
 from charrnn import checkpoint
-from charrnn.checkpoint import HISTORY, Checkpoint
+from charrnn.arrays import Floats
+from charrnn.checkpoint import HISTORY
 from charrnn.config.schema import MOST
 from charrnn.data.characters import visible
 from charrnn.errors import CheckpointError
@@ -50,52 +51,44 @@ def read(paths: Sequence[str], by: str, smooth: bool) -> list[Run]:
     runs = []
     for path, name in zip(paths, names(paths), strict=True):
         loaded = checkpoint.load(path)
-        columns = dict(zip(HISTORY, loaded.history.T.tolist(), strict=True))
-        xs = columns["step" if by == "steps" else "seconds"]
-        training = columns["smooth_nats"]
+        rows = dict(zip(HISTORY, loaded.history.T, strict=True))
+        xs = rows["step" if by == "steps" else "seconds"]
+        every = loaded.config.output.validate_every
+        training = rows["smooth_nats"]
         if not smooth:
-            window = max(loaded.config.output.validate_every, loaded.step / SHARE)
-            training = recent(columns["step"], columns["train_nats"], window)
-        run = Run(name, _points(xs, training), _points(xs, columns["validation_nats"]))
+            training = recent(rows["step"], rows["train_nats"], max(every, loaded.step / SHARE))
+        run = Run(name, _points(xs, training), _points(xs, rows["validation_nats"]))
         if not run.training and not run.validation:
-            raise _nothing(loaded, path)
+            raise CheckpointError(
+                f"{name_of(path)} stands at step {loaded.step:,} and holds no validation yet, so "
+                f"there is no loss to draw. The first comes at step {every:,}",
+                f"To go on with its training: {loaded.resume_command(path)}",
+            )
         runs.append(run)
     return runs
 
 
-def recent(steps: Sequence[float], nats: Sequence[float], window: float) -> list[float]:
-    """The mean of the last steps, at least `window` of them, from means of the steps between rows.
+def recent(steps: Floats, nats: Floats, window: float) -> Floats:
+    """The mean (N,) of the last steps, at least `window` of them, from means between rows (N,).
 
     The last validation of a run may come soon after the one before; its mean alone says little.
 
-    >>> recent([10, 20, 22], [3.0, 2.0, 8.0], 10)
-    [3.0, 2.0, 3.0]
+    >>> recent(np.array([10, 20, 22]), np.array([3.0, 2.0, 8.0]), 10)
+    array([3., 2., 3.])
     """
-    means, sums, first = [], [0.0], 0
-    ends = [0.0, *steps]
-    for k, mean in enumerate(nats, 1):
-        sums.append(sums[-1] + mean * (ends[k] - ends[k - 1]))
-        while first + 1 < k and ends[first + 1] <= ends[k] - window:
-            first += 1
-        length = ends[k] - ends[first]
-        means.append((sums[k] - sums[first]) / length if length > 0 else mean)
+    ends = np.append(0.0, steps)
+    firsts = np.searchsorted(ends, steps - window, "right") - 1
+    firsts = firsts.clip(0, np.arange(len(steps)))
+    with np.errstate(all="ignore"):  # the file may hold any number
+        sums = np.append(0.0, (nats * np.diff(ends)).cumsum())
+        means: Floats = (sums[1:] - sums[firsts]) / (steps - ends[firsts])
     return means
 
 
-def _points(xs: Sequence[float], ys: Sequence[float]) -> list[Point]:
+def _points(xs: Floats, ys: Floats) -> list[Point]:
     """What can be drawn. A run without a validation part has NaN in place of its loss."""
-    pairs = zip(xs, ys, strict=True)
-    return [Point(x, y) for x, y in pairs if 0 <= x <= MOST and 0 <= y <= MOST_NATS]
-
-
-def _nothing(loaded: Checkpoint, path: str) -> CheckpointError:
-    name = name_of(path)
-    file = (loaded.config.output.checkpoint or path) if path == "-" else path
-    return CheckpointError(
-        f"{name} stands at step {loaded.step:,} and holds no validation yet, so there is no loss "
-        f"to draw. The first comes at step {loaded.config.output.validate_every:,}",
-        f"To go on with its training: charrnn train {shlex.quote(file)} --resume",
-    )
+    kept = (xs >= 0) & (xs <= MOST) & (ys >= 0) & (ys <= MOST_NATS)
+    return [Point(x, y) for x, y in np.stack([xs, ys], axis=1)[kept].tolist()]
 
 
 def names(paths: Sequence[str]) -> list[str]:
@@ -108,30 +101,15 @@ def names(paths: Sequence[str]) -> list[str]:
     >>> names(["a.npz", "a.npz"])
     ['a', 'a (2)']
     """
-    places = [_parts(path) for path in paths]
-    chosen = ["/".join(_shortest(parts, places)) for parts in places]
-    seen: Counter[str] = Counter()
-    for k, name in enumerate(chosen):
-        seen[name] += 1
-        chosen[k] = name if seen[name] == 1 else f"{name} ({seen[name]})"
-    return ["".join(map(visible, name)) for name in chosen]
-
-
-def _parts(path: str) -> tuple[str, ...]:
-    if path == "-":
-        return (name_of(path),)
-    place = PurePath(path)
-    return place.with_suffix("").parts if place.suffix == ".npz" else place.parts
-
-
-def _shortest(parts: tuple[str, ...], places: list[tuple[str, ...]]) -> tuple[str, ...]:
-    """The end of a path that no other path ends in."""
-    others = [place for place in places if place != parts]
-    for length in range(1, len(parts)):
-        end = parts[-length:]
-        if all(place[-length:] != end for place in others):
-            return end
-    return parts
+    parts = [PurePath(name_of(path).removesuffix(".npz")).parts for path in paths]
+    chosen: list[str] = []
+    for mine in parts:
+        others = [theirs for theirs in parts if theirs != mine]
+        unique = (n for n in range(1, len(mine)) if all(mine[-n:] != o[-n:] for o in others))
+        name = "".join(map(visible, "/".join(mine[-next(unique, len(mine)) :])))
+        again = sum(mine == earlier for earlier in parts[: len(chosen)])
+        chosen.append(f"{name} ({again + 1})" if again else name)
+    return chosen
 
 
 def shortened(name: str, most: int) -> str:
