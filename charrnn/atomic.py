@@ -20,17 +20,14 @@ RANDOM = 8  # characters that tell the parts of one file apart
 
 
 @contextlib.contextmanager
-def write_errors(path: str | Path, option: str = "--out FILE") -> Iterator[None]:
-    """Raise CheckpointError where the block raises OSError: `path` cannot be written.
-
-    `option` is the one that names another place.
-    """
+def write_errors(path: str | Path) -> Iterator[None]:
+    """Raise CheckpointError where the block raises OSError: `path` cannot be written."""
     try:
         yield
     except OSError as error:
         raise CheckpointError(
             f"{path} cannot be written: {error.strerror or error}",
-            f"Choose another place with {option}",
+            "Choose another place with --out FILE",
         ) from None
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 
 import click
 
-from charrnn.cli.terminal import tell
+from charrnn.cli.terminal import result_file
 from charrnn.cli.text_options import TextOptions, text_options
 
 
@@ -27,18 +28,10 @@ def page(text: TextOptions, out_path: str) -> None:
     charrnn page runs/dinos.npz names.txt -o names.html
     """
     reads = [path for path in (text.checkpoint_path, text.text_path) if path and path != "-"]
-    if any(os.path.exists(path) and _same_file(path, out_path) for path in reads):
-        raise click.UsageError(f"-o {out_path} would replace what is read")
+    with contextlib.suppress(OSError):  # what is not there cannot be replaced
+        if any(os.path.samefile(path, out_path) for path in reads):
+            raise click.UsageError(f"-o {out_path} would replace what is read")
     from charrnn.web import page as pages
 
-    with text.open() as subject:
-        if out_path == "-":
-            # The page says that it is UTF-8, whatever the terminal's encoding.
-            click.echo(pages.of(subject).encode(), nl=False)
-            return
-        pages.write(subject, out_path)
-    tell(out_path)
-
-
-def _same_file(path: str, other: str) -> bool:
-    return os.path.exists(other) and os.path.samefile(path, other)
+    with text.open() as subject, result_file(out_path) as stream:
+        stream.write(pages.of(subject).encode())

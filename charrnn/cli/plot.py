@@ -9,15 +9,22 @@ from pathlib import PurePath
 
 import click
 
-from charrnn.cli.terminal import tell, writer
+from charrnn.cli import shade
+from charrnn.cli.terminal import result_file, writer
 from charrnn.errors import CharrnnError
 
-KINDS = ("png", "svg", "pdf")
 MOST_RUNS = 26  # as many as there are letters to mark them
 
 
 @click.command()
-@click.argument("checkpoint_paths", metavar="CKPT...", nargs=-1)
+@click.argument(
+    "checkpoint_paths",
+    metavar="CKPT...",
+    nargs=-1,
+    required=True,
+    envvar="CHARRNN_CHECKPOINT",
+    type=click.Path(readable=False),  # several stand in the variable as in PATH
+)
 @click.option(
     "-o",
     "--out",
@@ -50,11 +57,6 @@ def plot(checkpoint_paths: tuple[str, ...], out_path: str | None, by: str, smoot
     charrnn plot runs/dinos.npz runs/lstm.npz --by seconds
     charrnn plot runs/dinos.npz runs/lstm.npz -o loss.png
     """
-    in_environment = os.environ.get("CHARRNN_CHECKPOINT")
-    if not checkpoint_paths and in_environment:
-        checkpoint_paths = (in_environment,)
-    if not checkpoint_paths:
-        raise click.UsageError("Missing argument 'CKPT...'.")
     kind = None if out_path is None else _kind(out_path)
     if checkpoint_paths.count("-") > 1:
         raise click.UsageError("only one checkpoint can come from standard input")
@@ -62,10 +64,28 @@ def plot(checkpoint_paths: tuple[str, ...], out_path: str | None, by: str, smoot
         raise click.UsageError(
             f"{len(checkpoint_paths)} runs in one picture cannot be told apart; {MOST_RUNS} can"
         )
+    from charrnn.plots import history
+
+    write = writer(raw=True)  # the colours; the names have no control characters
+    runs = history.read(checkpoint_paths, by, smooth)
     if out_path is None or kind is None:
-        _show(checkpoint_paths, by, smooth)
-    else:
-        _save(checkpoint_paths, by, smooth, out_path, kind)
+        from charrnn.plots import terminal as curve
+
+        columns, lines = shutil.get_terminal_size((80, 24))
+        colour = shade.wanted(sys.stdout.isatty(), os.environ)
+        write(curve.draw(runs, by, curve.Style(columns, lines, _has_braille(), colour)))
+        return
+    try:
+        from charrnn.plots import figure
+    except ImportError as error:
+        missing = isinstance(error, ModuleNotFoundError)
+        what = "is not installed" if missing else f"cannot be imported: {error}"
+        raise CharrnnError(
+            f"a picture is drawn with matplotlib, which {what}",
+            "Try pip install 'charrnn-numpy[plot]', or leave --out out for a curve in the terminal",
+        ) from None
+    with result_file(out_path) as stream:
+        stream.write(figure.picture(runs, by, kind))
 
 
 def _kind(out_path: str) -> str:
@@ -78,27 +98,11 @@ def _kind(out_path: str) -> str:
             )
         return "png"
     kind = PurePath(out_path).suffix[1:].lower()
-    if kind not in KINDS:
+    if kind not in ("png", "svg", "pdf"):
         raise click.UsageError(
-            f"{out_path} does not tell what to draw: let --out end in "
-            f"{', '.join(f'.{kind}' for kind in KINDS[:-1])} or .{KINDS[-1]}"
+            f"{out_path} does not tell what to draw: let --out end in .png, .svg or .pdf"
         )
     return kind
-
-
-def _show(checkpoint_paths: tuple[str, ...], by: str, smooth: bool) -> None:
-    """The curve in the terminal."""
-    from charrnn.cli import shade
-    from charrnn.plots import history
-    from charrnn.plots import terminal as curve
-
-    write = writer(raw=True)  # the colours; the names have no control characters
-    runs = history.read(checkpoint_paths, by, smooth)
-    columns, lines = shutil.get_terminal_size((80, 24))
-    style = curve.Style(
-        columns, lines, _has_braille(), shade.wanted(sys.stdout.isatty(), os.environ)
-    )
-    write(curve.draw(runs, by, style))
 
 
 def _has_braille() -> bool:
@@ -108,28 +112,3 @@ def _has_braille() -> bool:
     except (UnicodeEncodeError, LookupError):
         return False
     return not (sys.stdout.isatty() and os.environ.get("TERM") in ("linux", "dumb"))
-
-
-def _save(
-    checkpoint_paths: tuple[str, ...], by: str, smooth: bool, out_path: str, kind: str
-) -> None:
-    """The picture in its file, whose path is told; or on stdout."""
-    try:
-        from charrnn.plots import figure
-    except ImportError as error:
-        name = (error.name or "").partition(".")[0]
-        what = "is not installed" if name == "matplotlib" else f"cannot be imported: {error}"
-        raise CharrnnError(
-            f"a picture is drawn with matplotlib, which {what}",
-            "Try pip install 'charrnn-numpy[plot]', or leave --out out for a curve in the terminal",
-        ) from None
-    from charrnn.atomic import replacement, write_errors
-    from charrnn.plots import history
-
-    drawn = figure.picture(history.read(checkpoint_paths, by, smooth), by, kind)
-    if out_path == "-":
-        sys.stdout.buffer.write(drawn)
-        return
-    with write_errors(out_path), replacement(out_path) as stream:
-        stream.write(drawn)
-    tell(out_path)

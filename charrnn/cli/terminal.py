@@ -13,10 +13,11 @@ import logging
 import math
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from typing import Any, BinaryIO
 
 import click
 
+from charrnn.atomic import replacement, write_errors
 from charrnn.data.characters import visible
 
 Write = Callable[[str], None]
@@ -109,6 +110,20 @@ quiet_option = click.option(
 def tell(text: str) -> None:
     """A table or a line that is the command's result, on stdout."""
     click.echo(harmless(text, sys.stdout), color=True)
+
+
+@contextlib.contextmanager
+def result_file(path: str) -> Iterator[BinaryIO]:
+    """The file that is a command's result, whose path is told; `-` is stdout.
+
+    It replaces an older one when the block ends well. Raises CheckpointError.
+    """
+    if path == "-":
+        yield sys.stdout.buffer
+        return
+    with write_errors(path), replacement(path) as stream:
+        yield stream
+    tell(path)
 
 
 def writer(raw: bool = False) -> Write:

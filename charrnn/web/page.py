@@ -20,9 +20,7 @@ import numpy as np
 
 from charrnn import __version__
 from charrnn.arrays import Floats, Ints
-from charrnn.atomic import replacement, write_errors
 from charrnn.data.characters import visible
-from charrnn.evaluation.evaluator import Score
 from charrnn.evaluation.scoring_task import Subject
 from charrnn.web.inspection import SHOWN, Reading, read
 from charrnn.web.unit_features import Telling, most_telling
@@ -37,18 +35,6 @@ MOST_BYTE, MOST_SHORT = 127, 65535
 
 # What ends a script block or a line of JavaScript; JSON knows these characters by number too.
 HARMFUL = {ord(char): f"\\u{ord(char):04x}" for char in "<>&\u2028\u2029"}
-
-
-def write(subject: Subject, path: str) -> Score:
-    """Write the page about a text, and tell the score of the text.
-
-    Raises VocabError, CorpusError, and CharrnnError when the page cannot be written.
-    """
-    # The file comes before the text is scored, which may take long.
-    with write_errors(path, "-o PAGE"), replacement(path) as stream:
-        reading = read(subject, SHOWN)
-        stream.write(page(subject, reading).encode())
-    return reading.score
 
 
 def of(subject: Subject) -> str:
