@@ -5,73 +5,35 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from charrnn.cli.terminal import Number, Write, logger, quiet_option, write_pieces, writer
+from charrnn.cli.terminal import Number, Write, logger, quiet_option, writer
 from charrnn.errors import CharrnnError, VocabError
 
 if TYPE_CHECKING:
     from charrnn.api import Manner, TextModel
     from charrnn.sampling.sampler import Text
 
-DEFAULT_CHARS = 500
 DEFAULT_RECORDS = 5  # for each temperature of a range
 TEMPERATURES = 6  # in a range
 
 
-class Options(NamedTuple):
-    """The options of the command, as Click has read them."""
-
-    chars: int | None
-    lines: int | None
-    texts: int | None
-    max_lines: int | None
-    stop: str
-    null: bool
-    as_json: bool
-    match: str | None
-    unique: bool
-    novel: bool
-    attempts: int | None
-    temperatures: tuple[float, ...]
-    top_k: int | None
-    top_p: float
-    prime: str | None
-    prime_file: str | None
-    seed: int | None
-    raw: bool
-
-    def check(self, checkpoint_path: str) -> None:
-        """Raise UsageError for options that contradict each other."""
-        for one, other, names in (
-            (self.prime, self.prime_file, "--prime and --prime-file"),
-            (self.texts, self.lines, "--count and --lines"),
-            (self.null or None, self.as_json or None, "--null and --json"),
-        ):
-            if one is not None and other is not None:
-                raise click.UsageError(f"{names} cannot be used together")
-        if checkpoint_path == self.prime_file == "-":
-            raise click.UsageError(
-                "the checkpoint and the prime cannot both come from standard input"
-            )
-
-
 def _temperatures(ctx: click.Context, param: click.Parameter, value: str) -> tuple[float, ...]:
     """One temperature, or six at equal distances."""
+    first, _, last = value.partition(":")
     try:
-        ends = [float(end) for end in value.split(":")]
+        low, high = float(first), float(last or first)
     except ValueError:
-        ends = []
-    if not 1 <= len(ends) <= 2 or not all(0 <= end < math.inf for end in ends):
+        low = high = math.nan
+    if not (0 <= low < math.inf and 0 <= high < math.inf):
         raise click.BadParameter(
             f"{value!r} is neither a number, 0 or more, nor a range such as 0.2:1.2"
         )
-    if len(ends) == 1:
-        return (ends[0],)
-    step = (ends[1] - ends[0]) / (TEMPERATURES - 1)
-    return tuple(round(ends[0] + k * step, 6) for k in range(TEMPERATURES))
+    step = (high - low) / (TEMPERATURES - 1)
+    return tuple(round(low + k * step, 6) for k in range(TEMPERATURES)) if last else (low,)
 
 
 @click.command()
@@ -92,7 +54,7 @@ def _temperatures(ctx: click.Context, param: click.Parameter, value: str) -> tup
     metavar="K",
     help="Stop after K whole lines; from a model of lines, K records.",
 )
-@click.option("--count", "texts", type=click.IntRange(1), metavar="K", help="K independent texts.")
+@click.option("--count", type=click.IntRange(1), metavar="K", help="K independent texts.")
 @click.option("--max-lines", type=click.IntRange(1), metavar="L", help="End a text after L lines.")
 @click.option("--stop", default="", metavar="TEXT", help="End a text when TEXT has appeared in it.")
 @click.option("-0", "--null", is_flag=True, help="Put a NUL after each text instead of a newline.")
@@ -154,28 +116,34 @@ def sample(checkpoint_path: str, **options: Any) -> None:
     charrnn sample runs/dinos.npz --lines 10 --match '^tri.*tops$' --unique --novel
     charrnn sample runs/dinos.npz --n -1 | head -c 1000
     """
-    asked = Options(**options)
-    asked.check(checkpoint_path)
+    asked = SimpleNamespace(**options)
+    for names, both in (
+        ("--prime and --prime-file", asked.prime and asked.prime_file),
+        ("--count and --lines", asked.count and asked.lines),
+        ("--null and --json", asked.null and asked.as_json),
+    ):
+        if both:
+            raise click.UsageError(f"{names} cannot be used together")
+    if checkpoint_path == asked.prime_file == "-":
+        raise click.UsageError("the checkpoint and the prime cannot both come from standard input")
     from charrnn import api, rng
 
     model = api.load(checkpoint_path)
     if "\n" not in model.vocab and (asked.lines or asked.max_lines):
         raise VocabError("the model has never seen a newline, so no line would end", "Use --n N")
-    manner: Manner = {"prime": asked.prime or "", "top_k": asked.top_k, "top_p": asked.top_p}
     if asked.prime_file is not None:
-        manner["prime"] = _prime(asked.prime_file)
-    manner["seed"] = asked.seed
+        asked.prime = _text_of(asked.prime_file)
     if asked.seed is None:
-        manner["seed"] = rng.fresh_seed()
-        logger.info(f"seed {manner['seed']}")
+        asked.seed = rng.fresh_seed()
+        logger.info(f"seed {asked.seed}")
     write = writer(asked.raw)
     for temperature in asked.temperatures:
         if len(asked.temperatures) > 1 and not asked.as_json:
             write(f"--- temperature {temperature:g}\n")
-        _write_at(model, {**manner, "temperature": temperature}, asked, write)
+        _write_at(temperature, model, asked, write)
 
 
-def _prime(path: str) -> str:
+def _text_of(path: str) -> str:
     """The text of --prime-file. A newline that an editor left at its end is kept."""
     from charrnn.data.reader import open_text
 
@@ -184,59 +152,67 @@ def _prime(path: str) -> str:
         return "".join(reader)
 
 
-def _write_at(model: TextModel, manner: Manner, asked: Options, write: Write) -> None:
+def _write_at(temperature: float, model: TextModel, asked: SimpleNamespace, write: Write) -> None:
     """Write what is asked for at one temperature."""
+    from charrnn.api import DEFAULT_CHARS
+
     of_lines, several = model.mode == "lines", len(asked.temperatures) > 1
     choosing = asked.match is not None or asked.unique or asked.novel
-    wanted = asked.texts or (asked.lines if of_lines else None)
-    if wanted is None and of_lines and several and asked.chars is None:
-        wanted = DEFAULT_RECORDS
+    count = asked.count or (asked.lines if of_lines else None)
+    if of_lines and several and asked.chars is None:
+        count = count or DEFAULT_RECORDS
     lines = asked.max_lines or (None if of_lines else asked.lines)
-    separate = wanted is not None or choosing or asked.null or asked.as_json
+    separate = count or choosing or asked.null or asked.as_json
     ends = lines or asked.stop or (separate and of_lines)
     chars = DEFAULT_CHARS if asked.chars is None and not ends else asked.chars
     if chars == -1:
         chars = None
         if separate and not ends:
             raise click.UsageError("with --n -1 a text never ends, so no other would follow")
+    limits: dict[str, Any] = {"chars": chars, "lines": lines, "stop": asked.stop}
+    manner: Manner = {
+        "seed": asked.seed,
+        "prime": asked.prime or "",
+        "temperature": temperature,
+        "top_k": asked.top_k,
+        "top_p": asked.top_p,
+    }
     if choosing:
-        selection = model.select(
-            wanted or 1,
-            match=asked.match,
-            unique=asked.unique,
-            novel=asked.novel,
-            attempts=asked.attempts,
-            chars=chars,
-            **manner,
-        )
+        choice = {name: getattr(asked, name) for name in ("match", "unique", "novel", "attempts")}
+        selection = model.select(count or 1, chars=chars, **choice, **manner)
         _write_texts(selection, manner, asked, write)
         logger.info(selection.summary())
         if not selection.kept:
             raise CharrnnError("no record passed", "Try a higher --temperature or more --attempts")
     elif separate:
-        texts = model.texts(
-            wanted or 1, chars=chars, lines=lines, stop=asked.stop, scored=asked.as_json, **manner
-        )
+        texts = model.texts(count or 1, **limits, scored=asked.as_json, **manner)
         _write_texts(texts, manner, asked, write)
     else:
-        text = model.sample(chars, lines=lines, stop=asked.stop, **manner)
-        write_pieces(write, text, ended=several or not asked.raw)
+        last = "\n"
+        for char in model.sample(**limits, **manner):
+            write(char)
+            last = char
+        if last != "\n" and (several or not asked.raw):
+            write("\n")  # a prompt, and the next command of a pipe, begin on a line of their own
 
 
-def _write_texts(texts: Iterable[Text], manner: Manner, asked: Options, write: Write) -> None:
+def _write_texts(
+    texts: Iterable[Text], manner: Manner, asked: SimpleNamespace, write: Write
+) -> None:
     """Write finished texts, each with its separator or as a JSON object."""
     for text in texts:
-        if not asked.as_json:
-            ended = text.text.endswith("\n")
-            write(text.text + ("\0" if asked.null else "" if ended else "\n"))
-            continue
-        facts = {
-            "text": text.text,
-            "log_probability": -text.nats,
-            "bits_per_char": text.bits_per_char,
-            "chars": text.chars,
-            "temperature": manner["temperature"],
-            "seed": manner["seed"],
-            "number": text.number,
-        }
-        write(json.dumps(facts) + "\n")
+        if asked.as_json:
+            facts = {
+                "text": text.text,
+                "log_probability": -text.nats,
+                "bits_per_char": text.bits_per_char,
+                "chars": text.chars,
+                "temperature": manner["temperature"],
+                "seed": manner["seed"],
+                "number": text.number,
+            }
+            write(json.dumps(facts) + "\n")
+        elif asked.null:
+            write(text.text + "\0")
+        else:
+            write(text.text.removesuffix("\n") + "\n")

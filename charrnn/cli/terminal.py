@@ -12,7 +12,7 @@ import contextlib
 import logging
 import math
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO
 
 import click
@@ -145,13 +145,3 @@ def writer(raw: bool = False) -> Write:
         stream.flush()
 
     return write
-
-
-def write_pieces(write: Write, pieces: Iterable[str], ended: bool) -> None:
-    """Write a text as it comes; if `ended`, a newline too behind one that ends without it."""
-    last = "\n"
-    for piece in pieces:
-        write(piece)
-        last = piece[-1:] or last
-    if ended and last != "\n":
-        write("\n")  # a prompt, and the next command of a pipe, begin on a line of their own
