@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
@@ -14,7 +14,6 @@ from charrnn.cli.text_options import TextOptions, text_options
 
 if TYPE_CHECKING:
     from charrnn.checkpoint import Checkpoint
-    from charrnn.evaluation.comparison import Comparison
     from charrnn.evaluation.evaluator import Score
     from charrnn.evaluation.scoring_task import Subject
     from charrnn.evaluation.text_scoring import ScoredPiece
@@ -72,94 +71,91 @@ def eval(
 
     with text.open() as subject:
         if other_path is not None:
-            _print_comparison(subject, checkpoint.load(other_path), as_json)
+            report = _comparison(subject, checkpoint.load(other_path))
         elif dynamic:
-            _print_dynamic(subject, rate or RATE, as_json)
+            report = _dynamic(subject, rate or RATE)
         else:
-            _print_total(subject, as_json)
+            report = Report({"": subject.total(subject.scored(subject.text()))}, {}, [])
+        tell(_json(subject.name, report) if as_json else _table(subject.name, report))
 
 
-def _print_total(subject: Subject, as_json: bool) -> None:
-    """The score of the whole text."""
-    score = subject.total(subject.scored(subject.text()))
-    figures = {"text": subject.name, **_figures(score)}
-    tell(json.dumps(figures) if as_json else _table(subject.name, [score]))
+class Report(NamedTuple):
+    """Scores of one text by their headings, of which a single one has none, and what they tell."""
+
+    scores: dict[str, Score]
+    facts: dict[str, Any]  # in JSON
+    rows: list[tuple[str, str]]  # of the table: label and value
 
 
-def _figures(score: Score) -> dict[str, Any]:
-    return {
-        "nats_per_char": score.nats,
-        "bits_per_char": score.bits,
-        "perplexity": score.perplexity,
-        "chars": score.chars,
-        "unknown": score.unknown,
+def _json(name: str, report: Report) -> str:
+    """One object; the figures of several scores stand under their headings."""
+    figures = {
+        heading: {
+            "nats_per_char": score.nats,
+            "bits_per_char": score.bits,
+            "perplexity": score.perplexity,
+            "chars": score.chars,
+            "unknown": score.unknown,
+        }
+        for heading, score in report.scores.items()
     }
+    return json.dumps({"text": name, **figures.get("", figures), **report.facts})
 
 
-def _table(name: str, scores: list[Score], heads: tuple[str, ...] = ()) -> str:
-    """A column for each score, under its head; what they have in common stands once."""
+def _table(name: str, report: Report) -> str:
+    """A column for each score, under its heading; what they have in common stands once."""
+    headings, scores = [*report.scores], [*report.scores.values()]
     columns = [
+        ("", headings),
         ("nats per character", [f"{score.nats:.4f}" for score in scores]),
         ("bits per character", [f"{score.bits:.4f}" for score in scores]),
         ("perplexity", [f"{score.perplexity:.3f}" for score in scores]),
     ]
-    rows = [("text", name), *([("", _columns(heads))] if heads else [])]
-    rows += [(label, _columns(values)) for label, values in columns]
-    rows += [
+    rows = [
+        ("text", name),
+        *((label, "".join(f"{v:<10}" for v in values)) for label, values in columns if any(values)),
         ("characters scored", f"{scores[0].chars:,}"),
         ("unknown, left out", f"{scores[0].unknown:,}"),
+        *report.rows,
     ]
-    return "\n".join(f"{label:<20}{value}" for label, value in rows)
+    return "\n".join(f"{label:<20}{value}".rstrip() for label, value in rows)
 
 
-def _columns(values: Iterable[str]) -> str:
-    return "".join(f"{value:<10}" for value in values).rstrip()
-
-
-def _print_dynamic(subject: Subject, rate: float, as_json: bool) -> None:
+def _dynamic(subject: Subject, rate: float) -> Report:
     """The score by the weights as they are, and by weights that follow the text (dynamic)."""
     import dataclasses
+
+    import numpy as np
 
     from charrnn.evaluation.dynamic_evaluation import AdaptiveEvaluator, windows
 
     follower = AdaptiveEvaluator(subject.loaded.model, subject.loaded.params, rate)
-    text = subject.text()
-    if subject.settings.mode == "stream":
-        text = windows(text)
+    text = windows(subject.text()) if subject.settings.mode == "stream" else subject.text()
     one, two = itertools.tee(text)
-    pairs = zip(subject.scored(one), subject.scored(two, evaluator=follower), strict=True)
-    dynamic_nats = [0.0]
-    static = subject.total(_static_of(pairs, dynamic_nats))
-    dynamic = dataclasses.replace(static, total_nats=dynamic_nats[0])
-    if as_json:
-        facts = {"text": subject.name, "rate": rate}
-        facts |= {"static": _figures(static), "dynamic": _figures(dynamic)}
-        tell(json.dumps(facts))
-    else:
-        tell(_table(subject.name, [static, dynamic], ("static", "dynamic")))
+    dynamic_nats = 0.0
+
+    def static_pieces() -> Iterator[ScoredPiece]:
+        nonlocal dynamic_nats
+        both = zip(subject.scored(one), subject.scored(two, evaluator=follower), strict=True)
+        for static, dynamic in both:
+            dynamic_nats += float(np.nansum(dynamic.nats))
+            yield static
+
+    static = subject.total(static_pieces())
+    dynamic = dataclasses.replace(static, total_nats=dynamic_nats)
+    return Report({"static": static, "dynamic": dynamic}, {"rate": rate}, [])
 
 
-def _static_of(
-    pairs: Iterable[tuple[ScoredPiece, ScoredPiece]], dynamic_nats: list[float]
-) -> Iterator[ScoredPiece]:
-    """The first of each pair, while the nats of the second are added up."""
-    import numpy as np
-
-    for static, dynamic in pairs:
-        dynamic_nats[0] += float(np.nansum(dynamic.nats))
-        yield static
-
-
-def _print_comparison(subject: Subject, other: Checkpoint, as_json: bool) -> None:
+def _comparison(subject: Subject, other: Checkpoint) -> Report:
     """The scores of two models, and the difference with its interval."""
-    from charrnn.evaluation.comparison import compare
+    from charrnn.evaluation.comparison import BLOCK, compare
 
     if subject.of_validation and _split(subject.loaded) != _split(other):
         logger.info(
             "the other model was trained on another text or part of it, and may have seen this "
             "validation part"
         )
-    found = compare(
+    compared = compare(
         subject.loaded,
         other,
         subject.text(),
@@ -168,18 +164,23 @@ def _print_comparison(subject: Subject, other: Checkpoint, as_json: bool) -> Non
         subject.evaluator.pool.workers,
         subject.window,
     )
-    if not as_json:
-        tell(_comparison_table(subject, found))
-        return
-    facts = {
-        "text": subject.name,
-        "this": _figures(found.this),
-        "other": _figures(found.other),
-        "difference_bits_per_char": found.difference_bits,
-        "interval_95": found.interval_bits,
-        "blocks": found.blocks,
-    }
-    tell(json.dumps(facts))
+    unit = "lines" if subject.settings.mode == "lines" else f"blocks of {BLOCK} characters"
+    interval = f"none: it takes more than one of the {unit}"
+    if compared.interval_bits is not None:
+        low, high = compared.interval_bits
+        interval = f"{low:+.4f} to {high:+.4f}, from {compared.blocks:,} {unit}"
+    return Report(
+        {"this": compared.this, "other": compared.other},
+        {
+            "difference_bits_per_char": compared.difference_bits,
+            "interval_95": compared.interval_bits,
+            "blocks": compared.blocks,
+        },
+        [
+            ("this minus other", f"{compared.difference_bits:+.4f} bits per character"),
+            ("95 % interval", interval),
+        ],
+    )
 
 
 def _split(loaded: Checkpoint) -> tuple[Any, ...]:
@@ -187,20 +188,3 @@ def _split(loaded: Checkpoint) -> tuple[Any, ...]:
     settings = loaded.config.corpus
     of_lines = (loaded.config.train.seed, settings.copies) if settings.mode == "lines" else ()
     return loaded.corpus_sha256, settings.mode, settings.validation, *of_lines
-
-
-def _comparison_table(subject: Subject, found: Comparison) -> str:
-    from charrnn.evaluation.comparison import BLOCK
-
-    unit = "lines" if subject.settings.mode == "lines" else f"blocks of {BLOCK} characters"
-    if found.interval_bits is None:
-        interval = f"none: it takes more than one of the {unit}"
-    else:
-        low, high = found.interval_bits
-        interval = f"{low:+.4f} to {high:+.4f}, from {found.blocks:,} {unit}"
-    rows = [
-        ("this minus other", f"{found.difference_bits:+.4f} bits per character"),
-        ("95 % interval", interval),
-    ]
-    table = _table(subject.name, [found.this, found.other], ("this", "other"))
-    return "\n".join([table, *(f"{label:<20}{value}" for label, value in rows)])

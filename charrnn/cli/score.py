@@ -7,7 +7,8 @@ import math
 import os
 import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -18,36 +19,6 @@ from charrnn.cli.text_options import TextOptions, text_options
 if TYPE_CHECKING:
     from charrnn.evaluation.line_scores import Char, Line
     from charrnn.evaluation.scoring_task import Subject
-
-
-class RowOptions(NamedTuple):
-    """Which rows are printed, and how."""
-
-    per: str
-    above: float | None
-    below: float | None
-    percentile: bool
-    color: str
-    raw: bool
-    as_json: bool
-
-    def check(self) -> None:
-        """Raise UsageError for thresholds that nothing can meet."""
-        thresholds = [number for number in (self.above, self.below) if number is not None]
-        if self.percentile and not thresholds:
-            raise click.UsageError("--percentile needs --above or --below")
-        if self.percentile and max(thresholds) > 100:
-            raise click.UsageError(f"a percentile is 0 to 100, not {max(thresholds):g}")
-        if len(thresholds) == 2 and thresholds[0] >= thresholds[1]:
-            raise click.UsageError(
-                f"nothing is both above {thresholds[0]:g} and below {thresholds[1]:g}"
-            )
-
-    def shades(self) -> bool:
-        """Return whether the text of a row is shaded: never in JSON."""
-        if self.as_json or self.color != "auto":
-            return self.color == "always" and not self.as_json
-        return shade.wanted(sys.stdout.isatty(), os.environ)
 
 
 @click.command()
@@ -98,50 +69,57 @@ def score(text: TextOptions, **options: Any) -> None:
     charrnn score runs/dinos.npz names.txt --above 99 --percentile | cut -f 5
     printf 'tyranno\\n' | charrnn score runs/dinos.npz - --per char
     """
-    rows = RowOptions(**options)
-    rows.check()
+    asked = SimpleNamespace(**options)
+    thresholds = [bits for bits in (asked.above, asked.below) if bits is not None]
+    if asked.percentile and not thresholds:
+        raise click.UsageError("--percentile needs --above or --below")
+    if asked.percentile and max(thresholds) > 100:
+        raise click.UsageError(f"a percentile is 0 to 100, not {max(thresholds):g}")
+    if len(thresholds) == 2 and asked.above >= asked.below:
+        raise click.UsageError(f"nothing is both above {asked.above:g} and below {asked.below:g}")
+    on_terminal = asked.color == "auto" and shade.wanted(sys.stdout.isatty(), os.environ)
+    asked.shades = (asked.color == "always" or on_terminal) and not asked.as_json
     with text.open() as subject:
-        if not _print_rows(subject, rows):
+        if not _print_rows(subject, asked) and thresholds:
             raise click.exceptions.Exit(1)
 
 
-def _print_rows(subject: Subject, options: RowOptions) -> bool:
-    """Print the rows; return False where all of them were filtered out."""
-    least, most = (_threshold(subject, options, side) for side in ("above", "below"))
-    shades = options.shades()
-    write = writer(raw=options.raw or shades)  # colours; what the text has of such is escaped
-    show: Callable[[Any, RowOptions, bool], str] = _of_line if options.per == "line" else _of_char
-    if shades:
+def _print_rows(subject: Subject, asked: SimpleNamespace) -> bool:
+    """Print the rows between the thresholds; return whether there are any."""
+    above, below = (_threshold(subject, asked, side) for side in ("above", "below"))
+    # Colours are written as they are; what the text has of such is escaped.
+    write = writer(raw=asked.raw or asked.shades)
+    show: Callable[[Any, SimpleNamespace], str] = _of_line if asked.per == "line" else _of_char
+    if asked.shades:
         write(shade.legend())
-    matched = least is None and most is None
-    for rows in subject.rows(options.per):
+    matched = False
+    for rows in subject.rows(asked.per):
         kept = [
-            show(row, options, shades)
-            for row in rows
-            if (least is None or row.bits_per_char > least)
-            and (most is None or row.bits_per_char < most)
+            row for row in rows if not (row.bits_per_char <= above or row.bits_per_char >= below)
         ]
-        if kept:
-            matched = True
-            write("".join(kept))
+        matched = matched or bool(kept)
+        write("".join(show(row, asked) for row in kept))
     return matched
 
 
-def _threshold(subject: Subject, options: RowOptions, side: str) -> float | None:
-    """Bits per character, where need be those of a percentile, which is then told."""
-    number: float | None = getattr(options, side)
-    if number is None or not options.percentile:
-        return number
-    bits, count = subject.percentile(options.per, number)
+def _threshold(subject: Subject, asked: SimpleNamespace, side: str) -> float:
+    """Bits per character, where need be those of a percentile, which is then told.
+
+    NaN, with which nothing compares, where there is none.
+    """
+    number = getattr(asked, side)
+    if number is None or not asked.percentile:
+        return math.nan if number is None else float(number)
+    bits, count = subject.percentile(asked.per, number)
     logger.info(
         f"{side} {bits:.4f} bits per character: percentile {number:g} of {count:,} validation "
-        f"{'lines' if options.per == 'line' else 'characters'}"
+        f"{'lines' if asked.per == 'line' else 'characters'}"
     )
     return bits
 
 
-def _of_line(line: Line, options: RowOptions, shades: bool) -> str:
-    if options.as_json:
+def _of_line(line: Line, asked: SimpleNamespace) -> str:
+    if asked.as_json:
         facts = {
             "bits_per_char": line.bits_per_char if math.isfinite(line.bits_per_char) else None,
             "bits": line.bits,
@@ -151,16 +129,16 @@ def _of_line(line: Line, options: RowOptions, shades: bool) -> str:
         }
         return json.dumps(facts) + "\n"
     figures = (f"{line.bits_per_char:.4f}", f"{line.bits:.4f}", line.chars, line.unknown)
-    text = shade.shaded(line.text, line.shades, options.raw) if shades else line.text
+    text = shade.shaded(line.text, line.shades, asked.raw) if asked.shades else line.text
     return "\t".join(map(str, (*figures, text))) + "\n"
 
 
-def _of_char(char: Char, options: RowOptions, shades: bool) -> str:
-    if options.as_json:
+def _of_char(char: Char, asked: SimpleNamespace) -> str:
+    if asked.as_json:
         return json.dumps(char._asdict()) + "\n"
     figures = (f"{char.bits:.4f}", char.rank, f"{char.entropy_bits:.4f}")
     shown, likeliest = (
         json.dumps(c, ensure_ascii=not c.isprintable()) for c in (char.char, char.likeliest)
     )
-    shown = shade.painted(shown, shade.colour_of(char.bits)) if shades else shown
+    shown = shade.painted(shown, shade.colour_of(char.bits)) if asked.shades else shown
     return "\t".join(map(str, (shown, *figures, likeliest))) + "\n"

@@ -35,18 +35,10 @@ class TextOptions(NamedTuple):
         from charrnn.parallel import worker_count
 
         loaded = checkpoint.load(self.checkpoint_path)
-        of_lines = loaded.config.corpus.mode == "lines"
-        if self.window and of_lines:
+        if self.window and loaded.config.corpus.mode == "lines":
             raise click.UsageError("--window is for running text: each line is scored by itself")
-        side_by_side = self.window or of_lines
         workers = self.workers or worker_count.for_scoring(loaded.config.model)
-        return Subject(
-            loaded,
-            self.text_path,
-            self.unknown == "skip",
-            self.window,
-            workers if side_by_side else 1,
-        )
+        return Subject(loaded, self.text_path, self.unknown == "skip", self.window, workers)
 
 
 OPTIONS = [
@@ -80,21 +72,15 @@ def text_options(command: Callable[..., None]) -> Callable[..., None]:
     """Give a command these options, as its first argument, before those of its own."""
 
     @functools.wraps(command)
-    def run(
-        checkpoint_path: str,
-        text_path: str | None,
-        unknown: str,
-        window: int | None,
-        workers: int | None,
-        **own: Any,
-    ) -> None:
+    def run(checkpoint_path: str, text_path: str | None, **options: Any) -> None:
         from charrnn import archive  # with zipfile, 7 ms that --help can do without
 
         named = os.environ.get("CHARRNN_CHECKPOINT")
         is_text = checkpoint_path != named and not archive.is_checkpoint(checkpoint_path)
         if named and text_path is None and is_text:
             checkpoint_path, text_path = named, checkpoint_path
-        command(TextOptions(checkpoint_path, text_path, unknown, window, workers), **own)
+        shared = {name: options.pop(name) for name in ("unknown", "window", "workers")}
+        command(TextOptions(checkpoint_path, text_path, **shared), **options)
 
     for option in reversed(OPTIONS):
         run = option(run)
