@@ -13,7 +13,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from importlib import import_module
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 from click.core import ParameterSource
@@ -41,6 +41,8 @@ class Program(click.Group):
         blas.limit()
         if sys.stdout is None:  # closed: whoever writes to it is to find out
             sys.stdout = open(os.devnull, encoding="utf-8")  # noqa: SIM115 - until the end
+        if isinstance(sys.stdout, io.TextIOWrapper):  # a terminal may lack characters of a text
+            sys.stdout.reconfigure(errors="backslashreplace")
         return super().main(*args, **options)
 
     def make_context(self, *args: Any, **options: Any) -> click.Context:
@@ -62,9 +64,7 @@ def outcome() -> Iterator[None]:
     try:
         yield
     except CharrnnError as error:
-        with contextlib.suppress(OSError):  # nobody may be reading stderr, but the exit code
-            note(f"Error: {error.with_hint}")
-        raise click.exceptions.Exit(error.exit_code) from None
+        _fail(error.with_hint, error.exit_code)
     except KeyboardInterrupt:
         raise click.exceptions.Exit(Interrupted.exit_code) from None
     except click.ClickException as error:
@@ -74,8 +74,7 @@ def outcome() -> Iterator[None]:
         error.message = harmless(message, sys.stderr)  # type: ignore[misc]  # Click's own
         raise
     except MemoryError:
-        click.echo("Error: not enough memory: try a smaller model, batch or window", err=True)
-        raise click.exceptions.Exit(1) from None
+        _fail("not enough memory: try a smaller model, batch or window")
     except OSError as error:
         message = _reason(error)
         # What is still buffered has nowhere to go: the interpreter must not try at its end.
@@ -83,18 +82,22 @@ def outcome() -> Iterator[None]:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         if error.errno == errno.EPIPE:
             raise click.exceptions.Exit(0) from None
-        with contextlib.suppress(OSError):
-            note(f"Error: {message}")
-        raise click.exceptions.Exit(1) from None
+        _fail(message)
+
+
+def _fail(message: str, exit_code: int = 1) -> NoReturn:
+    """Print an error and raise Exit."""
+    with contextlib.suppress(OSError):  # nobody may be reading stderr, but the exit code
+        note(f"Error: {message}")
+    raise click.exceptions.Exit(exit_code) from None
 
 
 def _place_in_environment(error: click.ClickException) -> str:
     """The variable that a bad value came from, if it did."""
     ctx, option = getattr(error, "ctx", None), getattr(error, "param", None)
-    if ctx is None or option is None:
-        return ""
-    source = ctx.get_parameter_source(option.name)
-    return f" It is from {option.envvar}." if source is ParameterSource.ENVIRONMENT else ""
+    if ctx and option and ctx.get_parameter_source(option.name) is ParameterSource.ENVIRONMENT:
+        return f" It is from {option.envvar}."
+    return ""
 
 
 def _reason(error: OSError) -> str:
@@ -110,10 +113,7 @@ def _reason(error: OSError) -> str:
     return f"{error.filename}: {error.strerror}" if error.filename else f"{error.strerror or error}"
 
 
-CONTEXT = {
-    "help_option_names": ["-h", "--help"],
-    "max_content_width": 100,
-}
+CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
 
 @click.group(cls=Program, context_settings=CONTEXT)
@@ -135,37 +135,29 @@ def main() -> None:
     """
 
 
-def _noting_variables(callback: Callable[..., Any]) -> Callable[..., Any]:
-    """The command, which first tells of variables that no option heeds, unless it is quiet."""
+def _call(callback: Callable[..., Any], **options: Any) -> Any:
+    """Run a command, which first tells of variables that no option heeds, unless it is quiet."""
+    unknown = {name for name in os.environ if name.startswith("CHARRNN_")} - VARIABLES
+    for name in sorted(unknown) if not launch().local_rank else ():
+        import difflib
 
-    @functools.wraps(callback)
-    def run(*args: Any, **options: Any) -> Any:
-        unknown = {name for name in os.environ if name.startswith("CHARRNN_")} - VARIABLES
-        for name in sorted(unknown) if not launch().local_rank else ():
-            import difflib
+        close = difflib.get_close_matches(name, VARIABLES, n=1)
+        hint = f": did you mean {close[0]}?" if close else ""
+        logger.info(f"{name} is set in the environment, but no option has that name{hint}")
+    return callback(**options)
 
-            close = difflib.get_close_matches(name, VARIABLES, n=1)
-            hint = f": did you mean {close[0]}?" if close else ""
-            logger.info(f"{name} is set in the environment, but no option has that name{hint}")
-        return callback(*args, **options)
 
-    return run
+def _add(name: str) -> None:
+    """Add a command; CHARRNN_SAMPLE_SEED is the default of `sample --seed`, and so on for all."""
+    command = getattr(import_module(f"charrnn.cli.{name}"), name)
+    command.callback = functools.partial(_call, command.callback)
+    for option in command.params:
+        if isinstance(option, click.Option):
+            flag = max(option.opts, key=len).lstrip("-").replace("-", "_")
+            option.envvar = f"CHARRNN_{name}_{flag}".upper()
+            VARIABLES.add(option.envvar)
+    main.add_command(command)
 
 
 for _name in COMMANDS:
-    main.add_command(getattr(import_module(f"charrnn.cli.{_name}"), _name))
-
-
-def _heed_environment() -> None:
-    """CHARRNN_SAMPLE_TEMPERATURE is the default of `sample --temperature`, and so on for all."""
-    for name, command in main.commands.items():
-        assert command.callback is not None
-        command.callback = _noting_variables(command.callback)
-        for parameter in command.params:
-            if isinstance(parameter, click.Option):
-                flag = max(parameter.opts, key=len).lstrip("-").replace("-", "_")
-                parameter.envvar = f"CHARRNN_{name}_{flag}".upper()
-                VARIABLES.add(parameter.envvar)
-
-
-_heed_environment()
+    _add(_name)

@@ -12,6 +12,7 @@ import signal
 import sys
 import types
 from collections.abc import Callable
+from typing import Any
 
 import click
 
@@ -61,7 +62,7 @@ class Progress:
             raise Interrupted("stopped at once, without saving; the last checkpoint is as it was")
         self._asked = True
         if self._showing:
-            raise _NobodyReads
+            raise StopRequested
 
     def stop_requested(self) -> bool:
         """Return whether the user has asked for it."""
@@ -82,10 +83,9 @@ class Progress:
 
     def ticked(self, step: int, smooth_nats: float) -> None:
         """Move the bar."""
-        bar = self._bar
-        if bar is not None:
-            bar.set_postfix_str(f"loss {smooth_nats:.3f} nats", refresh=False)
-            self._show(lambda: bar.update(step - bar.n))
+        if self._bar is not None:
+            self._bar.set_postfix_str(f"loss {smooth_nats:.3f} nats", refresh=False)
+            self._show(self._bar.update, step - self._bar.n)
 
     def validated(self, report: Report) -> None:
         """A line of figures."""
@@ -114,18 +114,17 @@ class Progress:
         if (self.quiet and not always) or not self.group.is_first:
             return
         line = harmless(line, sys.stderr)
-        bar = self._bar
-        if bar is None:
-            self._show(lambda: click.echo(line, err=True))
+        if self._bar is None:
+            self._show(click.echo, line, err=True)
         else:
-            self._show(lambda: bar.write(line, file=sys.stderr))
+            self._show(self._bar.write, line, file=sys.stderr)
 
-    def _show(self, show: Callable[[], object]) -> None:
+    def _show(self, show: Callable[..., object], *args: Any, **options: Any) -> None:
         """Nobody may be reading stderr any more, which is no reason to stop training."""
         self._showing = True
         try:
-            show()
-        except _NobodyReads:
+            show(*args, **options)
+        except StopRequested:
             pass  # what it said is lost, and the run stops at the next chance
         except OSError:
             self.quiet = True
@@ -133,10 +132,6 @@ class Progress:
                 self._bar.disable = True
         finally:
             self._showing = False
-
-
-class _NobodyReads(StopRequested):
-    """A signal has come while something was on its way to stderr, perhaps held up for ever."""
 
 
 def _leave(number: int, frame: types.FrameType | None) -> None:

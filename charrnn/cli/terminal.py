@@ -127,21 +127,11 @@ def result_file(path: str) -> Iterator[BinaryIO]:
 
 
 def writer(raw: bool = False) -> Write:
-    """Writes to stdout at once; characters that its encoding lacks are written as escapes.
-
-    So are those that a terminal would obey, unless `raw`.
-    """
+    """Writes to stdout at once. What a terminal would obey is shown as escapes, unless `raw`."""
     stream = sys.stdout
-    encoding = getattr(stream, "encoding", None) or "utf-8"
 
     def write(text: str) -> None:
-        if not raw:
-            text = harmless(text, stream)
-        try:
-            text.encode(encoding)
-        except (UnicodeEncodeError, LookupError):
-            text = text.encode(encoding, "backslashreplace").decode(encoding)
-        stream.write(text)
+        stream.write(text if raw else harmless(text, stream))
         stream.flush()
 
     return write

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import logging
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import click
@@ -81,48 +82,44 @@ def train(
     from charrnn.parallel import local, worker_count
     from charrnn.training import session
 
-    extra = [
-        Assignment(SETTINGS[option], value)
-        for option, value in settings.items()
-        if value is not None
-    ]
+    given = {SETTINGS[name]: value for name, value in settings.items() if value is not None}
+    extra = [Assignment(key, value) for key, value in given.items()]
     try:
         group = world()
         with group.ending_all():
             config, path = group.on_rank_zero(
                 lambda: session.settled(config_path, overrides, extra, resume, init_from, group)
             )
-            run: dict[str, Any] = {"config": config, "path": path}
-            run |= {"resume": resume, "init_from": init_from}
+            start = functools.partial(session.run, config, path, resume, init_from)
             if group.size > 1:
-                _run(group, **run)
+                _run(start, group)
             else:
-                local.run(worker_count.for_training(config), functools.partial(_work, **run))
+                workers = worker_count.for_training(config)
+                local.run(workers, functools.partial(_work, start))
     except PeerFailed as error:
         raise click.exceptions.Exit(error.exit_code) from None
     if group.is_first:
         tell(path)
 
 
-def _run(group: ProcessGroup, **run: Any) -> None:
+def _run(start: Callable[..., None], group: ProcessGroup) -> None:
     """Be one rank of the run."""
     from charrnn.cli.progress import Progress
-    from charrnn.training import session
 
     if not group.is_first:
         logger.setLevel(logging.ERROR)  # rank 0 tells it
-    session.run(**run, group=group, watching=Progress(group))
+    start(group=group, watching=Progress(group))
 
 
-def _work(group: ProcessGroup, **run: Any) -> None:
+def _work(start: Callable[..., None], group: ProcessGroup) -> None:
     """Be one rank of several on this machine, of which rank 0 is the command itself."""
     from charrnn.cli.app import outcome
 
     if group.is_first:
-        _run(group, **run)
+        _run(start, group)
         return
     try:
         with outcome(), group.ending_all():
-            _run(group, **run)
+            _run(start, group)
     except click.exceptions.Exit as error:
         sys.exit(error.exit_code)
