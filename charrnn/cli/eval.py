@@ -155,15 +155,8 @@ def _comparison(subject: Subject, other: Checkpoint) -> Report:
             "the other model was trained on another text or part of it, and may have seen this "
             "validation part"
         )
-    compared = compare(
-        subject.loaded,
-        other,
-        subject.text(),
-        subject.name,
-        subject.skip_unknown,
-        subject.evaluator.pool.workers,
-        subject.window,
-    )
+    text, skip, workers = subject.text(), subject.skip_unknown, subject.evaluator.pool.workers
+    compared = compare(subject.loaded, other, text, subject.name, skip, workers, subject.window)
     unit = "lines" if subject.settings.mode == "lines" else f"blocks of {BLOCK} characters"
     interval = f"none: it takes more than one of the {unit}"
     if compared.interval_bits is not None:

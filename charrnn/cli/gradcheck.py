@@ -15,10 +15,9 @@ from charrnn.cli.terminal import set_option
     "--entries",
     type=click.IntRange(1),
     default=50,
-    show_default=True,
     help="How many numbers of each array to check.",
 )
-@click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="Chooses them.")
+@click.option("--seed", type=click.IntRange(0), default=1, help="Chooses them.")
 def gradcheck(
     config_path: str, overrides: tuple[str, ...], corpus: str | None, entries: int, seed: int
 ) -> None:

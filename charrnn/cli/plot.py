@@ -37,7 +37,6 @@ MOST_RUNS = 26  # as many as there are letters to mark them
     "--by",
     type=click.Choice(["steps", "seconds"]),
     default="steps",
-    show_default=True,
     help="What the losses are drawn against; seconds are those of training.",
 )
 @click.option(

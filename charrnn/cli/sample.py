@@ -56,7 +56,7 @@ def _temperatures(ctx: click.Context, param: click.Parameter, value: str) -> tup
 )
 @click.option("--count", type=click.IntRange(1), metavar="K", help="K independent texts.")
 @click.option("--max-lines", type=click.IntRange(1), metavar="L", help="End a text after L lines.")
-@click.option("--stop", default="", metavar="TEXT", help="End a text when TEXT has appeared in it.")
+@click.option("--stop", metavar="TEXT", help="End a text when TEXT has appeared in it.")
 @click.option("-0", "--null", is_flag=True, help="Put a NUL after each text instead of a newline.")
 @click.option(
     "--json",
@@ -82,7 +82,6 @@ def _temperatures(ctx: click.Context, param: click.Parameter, value: str) -> tup
     "temperatures",
     callback=_temperatures,
     default="1.0",
-    show_default=True,
     metavar="T|A:B",
     help="Below 1 is safer, above 1 is wilder, 0 always takes the likeliest character; a range "
     "writes a text for each of six temperatures.",
@@ -92,7 +91,6 @@ def _temperatures(ctx: click.Context, param: click.Parameter, value: str) -> tup
     "--top-p",
     type=Number(0, 1, min_open=True),
     default=1.0,
-    show_default=True,
     help="Draw among the likeliest characters that make up this probability.",
 )
 @click.option("--prime", metavar="TEXT", help="Text to begin with; records each begin with it.")
@@ -169,7 +167,7 @@ def _write_at(temperature: float, model: TextModel, asked: SimpleNamespace, writ
         chars = None
         if separate and not ends:
             raise click.UsageError("with --n -1 a text never ends, so no other would follow")
-    limits: dict[str, Any] = {"chars": chars, "lines": lines, "stop": asked.stop}
+    limits: dict[str, Any] = {"chars": chars, "lines": lines, "stop": asked.stop or ""}
     manner: Manner = {
         "seed": asked.seed,
         "prime": asked.prime or "",

@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     "--per",
     type=click.Choice(["line", "char"]),
     default="line",
-    show_default=True,
     help="A row for each: `bits_per_char bits chars unknown line`, or `char bits rank "
     "entropy_bits likeliest`, tab-separated, as the text arrives.",
 )
@@ -49,7 +48,6 @@ if TYPE_CHECKING:
     "--color",
     type=click.Choice(["auto", "always", "never"]),
     default="auto",
-    show_default=True,
     help="Shade each character by its bits; auto does on a terminal, unless NO_COLOR is set.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object a row.")

@@ -48,7 +48,6 @@ OPTIONS = [
         "--unknown",
         type=click.Choice(["error", "skip"]),
         default="error",
-        show_default=True,
         help="What to do about characters the model does not know; skip counts them.",
     ),
     click.option(
