@@ -27,6 +27,10 @@ from charrnn.parallel.mpi import launch
 # A file each in this folder, with a command of the same name.
 COMMANDS = ("train", "sample", "eval", "score", "page", "plot", "gradcheck", "info", "new")
 
+# Parameters that name a file to read, or - for stdin.
+INPUTS = {"checkpoint_path", "text_path", "other_path", "prime_file"}
+INPUTS |= {"config_path", "corpus", "init_from"}
+
 VARIABLES = {"CHARRNN_CHECKPOINT", "CHARRNN_CACHE"}  # and one for every option, see below
 
 # Errors of writing. Those of our own files come with a name or as a message of their own.
@@ -140,7 +144,10 @@ def main() -> None:
 
 
 def _call(callback: Callable[..., Any], **options: Any) -> Any:
-    """Run a command, which first tells of variables that no option heeds, unless it is quiet."""
+    """Run a command, which first tells of variables that no option heeds, unless it is quiet.
+
+    Raises UsageError when two files are to come from stdin.
+    """
     unknown = {name for name in os.environ if name.startswith("CHARRNN_")} - VARIABLES
     for name in sorted(unknown) if not launch().local_rank else ():
         import difflib
@@ -148,6 +155,11 @@ def _call(callback: Callable[..., Any], **options: Any) -> Any:
         close = difflib.get_close_matches(name, VARIABLES, n=1)
         hint = f": did you mean {close[0]}?" if close else ""
         logger.info(f"{name} is set in the environment, but no option has that name{hint}")
+    ctx = click.get_current_context()
+    piped = [p for p in ctx.command.params if p.name in INPUTS and options.get(p.name) == "-"]
+    if len(piped) > 1:
+        hints = " and ".join(parameter.get_error_hint(ctx) for parameter in piped)
+        raise click.UsageError(f"{hints} cannot both come from standard input")
     return callback(**options)
 
 

@@ -65,8 +65,6 @@ def eval(
             "--dynamic learns from the first character to the last: it goes with neither --compare "
             "nor --window"
         )
-    if other_path == "-" and "-" in (text.checkpoint_path, text.text_path):
-        raise click.UsageError("only one of the checkpoints and the text can come from stdin")
     from charrnn import checkpoint
 
     with text.open() as subject:

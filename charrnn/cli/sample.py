@@ -122,8 +122,6 @@ def sample(checkpoint_path: str, **options: Any) -> None:
     ):
         if both:
             raise click.UsageError(f"{names} cannot be used together")
-    if checkpoint_path == asked.prime_file == "-":
-        raise click.UsageError("the checkpoint and the prime cannot both come from standard input")
     from charrnn import api, rng
 
     model = api.load(checkpoint_path)

@@ -25,11 +25,7 @@ class TextOptions(NamedTuple):
     workers: int | None
 
     def open(self) -> Subject:
-        """Return the model and the text. Raises CharrnnError, and UsageError for a bad pair."""
-        if self.checkpoint_path == self.text_path == "-":
-            raise click.UsageError(
-                "the checkpoint and the text cannot both come from standard input"
-            )
+        """Return the model and the text. Raises CharrnnError, and UsageError for --window."""
         from charrnn import checkpoint
         from charrnn.evaluation.scoring_task import Subject
         from charrnn.parallel import worker_count

@@ -70,10 +70,6 @@ def train(
         raise click.UsageError(
             "--resume goes on with a run and --init-from begins a new one: leave one of them out"
         )
-    if config_path == init_from == "-":
-        raise click.UsageError(
-            "the config and the checkpoint of --init-from cannot both come from standard input"
-        )
     if launch().size > 1 and settings["workers"] is not None:
         raise click.UsageError(
             "the processes that mpiexec has started are the workers: leave --workers out"

@@ -276,7 +276,7 @@ def test_a_rate_that_runs_away_ends_with_exit_code_3(charrnn, trained):
         ("score", "'--above'", ["--above", "nan"]),
         ("eval", "it goes with neither --compare", ["--dynamic", "--compare", "other.npz"]),
         ("eval", "nor --window", ["--dynamic-rate", 0.1, "--window", 5]),
-        ("eval", "only one of the checkpoints and the text", ["--compare", "-"]),
+        ("eval", "'CKPT' and '--compare' cannot both come", ["--compare", "-"]),
         ("eval", "'--dynamic-rate'", ["--dynamic-rate", 0]),
         ("eval", "cannot both come from standard input", ["-"]),
         ("page", "Missing option '-o'", []),
