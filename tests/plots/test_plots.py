@@ -220,6 +220,13 @@ def test_a_terminal_gets_colours_unless_somebody_declines(saved):
     assert COLOUR.sub("", console).replace("\x1b[0m", "").isascii()
 
 
+def test_the_environment_may_name_several_checkpoints(saved, charrnn, monkeypatch):
+    """Separated as in PATH."""
+    paths = [saved("one.npz"), saved("two.npz")]
+    monkeypatch.setenv("CHARRNN_CHECKPOINT", os.pathsep.join(paths))
+    assert charrnn("plot").stdout == charrnn("plot", *paths).stdout
+
+
 @pytest.mark.parametrize("encoding", ["ascii", "cp437"])
 def test_an_encoding_without_braille_gets_plain_characters(saved, encoding):
     """All of them ASCII, and nothing escaped."""
