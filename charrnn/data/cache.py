@@ -1,4 +1,4 @@
-"""Where large texts are kept once they are encoded: a file each, named by what it was made from.
+"""Where large texts are kept once they are encoded: files, each named by what it was made from.
 
 A file is made under another name and renamed when it is whole, so two runs that make the same one
 at once do not meet.
@@ -21,32 +21,34 @@ from typing import IO, Any
 import numpy as np
 
 from charrnn.arrays import Ints
+from charrnn.atomic import replacement
 from charrnn.errors import CorpusError
 
 VARIABLE = "CHARRNN_CACHE"
-NAME = r"[0-9a-f]{64}|\.[0-9a-f]{64}\..{8}\.part"  # of a file, or of one that is being made
+NAME = r"[0-9a-f]{64}(\.json)?|\.[0-9a-f]{64}(\.json)?\..{8}\.part"  # .part: being made
 DAY_S = 86_400
 UNUSED_DAYS = 30  # after which a file is removed
 
 
 def folder() -> Path:
     """The cache folder: what CHARRNN_CACHE says, or the system's usual place."""
-    named = os.environ.get(VARIABLE)
-    if named:
+    if named := os.environ.get(VARIABLE):
         return Path(named)
-    if sys.platform == "win32":
-        return Path(os.environ.get("LOCALAPPDATA", tempfile.gettempdir()), "charrnn", "cache")
-    if sys.platform == "darwin":
-        return Path("~/Library/Caches/charrnn").expanduser()
+    usual = {"win32": os.environ.get("LOCALAPPDATA"), "darwin": "~/Library/Caches"}
+    place = usual.get(sys.platform, os.environ.get("XDG_CACHE_HOME"))
     try:
-        return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "charrnn"
+        return Path(place or "~/.cache", "charrnn").expanduser()
     except RuntimeError:  # nobody's home, as in some containers
         return Path(tempfile.gettempdir(), "charrnn")
 
 
 def path_of(*made_from: Any) -> Path:
     """Where the file is, or will be, that is made from these plain values."""
-    return folder() / hashlib.sha256(json.dumps(made_from).encode()).hexdigest()
+    return folder() / _checksum(made_from)
+
+
+def _checksum(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value).encode()).hexdigest()
 
 
 @contextlib.contextmanager
@@ -79,6 +81,22 @@ def find(path: Path, dtype: np.dtype[Any], size: int) -> Ints | None:
         numbers = mapped(path, dtype)
         if len(numbers) == size:
             return numbers
+    return None
+
+
+def keep(path: Path, value: Any) -> None:
+    """Write a plain value, for `recall`. Raises CorpusError."""
+    with writing(), replacement(path) as stream:
+        stream.write(json.dumps([value, _checksum(value)]).encode())
+
+
+def recall(path: Path) -> Any:
+    """The value kept at this path, marked as used now; None if it is gone or damaged."""
+    with contextlib.suppress(OSError, ValueError, TypeError):
+        os.utime(path)
+        value, checksum = json.loads(path.read_bytes())
+        if checksum == _checksum(value):
+            return value
     return None
 
 

@@ -121,16 +121,14 @@ def _cut_stream(text: Text, vocab: Vocab, ids: Ints) -> Corpus:
             f"{share:g} is a single one, and two are needed to score anything",
             "Give a longer text, or none for validation: --set corpus.validation=0",
         )
-    return Corpus(vocab, ids[:cut], ids[cut:], text.sha256, notices=tuple(text.notices()))
+    return Corpus(vocab, ids[:cut], ids[cut:], text.sha256, notices=tuple(text.notices))
 
 
 def _cut_lines(text: Text, vocab: Vocab, ids: Ints, seed: int) -> Corpus:
     share, together = text.config.validation, text.config.copies == "together"
     starts = line_starts(ids, vocab.chars.index("\n"))
-    lines, notices = len(starts) - 1, text.notices()
+    lines, notices = len(starts) - 1, [*text.notices]
     training, validation, different = split(line_hashes(ids, starts, vocab), share, seed, together)
-    if text.blank:
-        notices.append(f"{text.name} has {text.blank:,} empty lines; they are left out")
     if different < lines:  # never where copies may part: their ranks differ
         notices.append(
             f"{text.name} has {lines - different:,} repeated lines; "

@@ -1,7 +1,7 @@
-"""A text of any size turned into ids: in memory, or in a mapped file once they are many.
+"""A text of any size turned into ids: in memory, or in a mapped file when it is large.
 
-The first reading finds the text's checksum and its distinct characters, the second its ids. What a
-large text became is kept in the cache, and found again by the next run.
+The first reading finds the text's checksum and its distinct characters, the second its ids. What
+both found in a large text is kept in the cache, so the next run only computes the checksum.
 
 A text of lines becomes one newline and then each line with its newline; empty lines are left out.
 """
@@ -14,6 +14,7 @@ import os
 import re
 import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
@@ -23,12 +24,12 @@ from charrnn.atomic import replacement
 from charrnn.config.schema import CorpusConfig
 from charrnn.data import cache
 from charrnn.data.characters import named
-from charrnn.data.reader import TextReader, mended, open_text
+from charrnn.data.reader import TextReader, open_text
 from charrnn.data.vocabulary import Vocab, code_points
 from charrnn.errors import CorpusError, VocabError
 from charrnn.streams import name_of
 
-LARGE_BYTES = 64 << 20  # of ids, or of a pipe: more are kept on disk
+LARGE_BYTES = 16 << 20  # of a text: the ids of a larger one are kept on disk
 CODE_POINTS = 0x110000
 
 
@@ -37,35 +38,37 @@ class Text:
 
     def __init__(self, config: CorpusConfig) -> None:
         self.config = config
-        self.names = [name_of(path) for path in config.path]
-        self._copies: dict[str, IO[bytes]] = {}  # of what can be read once, such as a pipe
-        self.facts: list[tuple[bool, int]] = []  # of each file: a byte order mark, CRLFs
-        self.blank = 0  # empty lines left out
         self.sha256 = ""  # of one file its own; of several, that of theirs
         self.chars = ""  # its distinct characters, sorted
         self.size = 0  # ids
+        self.notices: list[str] = []  # what was mended, one sentence each
+        self._bytes = sum(os.path.getsize(path) for path in config.path if os.path.isfile(path))
+        self._copies: dict[str, IO[bytes]] = {}  # of what can be read once, such as a pipe
 
     @property
     def name(self) -> str:
         """What the text is called in a message."""
-        more = len(self.names) - 1
-        return f"{self.names[0]} and {more} more" if more else self.names[0]
-
-    def notices(self) -> list[str]:
-        """What was mended in each file, one sentence each."""
-        files = zip(self.names, self.facts, strict=True)
-        return [notice for name, facts in files for notice in mended(name, *facts)]
+        first, *others = self.config.path
+        return f"{name_of(first)} and {len(others)} more" if others else name_of(first)
 
     def read(self) -> None:
-        """Read the text for the first time. Raises CorpusError."""
+        """Find everything but the ids, in the cache or by a first reading. Raises CorpusError."""
         for path in self.config.path:
             if not os.path.isfile(path):
                 self._copy(path)
-        seen = np.zeros(CODE_POINTS, dtype=bool)
-        for piece in self._pieces("reading"):
-            seen[code_points(piece)] = True
-            self.size += len(piece)
-        self.chars = "".join(map(chr, np.flatnonzero(seen)))
+        if self._copies or self._bytes <= LARGE_BYTES:
+            self._scan()
+            return
+        for reader in self._readers("reading"):
+            for _ in reader.chunks():  # all that `sha256` needs
+                pass
+        kept_at = self._path_of(self.config.path).with_suffix(".json")
+        kept = cache.recall(kept_at)
+        if kept is None:
+            self._scan()
+            cache.keep(kept_at, [self.chars, self.size, self.notices])
+        else:
+            self.chars, self.size, self.notices = kept
 
     def encode(self, vocab: Vocab | None = None, extend: bool = False) -> tuple[Vocab, Ints]:
         """Its ids (N,) in its own vocabulary, in `vocab`, or in the union of both.
@@ -81,7 +84,7 @@ class Text:
             raise VocabError(
                 f"the corpus has {named(unknown)}, which the model's training text did not have"
             )
-        if self.size * vocab.dtype.itemsize > LARGE_BYTES:
+        if self._bytes > LARGE_BYTES:
             return vocab, self._on_disk(vocab)
         return vocab, np.concatenate([*self._ids(vocab)])
 
@@ -96,53 +99,61 @@ class Text:
         source = open_text(path)
         copy = tempfile.SpooledTemporaryFile(LARGE_BYTES, dir=str(cache.folder()))  # noqa: SIM115
         self._copies[path] = copy
-        with source.stream, self._bar("receiving") as bar:
+        with source.stream, self._bar("receiving", None) as bar:
+            source.advance = bar.update
             for chunk in source.chunks():
                 large = copy.tell() + len(chunk) > LARGE_BYTES
                 with cache.writing() if large else contextlib.nullcontext():
                     copy.write(chunk)
                     copy.flush()
-                bar.update(len(chunk))
+        self._bytes += copy.tell()
 
-    def _readers(self) -> Iterator[TextReader]:
-        """A reader of each file from its beginning."""
-        settings = self.config.encoding, self.config.lowercase
-        for path, name in zip(self.config.path, self.names, strict=True):
-            copy = self._copies.get(path)
-            if copy is None:
-                reader = open_text(path, *settings)
-                with reader.stream:
+    def _readers(self, what: str) -> Iterator[TextReader]:
+        """A reader of each file from its beginning; once all are read, `sha256` is known."""
+        settings, digests = (self.config.encoding, self.config.lowercase), []
+        with self._bar(what, self._bytes) as bar:
+            for path in self.config.path:
+                copy = self._copies.get(path)
+                if copy is None:
+                    reader = open_text(path, *settings)
+                else:
+                    copy.seek(0)
+                    reader = TextReader(copy, name_of(path), *settings)
+                reader.advance = bar.update
+                with contextlib.nullcontext() if copy else reader.stream:
                     yield reader
-            else:
-                copy.seek(0)
-                yield TextReader(copy, name, *settings)
-
-    def _pieces(self, what: str) -> Iterator[str]:
-        """What is to be encoded; at its end, `facts`, `blank` and `sha256` are known."""
-        lines, last, digests = self.config.mode == "lines", "\n", []
-        self.facts, self.blank = [], 0
-        if lines:
-            yield last
-        with self._bar(what) as bar:
-            for reader in self._readers():
-                before = bar.n
-                for piece in reader:
-                    bar.update(before + reader.bytes - bar.n)
-                    if not lines:
-                        yield piece
-                        continue
-                    kept = re.sub("\n\n+", "\n", last + piece)[1:]
-                    self.blank += len(piece) - len(kept)
-                    last = piece[-1]
-                    yield kept
-                if lines and last != "\n":  # a record of one file must not run into the next
-                    last = "\n"
-                    yield last
-                self.facts.append((reader.bom, reader.crlf))
                 digests.append(reader.sha256.hexdigest())
         if len(digests) > 1:
             digests = [hashlib.sha256("".join(digests).encode()).hexdigest()]
         (self.sha256,) = digests
+
+    def _pieces(self, what: str) -> Iterator[str]:
+        """What is to be encoded; at its end, `notices` and `sha256` are known."""
+        lines, last, blank = self.config.mode == "lines", "\n", 0
+        self.notices = []
+        if lines:
+            yield last
+        for reader in self._readers(what):
+            for piece in reader:
+                if lines:
+                    kept = re.sub("\n\n+", "\n", last + piece)[1:]
+                    blank += len(piece) - len(kept)
+                    last, piece = piece[-1], kept
+                yield piece
+            if last != "\n":  # a record of one file must not run into the next
+                last = "\n"
+                yield last
+            self.notices += reader.notices()
+        if blank:
+            self.notices.append(f"{self.name} has {blank:,} empty lines; they are left out")
+
+    def _scan(self) -> None:
+        """Read the text for the first time, for all but its ids."""
+        seen, self.size = np.zeros(CODE_POINTS, dtype=bool), 0
+        for piece in self._pieces("reading"):
+            seen[code_points(piece)] = True
+            self.size += len(piece)
+        self.chars = "".join(map(chr, np.flatnonzero(seen)))
 
     def _ids(self, vocab: Vocab) -> Iterator[Ints]:
         """The ids of a second reading, piece by piece."""
@@ -152,13 +163,17 @@ class Text:
         if self.sha256 != before:
             raise CorpusError(f"{self.name} changed while it was read: try again")
 
+    def _path_of(self, *made_from: Any) -> Path:
+        """Where the cache has what is made from this text and these plain values."""
+        settings = self.config.encoding, self.config.lowercase, self.config.mode
+        return cache.path_of(self.sha256, *settings, *made_from)
+
     def _on_disk(self, vocab: Vocab) -> Ints:
         """The ids in a mapped file: of the cache, or without a name for what came by a pipe."""
-        settings = self.config.encoding, self.config.lowercase, self.config.mode
-        path = cache.path_of(self.sha256, *settings, vocab.chars)
-        found = cache.find(path, vocab.dtype, self.size)
-        if found is not None:
-            return found
+        path = self._path_of(vocab.chars)
+        kept = cache.find(path, vocab.dtype, self.size)
+        if kept is not None:
+            return kept
         pieces = (ids.data for ids in self._ids(vocab))
         with cache.writing():
             if self._copies:  # it could not be found again
@@ -169,9 +184,8 @@ class Text:
                 stream.writelines(pieces)
             return cache.mapped(path, vocab.dtype)
 
-    def _bar(self, what: str) -> Any:
+    def _bar(self, what: str, total: int | None) -> Any:
         """A progress bar, for what takes longer than a moment."""
         from charrnn.bar import Bar  # tqdm alone takes longer than to read a small text
 
-        sizes = [os.path.getsize(path) for path in self.config.path if os.path.isfile(path)]
-        return Bar.of_bytes(what, None if self._copies else sum(sizes), delay=1, leave=False)
+        return Bar.of_bytes(what, total, delay=1, leave=False)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import codecs
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import chain
 from typing import IO
 
@@ -29,14 +29,19 @@ class TextReader:
         self.encoding = encoding
         self.lowercase = lowercase
         self.sha256 = hashlib.sha256()
-        self.bytes = 0  # read so far
+        self.bytes = 0  # decoded so far
         self.crlf = 0
         self.bom = False
+        self.advance: Callable[[int], object] = lambda count: None  # called with each chunk's bytes
 
     def chunks(self) -> Iterator[bytes]:
         """The bytes as they are, as they come. Raises CorpusError."""
+        # `read1` gives what is there: a pipe is not kept waiting for more.
+        read = getattr(self.stream, "read1", self.stream.read)
         try:
-            while raw := _read_some(self.stream):
+            while raw := read(CHUNK_BYTES):
+                self.sha256.update(raw)
+                self.advance(len(raw))
                 yield raw
         except OSError as error:
             raise CorpusError(f"{self.name} cannot be read: {error.strerror}") from None
@@ -44,22 +49,14 @@ class TextReader:
     def __iter__(self) -> Iterator[str]:
         """Pieces of text. Raises CorpusError with the byte offset where the text breaks off."""
         decoder = codecs.getincrementaldecoder(self.encoding)()
-        position, first, held = 0, True, ""
+        first, held = True, ""
         for raw in chain(self.chunks(), [b""]):
-            self.sha256.update(raw)
             pending = len(decoder.getstate()[0])
             try:
                 piece = held + decoder.decode(raw, final=not raw)
             except UnicodeError as error:
-                if str(error).endswith(
-                    "does not start with BOM"
-                ):  # a class of its own from 3.13 on
-                    raise self._unmarked() from None
-                if not isinstance(error, UnicodeDecodeError):
-                    raise CorpusError(f"{self.name} is not {self.encoding} text: {error}") from None
-                offset = position - pending + error.start
-                raise self._undecodable(offset, error.object[error.start]) from None
-            self.bytes = position = position + len(raw)
+                raise self._undecodable(error, self.bytes - pending) from None
+            self.bytes += len(raw)
             if first and piece:
                 first, self.bom = False, piece[0] == "\ufeff"
                 piece = piece[1:] if self.bom else piece
@@ -72,33 +69,31 @@ class TextReader:
             if piece:
                 yield lowered(piece) if self.lowercase else piece
 
-    def _unmarked(self) -> CorpusError:
-        return CorpusError(
-            f"{self.name} is not {self.encoding} text: it does not open with a byte order mark",
-            f"Name the order of its bytes: --set corpus.encoding={self.encoding}-le (train)",
-        )
-
-    def _undecodable(self, offset: int, byte: int) -> CorpusError:
-        return CorpusError(
-            f"{self.name} is not {self.encoding} text: byte {offset:,} (counted from 0) is "
-            f"0x{byte:02x}",
+    def _undecodable(self, error: UnicodeError, offset: int) -> CorpusError:
+        """The error to raise when decoding fails in bytes that begin at `offset`."""
+        reason = str(error)
+        hint = (
             "If it has another encoding, name it: --set corpus.encoding=latin-1 (train), or "
-            "convert the text: iconv -f latin1 -t utf-8",
+            "convert the text: iconv -f latin1 -t utf-8"
         )
+        if reason.endswith("does not start with BOM"):  # a UnicodeDecodeError from 3.13 on
+            reason = "it does not open with a byte order mark"
+            hint = f"Name the order of its bytes: --set corpus.encoding={self.encoding}-le (train)"
+        elif isinstance(error, UnicodeDecodeError):
+            byte = error.object[error.start]
+            reason = f"byte {offset + error.start:,} (counted from 0) is 0x{byte:02x}"
+        return CorpusError(f"{self.name} is not {self.encoding} text: {reason}", hint)
 
     def notices(self) -> list[str]:
-        """What was found and mended on the way, one sentence each."""
-        return mended(self.name, self.bom, self.crlf)
-
-
-def mended(name: str, bom: bool, crlf: int) -> list[str]:
-    """The sentences about a byte order mark and so many CRLFs."""
-    found = []
-    if bom:
-        found.append(f"{name} opens with a byte order mark; it is left out")
-    if crlf:
-        found.append(f"{name} has {crlf:,} Windows line ends (CRLF); they are read as LF")
-    return found
+        """What was mended on the way, one sentence each."""
+        sentences = []
+        if self.bom:
+            sentences.append(f"{self.name} opens with a byte order mark; it is left out")
+        if self.crlf:
+            sentences.append(
+                f"{self.name} has {self.crlf:,} Windows line ends (CRLF); they are read as LF"
+            )
+        return sentences
 
 
 def lowered(piece: str) -> str:
@@ -106,22 +101,14 @@ def lowered(piece: str) -> str:
     return piece.replace("\N{GREEK CAPITAL LETTER SIGMA}", "\N{GREEK SMALL LETTER SIGMA}").lower()
 
 
-def _read_some(stream: IO[bytes]) -> bytes:
-    """What is there, up to a chunk: a pipe is not kept waiting for more."""
-    read_now = getattr(stream, "read1", stream.read)
-    return bytes(read_now(CHUNK_BYTES))
-
-
 def open_text(path: str, encoding: str = "utf-8", lowercase: bool = False) -> TextReader:
-    """A reader of a file, or of stdin for `-`. Raises CorpusError."""
-    if path == "-":
-        return TextReader(standard_input(), name_of(path), encoding, lowercase)
+    """A reader of a file, or of stdin for `-`. Its user closes `stream`. Raises CorpusError."""
     try:
-        stream = open(path, "rb")  # noqa: SIM115 - the reader's user closes it
+        stream = standard_input() if path == "-" else open(path, "rb")  # noqa: SIM115
     except FileNotFoundError:
         raise CorpusError(f"{path}: no such text file") from None
     except IsADirectoryError:
         raise CorpusError(f"{path} is a folder, not a text: name the files in it") from None
     except OSError as error:
         raise CorpusError(f"{path} cannot be read: {error.strerror}") from None
-    return TextReader(stream, path, encoding, lowercase)
+    return TextReader(stream, name_of(path), encoding, lowercase)

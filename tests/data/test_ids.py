@@ -17,6 +17,7 @@ from trials import LINES
 from charrnn import checkpoint
 from charrnn.config.schema import CorpusConfig
 from charrnn.data import cache, corpus, ids, line_hashes
+from charrnn.data.reader import TextReader
 from charrnn.data.vocabulary import Vocab
 from charrnn.errors import CorpusError, VocabError
 
@@ -52,6 +53,11 @@ def write(tmp_path):
 def ids_of(read):
     """All ids of a corpus, where they are kept."""
     return read.training.base if read.records is None else read.records.ids
+
+
+def entries(folder, suffix=""):
+    """The ids in the cache, each a file; or what else is known of the texts, with .json."""
+    return [entry for entry in folder.iterdir() if entry.suffix == suffix]
 
 
 def is_mapped(read):
@@ -103,16 +109,16 @@ def test_an_entry_is_known_by_what_it_was_made_from(write, large):
     text = LINES * 9
     corpus.read(write(text), 1)
     corpus.read(write(text, validation=0.2), 2)
-    assert len(list(large.iterdir())) == 1
+    assert len(entries(large)) == 1
     for number, (changed, settings) in enumerate(
         [(text + "x", {}), (text, {"mode": "lines"}), (text, {"lowercase": True})], 2
     ):
         corpus.read(write(changed, **settings), 1)
-        assert len(list(large.iterdir())) == number
+        assert len(entries(large)) == number
     wide = corpus.read(write(text), 1, Vocab.of(["abc", "xyz\U0001f600"]), extend=True)
     assert wide.vocab.chars == "".join(sorted(set(text) | set("abcxyz\U0001f600")))
     assert wide.vocab.decode(wide.training.tolist()) == text[: len(wide.training)]
-    assert len(list(large.iterdir())) == 5
+    assert len(entries(large)) == 5
 
 
 @pytest.mark.parametrize("damage", ["cut short", "empty", "missing"])
@@ -120,14 +126,66 @@ def test_a_damaged_entry_is_made_anew(write, large, damage):
     """Whatever happened to it: a part of it is there, or nothing."""
     config = write(LINES * 9)
     expected = corpus.read(config, 1)
-    (entry,) = large.iterdir()
+    (entry,) = entries(large)
     content = entry.read_bytes()
     entry.unlink()  # what is mapped stays as it was
     if damage != "missing":
         entry.write_bytes(content[:-9] if damage == "cut short" else b"")
     assert same(corpus.read(config, 1), expected)
-    assert list(large.iterdir()) == [entry]
+    assert entries(large) == [entry]
     assert entry.read_bytes() == content
+
+
+@pytest.fixture
+def decoded(monkeypatch):
+    """The names of the texts that are decoded from now on."""
+    names, decode = [], TextReader.__iter__
+
+    def noted(reader):
+        names.append(reader.name)
+        return decode(reader)
+
+    monkeypatch.setattr(TextReader, "__iter__", noted)
+    return names
+
+
+@pytest.mark.parametrize("mode", ["stream", "lines"])
+def test_a_text_that_was_read_is_not_decoded_again(write, large, decoded, mode):
+    """Its checksum is enough for vocabulary, notices and ids; also for those of a wider one."""
+    config = write(MIXED.encode("utf-8-sig"), "", "more\r\n", mode=mode)
+    expected = corpus.read(config, 1)
+    assert len(expected.notices) == (5 if mode == "lines" else 3)
+    assert len(decoded) == 6
+    assert same(corpus.read(config, 1), expected)
+    assert len(decoded) == 6
+    wide = Vocab.of([*expected.vocab.chars, "!"])
+    widened = corpus.read(config, 1, wide, extend=True)
+    assert len(decoded) == 9
+    assert same(corpus.read(config, 1, wide, extend=True), widened)
+    assert len(decoded) == 9
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["", "[", "3", "null", '"ab"', "[]", '[["a", 5, []], "0"]', "edited", "\0" * 90],
+)
+def test_what_is_known_of_a_text_is_only_a_help(write, large, decoded, content):
+    """Damaged, it is found out anew and kept again."""
+    config = write(LINES * 9)
+    expected = corpus.read(config, 1)
+    (known,) = entries(large, ".json")
+    right = known.read_text()
+    known.write_text(right.replace("a", "b") if content == "edited" else content)
+    decoded.clear()
+    assert same(corpus.read(config, 1), expected)
+    assert decoded
+    assert known.read_text() == right
+
+
+def test_a_text_that_has_changed_is_read_anew(write, large):
+    """Though as long as before, at the same place and with the same settings."""
+    corpus.read(write(LINES * 9), 1)
+    assert "\u00e9" in corpus.read(write((LINES * 9)[:-2] + "\u00e9"), 1).vocab
 
 
 def test_two_runs_may_make_the_same_entry_at_once(write, large):
@@ -146,7 +204,7 @@ def test_two_runs_may_make_the_same_entry_at_once(write, large):
         run.join()
     assert len(found) == 4
     assert all(same(one, found[0]) for one in found)
-    assert [entry.suffix for entry in large.iterdir()] == [""]
+    assert sorted(entry.suffix for entry in large.iterdir()) == ["", ".json"]
 
 
 def test_standard_input_leaves_nothing_on_disk(large, monkeypatch):
@@ -166,6 +224,7 @@ def test_unfinished_and_unused_entries_are_removed_in_time(write, large):
         f".{'2' * 64}.oldpart_.part": 2,
         f".{'2' * 64}.newpart_.part": 0.5,
         "0" * 64: cache.UNUSED_DAYS + 1,
+        "0" * 64 + ".json": cache.UNUSED_DAYS + 1,
         "1" * 64: cache.UNUSED_DAYS - 1,
         "thesis": 400,
         "thesis.part": 400,
