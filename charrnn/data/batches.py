@@ -23,7 +23,9 @@ Every epoch sees each line once, in an order that only the seed and the epoch de
 
 from __future__ import annotations
 
+import itertools
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 
 import numpy as np
 import numpy.typing as npt
@@ -40,9 +42,21 @@ POOL = 100  # batches whose lines are sorted by length together
 
 
 class Batches(ABC):
-    """An endless row of batches that can tell and take its position."""
+    """An endless row of batches that can tell and take its position.
 
-    epoch = 0
+    `epoch`, `index` and `at` are the numbers of a position; a kind of batches has the last two
+    where it needs them.
+    """
+
+    epoch: int
+    index: int  # of the batch within the epoch
+    at: int  # of the window within the text or the batch
+
+    def __init__(self, T: int, B: int, **limits: int) -> None:
+        """Go to the beginning. `limits` are the largest `index` and `at` of a position."""
+        self.T, self.B = T, B
+        self._limits = {"epoch": MAX_EPOCH, **limits}
+        self.seek(dict.fromkeys(self._limits, 0))
 
     @abstractmethod
     def per_epoch(self) -> int:
@@ -52,13 +66,20 @@ class Batches(ABC):
     def next(self) -> Batch:
         """The next window; `fresh` says that it starts from the zero state."""
 
-    @abstractmethod
     def position(self) -> Position:
         """Where the next window is, as plain numbers."""
+        return {name: getattr(self, name) for name in self._limits}
 
-    @abstractmethod
     def seek(self, position: Position) -> None:
-        """Go to a position that `position` once told."""
+        """Go to a position that `position` once told. Raises ValueError for one it cannot tell."""
+        for name, limit in self._limits.items():
+            if not 0 <= position[name] <= limit:
+                raise ValueError(f"{name} {position[name]} is outside the text")
+            setattr(self, name, position[name])
+        self._start()
+
+    def _start(self) -> None:  # noqa: B027 - most have something to do
+        """Make ready to go on in this epoch."""
 
 
 class StreamBatches(Batches):
@@ -67,56 +88,30 @@ class StreamBatches(Batches):
     def __init__(self, ids: Ints, T: int, B: int) -> None:
         """`ids` (N,). Raises CorpusError when the text is too short for one window."""
         _check_length(len(ids), T, B)
-        self.T, self.B = T, B
         self.length = len(ids) // B
         self._rows = ids[: self.length * B].reshape(B, self.length)  # reader b walks along row b
-        self._at = 0
+        super().__init__(T, B, at=self.length)
 
     def per_epoch(self) -> int:
         return (self.length - 2) // self.T
 
     def next(self) -> Batch:
-        at, T = self._at, self.T
-        if at + T + 1 >= self.length:
-            self.epoch += 1
-            at = 0
-        self._at = at + T
-        window = self._rows[:, at : at + T + 1].T.astype(np.intp, order="C")  # (T + 1, B)
+        if self.at + self.T + 1 >= self.length:
+            self.epoch, self.at = self.epoch + 1, 0
+        at, self.at = self.at, self.at + self.T
+        window = self._rows[:, at : self.at + 1].T.astype(np.intp, order="C")  # (T + 1, B)
         return Batch(window[:-1], window[1:], fresh=at == 0)
-
-    def position(self) -> Position:
-        return {"epoch": self.epoch, "at": self._at}
-
-    def seek(self, position: Position) -> None:
-        _check_inside(position, at=self.length)
-        self.epoch, self._at = position["epoch"], position["at"]
-
-
-def _check_inside(position: Position, **limits: int) -> None:
-    """Raise ValueError for a position that no run can have had."""
-    for name, limit in {"epoch": MAX_EPOCH, **limits}.items():
-        if not 0 <= position[name] <= limit:
-            raise ValueError(f"{name} {position[name]} is outside the text")
 
 
 def _check_length(N: int, T: int, B: int) -> None:
     if N // B < T + 2:
+        rows = max(1, N // (T + 2))
+        smaller = f"--set train.batch_size={rows} --set train.seq_length={min(T, N // rows - 2)}"
         raise CorpusError(
             f"the training text has {N:,} characters, but seq_length {T} with "
             f"batch_size {B} needs {(T + 2) * B:,}",
-            _largest(N, T, B),
+            f"Make them smaller: {smaller}" if N >= 3 else "Give a longer text",
         )
-
-
-def _largest(N: int, T: int, B: int) -> str:
-    """The setting that would make a text of N characters fit."""
-    if N // B >= 3:
-        return f"Shorten the windows: --set train.seq_length={N // B - 2}"
-    if N >= 3:
-        rows = max(1, N // (T + 2))
-        length = min(T, N // rows - 2)
-        return f"Use fewer rows: --set train.batch_size={rows} --set train.seq_length={length}"
-    return "Give a longer text"
 
 
 class ZeroBatches(Batches):
@@ -125,39 +120,30 @@ class ZeroBatches(Batches):
     def __init__(self, ids: Ints, T: int, B: int, seed: int) -> None:
         """`ids` (N,). Raises CorpusError when the text is too short for one batch."""
         _check_length(len(ids), T, B)
-        self.T, self.B = T, B
         self._ids, self._seed = ids, seed
-        self._index = 0  # of the batch within the epoch
-        self._shuffle()
+        self._windows = (len(ids) - 1) // T
+        self._batches = -(-self._windows // B)
+        super().__init__(T, B, index=self._batches)
 
     def per_epoch(self) -> int:
-        return -(-len(self._order) // self.B)
+        return self._batches
 
     def next(self) -> Batch:
-        first = self._index * self.B
-        if first >= len(self._order):
-            self.epoch, self._index, first = self.epoch + 1, 0, 0
-            self._shuffle()
-        which = self._order[first : first + self.B]
-        self._index += 1
-        places = self._first + self.T * which + np.arange(self.T).reshape(-1, 1)  # (T, B)
+        if self.index == self._batches:
+            self.epoch, self.index = self.epoch + 1, 0
+            self._start()
+        first = self.index * self.B
+        self.index += 1
+        starts = self._offset + self.T * self._order[first : first + self.B]  # (B,)
+        places = starts + np.arange(self.T).reshape(-1, 1)  # (T, B)
         return Batch(self._ids[places], self._ids[places + 1], fresh=True)
 
-    def position(self) -> Position:
-        return {"epoch": self.epoch, "index": self._index}
-
-    def seek(self, position: Position) -> None:
-        _check_inside(position, index=self.per_epoch())
-        self.epoch, self._index = position["epoch"], position["index"]
-        self._shuffle()
-
-    def _shuffle(self) -> None:
-        """This epoch's windows lie end to end from a random place on, and have an order."""
+    def _start(self) -> None:
+        """Let this epoch's windows lie end to end from a random place on, and have an order."""
         rng = generator(self._seed, Purpose.ORDER, self.epoch)
-        count = (len(self._ids) - 1) // self.T
-        spare = len(self._ids) - 1 - count * self.T
-        self._first = int(rng.integers(spare + 1))
-        self._order = rng.permutation(count)
+        spare = len(self._ids) - 1 - self._windows * self.T
+        self._offset = int(rng.integers(spare + 1))
+        self._order = rng.permutation(self._windows)
 
 
 class LineBatches(Batches):
@@ -171,71 +157,54 @@ class LineBatches(Batches):
                 f"batch_size {B} is more than the {len(corpus.training):,} training lines",
                 f"Use fewer rows: --set train.batch_size={max(1, len(corpus.training))}",
             )
-        self.T, self.B = T, B
         self._training, self._seed, self._dtype = corpus.training, seed, dtype
         self._records = corpus.records
-        self._count = -(-len(corpus.training) // B)  # batches an epoch
-        self._cut = int(np.diff(corpus.records.starts).max()) > T  # of any record
-        self._index = 0  # of the batch within the epoch
-        self._at = 0  # of the window within the batch
-        self._shuffle()
+        self._batches = -(-len(corpus.training) // B)
+        longest = int(np.diff(corpus.records.starts).max())  # of any record
+        self._cut = longest > T
+        super().__init__(T, B, index=self._batches - 1, at=longest + T)
 
     def per_epoch(self) -> int:
         if not self._cut:
-            return self._count
-        lengths = (
-            int(self._records.lengths(batch).max())
-            for number in range(-(-self._count // POOL))
-            for batch in self._pool(number)
-        )
-        return sum(-(-length // self.T) for length in lengths)
+            return self._batches
+        return sum(-(-self._longest_of(which) // self.T) for which in self._shuffled())
 
     def next(self) -> Batch:
-        if self._at >= self._longest:
-            self._index, self._at = self._index + 1, 0
-            if self._index == self._count:
-                self.epoch, self._index = self.epoch + 1, 0
-                self._shuffle()
+        if self.at >= self._longest:
+            self.index, self.at = self.index + 1, 0
+            if self.index == self._batches:
+                self.epoch, self.index = self.epoch + 1, 0
+                self._start()
             else:
                 self._load()
-        fresh = self._at == 0
-        ids, targets, inside = self._records.padded(self._which, self._at, self.T)
-        self._at += self.T
+        fresh = self.at == 0
+        ids, targets, inside = self._records.padded(self._which, self.at, self.T)
+        self.at += self.T
         return Batch(ids, targets, None if inside.all() else inside.astype(self._dtype), fresh)
 
-    def position(self) -> Position:
-        return {"epoch": self.epoch, "index": self._index, "at": self._at}
-
-    def seek(self, position: Position) -> None:
-        _check_inside(position, index=self._count - 1)
-        self.epoch, self._index = position["epoch"], position["index"]
-        self._shuffle()
-        _check_inside(position, at=self._longest + self.T)
-        self._at = position["at"]
-
-    def _shuffle(self) -> None:
-        """Give this epoch's lines an order."""
-        rng = generator(self._seed, Purpose.ORDER, self.epoch)
-        self._order = rng.permutation(self._training)
-        self._loaded = -1
+    def _start(self) -> None:
+        """Shuffle this epoch's lines, and load the batch at `index`."""
+        pool, skipped = divmod(self.index, POOL)
+        self._coming = itertools.islice(self._shuffled(pool), skipped, None)
         self._load()
 
     def _load(self) -> None:
-        """Look up the records of the batch that `_index` tells."""
-        number, place = divmod(self._index, POOL)
-        if number != self._loaded:
-            self._loaded, self._batches = number, self._pool(number)
-        self._which = self._batches[place]
-        self._longest = int(self._records.lengths(self._which).max())
+        self._which = next(self._coming)
+        self._longest = self._longest_of(self._which)
 
-    def _pool(self, number: int) -> list[Ints]:
-        """The batches of a pool: its lines sorted by length, cut, and the pieces shuffled."""
+    def _longest_of(self, which: Ints) -> int:
+        return int(self._records.lengths(which).max())
+
+    def _shuffled(self, pool: int = 0) -> Iterator[Ints]:
+        """This epoch's batches from a pool on: its lines sorted by length, cut, and shuffled."""
+        order = generator(self._seed, Purpose.ORDER, self.epoch).permutation(self._training)
         size = POOL * self.B
-        records = self._order[number * size : (number + 1) * size]
-        records = records[np.argsort(self._records.lengths(records), kind="stable")]
-        batches = [records[i : i + self.B] for i in range(0, len(records), self.B)]
-        rng = generator(self._seed, Purpose.ORDER, self.epoch, number)
-        return [batches[i] for i in rng.permutation(len(batches))]
+        for number in range(pool, -(-self._batches // POOL)):
+            records = order[number * size : (number + 1) * size]
+            records = records[np.argsort(self._records.lengths(records), kind="stable")]
+            batches = [records[i : i + self.B] for i in range(0, len(records), self.B)]
+            rng = generator(self._seed, Purpose.ORDER, self.epoch, number)
+            yield from (batches[i] for i in rng.permutation(len(batches)))
 
 
 def of(corpus: Corpus, config: TrainConfig, seed: int, dtype: npt.DTypeLike) -> Batches:
