@@ -6,24 +6,17 @@ import functools
 import itertools
 import math
 from collections.abc import Iterator
-from typing import Any, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from charrnn.arrays import Floats, Ints
-from charrnn.nn.cells import Layer, New
+from charrnn.nn.cells import New
+
+if TYPE_CHECKING:  # it has workspaces in its own signatures
+    from charrnn.nn.model import Model
 
 SIZES = 64  # window sizes whose views are kept: an endless pipe of lines brings all there are
-
-
-class Sizes(Protocol):
-    """What the memory of a window depends on: a `Model`."""
-
-    vocab_size: int
-    hidden: int
-    layers: int
-    cell: type[Layer]
-    dtype: np.dtype[Any]
 
 
 class Workspace:
@@ -33,7 +26,7 @@ class Workspace:
     each target in nats, zero where it is masked.
     """
 
-    def __init__(self, model: Sizes, T: int, B: int, new: New | None = None) -> None:
+    def __init__(self, model: Model, T: int, B: int, new: New | None = None) -> None:
         new = new or functools.partial(np.empty, dtype=model.dtype)
         H, V = model.hidden, model.vocab_size
         self.T, self.B = T, B
@@ -54,9 +47,7 @@ class Workspace:
         # Dropout, or none as in scoring:
         self.masks: list[Floats] = []  # (T, B, H) a layer, or (1, B, H) for the whole window
         self.kept: list[Floats] = []  # (H, G*H) a layer: the recurrent weights that are left
-        self.reads: list[Floats] = [
-            layer.outputs for layer in self.layers
-        ]  # (T*B, H): what is read of every layer
+        self.reads: list[Floats] = [layer.outputs for layer in self.layers]  # (T*B, H) a layer
         self.dropped: list[Floats] = []  # (H, G*H) a layer: the recurrent weights it works with
         self.awaits_backward = False  # whether `logits` holds the probabilities of a forward
         self._new = new
@@ -83,13 +74,12 @@ class Workspace:
         """
         T, B, H = self.layers[0].dhs.shape
         if dropout and not self.masks:
-            shape = (1 if variational else T, B, H)
-            self.masks = [self._new(shape) for _ in self.layers]
+            self.masks = [self._new((1 if variational else T, B, H)) for _ in self.layers]
             self.reads = [self._new((T * B, H)) for _ in self.layers]
         if recurrent and not self.kept:
-            shapes = [(H, layer.gates * H) for layer in self.layers]
-            self.kept = [self._new(shape) for shape in shapes]
-            self.dropped = [self._new(shape) for shape in shapes]
+            shape = (H, self.layers[0].gates * H)
+            self.kept = [self._new(shape) for _ in self.layers]
+            self.dropped = [self._new(shape) for _ in self.layers]
         for kept in self.kept:
             _keep(_random(source, 1, kept.size).reshape(kept.shape), recurrent, kept)
         if self.masks:
@@ -139,7 +129,7 @@ class Workspaces:
     n-th array of each lies at the start of the n-th buffer, which is as large as the largest.
     """
 
-    def __init__(self, model: Sizes) -> None:
+    def __init__(self, model: Model) -> None:
         self.model = model
         self._buffers: list[Floats] = []
         self._made: dict[tuple[int, int], Workspace] = {}
