@@ -72,11 +72,7 @@ class Vocab:
 
     def lookup(self, text: str) -> Ints:
         """The id of every character, `missing` where there is none; the smallest unsigned type."""
-        return self.ids_of(code_points(text))
-
-    def ids_of(self, points: Ints) -> Ints:
-        """The same for code points (N,)."""
-        return self._table.take(points, mode="clip")
+        return self._table.take(code_points(text), mode="clip")
 
     def encode(self, text: str, where: str = "the text") -> Ints:
         """The id of every character. Raises VocabError that names the first unknown one."""
