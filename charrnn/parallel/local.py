@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from charrnn.arrays import Floats
+from charrnn.arrays import Floats, Ints
 from charrnn.errors import SIGNALS, CharrnnError, Interrupted
 from charrnn.parallel.group import PeerFailed, ProcessGroup, SingleProcess
 from charrnn.parallel.mpi import launch
@@ -83,40 +83,33 @@ class LocalGroup(ProcessGroup):
             (semaphores[(rank + (1 << k)) % size][k], own) for k, own in enumerate(semaphores[rank])
         ]
 
-    def allreduce(self, vector: Floats) -> None:
-        """Let `vector` (N,) of every rank hold g[0] + g[1] + ..., always in this order."""
+    def allreduce(self, vector: Floats | Ints) -> None:
+        """Let `vector` (N,) of every rank hold g[0] + g[1] + ..., the same bits for each."""
         most = SLOT // vector.itemsize
         for start in range(0, vector.size, most):
             part = vector[start : start + most]
-            with self._exchange() as slots:
-                numbers = slots.view(vector.dtype)[:, : part.size]
-                numbers[self.rank] = part
-                self.barrier()
-                np.add(numbers[0], numbers[1], part)
-                for other in numbers[2:]:
-                    np.add(part, other, part)
+            numbers = self._slots[self._half].view(vector.dtype)[:, : part.size]
+            numbers[self.rank] = part
+            self.barrier()
+            np.add(numbers[0], numbers[1], part)
+            for other in numbers[2:]:
+                np.add(part, other, part)
+            self._half = 1 - self._half
 
     def allgather(self, value: Any) -> list[Any]:
-        """Return what every rank gives, by rank; it is pickled."""
+        """Return what every rank gives, by rank; it is pickled.
+
+        The pickles lie end to end in a vector of bytes, each rank's own in zeros; their sum is all.
+        """
         own = np.frombuffer(pickle.dumps(value, pickle.HIGHEST_PROTOCOL), np.uint8)
-        sizes = np.zeros(self.size)
+        sizes = np.zeros(self.size, np.int64)
         sizes[self.rank] = own.size
         self.allreduce(sizes)
-        gathered = [np.empty(int(size), np.uint8) for size in sizes]
-        for start in range(0, int(sizes.max()), SLOT):
-            with self._exchange() as slots:
-                part = own[start : start + SLOT]
-                slots[self.rank, : part.size] = part
-                self.barrier()
-                for slot, whole in zip(slots, gathered, strict=True):
-                    whole[start : start + SLOT] = slot[: max(0, whole.size - start)]
-        return [pickle.loads(pickled.data) for pickled in gathered]
-
-    @contextlib.contextmanager
-    def _exchange(self) -> Iterator[Floats]:
-        """The slots (size, SLOT) to be written and read now, as bytes."""
-        yield self._slots[self._half]
-        self._half = 1 - self._half
+        ends = np.cumsum(sizes)
+        pickles = np.zeros(ends[-1], np.uint8)
+        pickles[ends[self.rank] - own.size : ends[self.rank]] = own
+        self.allreduce(pickles)
+        return [pickle.loads(pickled.data) for pickled in np.split(pickles, ends[:-1])]
 
     def barrier(self) -> None:
         """Wait until every rank is here. On rank 0, raises what `check` raises."""
@@ -207,9 +200,7 @@ def _start(context: BaseContext, size: int, work: Work[Any]) -> LocalGroup:
 
 def _be(rank: int, size: int, memory: Any, semaphores: list[list[Any]], work: Work[Any]) -> None:
     """Be a worker, to the end of the process."""
-    threading.Thread(
-        target=end_with_parent, args=(GONE if rank == 1 else b"",), daemon=True
-    ).start()
+    end_with_parent(GONE if rank == 1 else b"")
     try:
         if hasattr(signal, "pthread_sigmask"):
             signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
@@ -219,16 +210,21 @@ def _be(rank: int, size: int, memory: Any, semaphores: list[list[Any]], work: Wo
 
 
 def end_with_parent(message: bytes = b"") -> None:
-    """Wait for the end of the process that started this one, and leave with a message on stderr."""
+    """From now on, leave with a message on stderr once the process that started this one ends."""
     from multiprocessing.connection import wait
     from multiprocessing.process import parent_process
 
     parent = parent_process()
     assert parent is not None
-    wait([parent.sentinel])
-    with contextlib.suppress(OSError):
-        os.write(2, message)
-    os._exit(1)
+    sentinel = parent.sentinel
+
+    def end() -> None:
+        wait([sentinel])
+        with contextlib.suppress(OSError):
+            os.write(2, message)
+        os._exit(1)
+
+    threading.Thread(target=end, daemon=True).start()
 
 
 @contextlib.contextmanager

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import signal
-import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
@@ -53,25 +51,28 @@ class WorkerPool:
             for part in parts:
                 yield self._functions[number](*part)
             return
+        from concurrent.futures.process import BrokenProcessPool
+
         pending: deque[Future[Any]] = deque()
-        with _telling_of_death():
+        try:
             for part in parts:
                 if len(pending) == PENDING * self.workers:
                     yield pending.popleft().result()
                 pending.append(self._executor.submit(_do, number, np.geterr(), part))
             while pending:
                 yield pending.popleft().result()
+        except BrokenProcessPool:  # at a result, or at the next part
+            raise CharrnnError(
+                "a process that shares the work ended early, perhaps because memory ran short",
+                "Try again, or with --workers 1",
+            ) from None
 
     def _start(self) -> None:
         import multiprocessing
         from concurrent.futures import ProcessPoolExecutor
 
-        self._executor = ProcessPoolExecutor(
-            self.workers,
-            multiprocessing.get_context("fork"),
-            initializer=_be,
-            initargs=(self._functions,),
-        )
+        context = multiprocessing.get_context("fork")
+        self._executor = ProcessPoolExecutor(self.workers, context, _be, (self._functions,))
 
 
 _known: list[Callable[..., Any]] = []  # of a worker
@@ -81,23 +82,9 @@ def _be(functions: list[Callable[..., Any]]) -> None:
     """Begin as a worker."""
     _known[:] = functions
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the first process ends the work
-    threading.Thread(target=end_with_parent, daemon=True).start()
+    end_with_parent()
 
 
 def _do(number: int, settings: Any, part: tuple[Any, ...]) -> Any:
     with np.errstate(**settings):
         return _known[number](*part)
-
-
-@contextlib.contextmanager
-def _telling_of_death() -> Iterator[None]:
-    """Raise CharrnnError when a worker has died, be it found at its result or at the next part."""
-    from concurrent.futures.process import BrokenProcessPool
-
-    try:
-        yield
-    except BrokenProcessPool:
-        raise CharrnnError(
-            "a process that shares the work ended early, perhaps because memory ran short",
-            "Try again, or with --workers 1",
-        ) from None
