@@ -48,7 +48,7 @@ OPTIONS = [
     ),
     click.option(
         "--window",
-        type=click.IntRange(1),
+        type=click.IntRange(1, 1 << 16),
         metavar="N",
         help="Score running text in windows of N characters, each from the zero state, as models "
         "without a state are scored.  [default: the state is carried from the first to the last]",

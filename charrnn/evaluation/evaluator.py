@@ -25,11 +25,8 @@ from charrnn.parallel.worker_count import ROWS
 from charrnn.units import bits
 
 WINDOW = 256  # steps scored at a time; the figures do not depend on it
-WARM_UP = 256  # characters that a piece of a stream reads before its own
-AT_ONCE = 1 << 16  # records of a validation part that are scored together
+WARM_UP = 256  # characters that a piece of a stream reads before its own; also its window
 AREA = 1 << 18  # characters, padding included, of the lines scored side by side
-
-Check = Callable[[], None]  # called now and then, to leave a long scoring by an exception
 
 
 @dataclass(frozen=True)
@@ -56,14 +53,6 @@ class Score:
         return math.exp(min(self.nats, 700.0))  # exp(710) is more than a float holds
 
 
-class WindowPlace(NamedTuple):
-    """Where the windows of a text stand that are each scored from the zero state."""
-
-    size: int  # characters of a window
-    at: int  # of them scored in the open one
-    state: Floats  # after them
-
-
 class Figures(NamedTuple):
     """What is read off every position of a window that `Model.forward` has just gone through."""
 
@@ -88,10 +77,6 @@ SURPRISAL = Figures(1, _surprisals)  # -ln p of the character, in nats
 PREDICTION = Figures(4, _predictions)
 
 
-def _nothing() -> None:
-    """The check of a scoring that nobody interrupts."""
-
-
 class Evaluator:
     """Scores text with one model; its memory is allocated once."""
 
@@ -109,120 +94,61 @@ class Evaluator:
         self, ids: Ints, state: Floats, figures: Figures = SURPRISAL
     ) -> tuple[Floats, Floats]:
         """The figures (K, N-1) of all of `ids` (N,) but the first, and the state after them."""
-        found = np.empty((figures.rows, max(len(ids) - 1, 0)))
         column = ids.reshape(-1, 1)
-        for at in range(0, found.shape[1], self.window):
-            window = column[at : at + self.window + 1]
-            part = slice(at, at + self.window)
-            found[:, part], state = self._window(Batch(window[:-1], window[1:]), state, figures)
-        return found, state
+        inside = np.ones_like(column[1:], dtype=bool)
+        found, state = self._run(column[:-1], column[1:], inside, state, figures)
+        return found[:, :, 0], state
 
-    def in_windows(
-        self, ids: Ints, place: WindowPlace, figures: Figures = SURPRISAL
-    ) -> tuple[Floats, WindowPlace]:
-        """The figures (K, N-1) of all of `ids` (N,) but the first, in windows from the zero state.
+    def each(self, records: Records, figures: Figures = SURPRISAL) -> Floats:
+        """The figures (K, N) of the records' N characters, each record from the zero state."""
+        found = np.empty((figures.rows, int(records.starts[-1] - records.starts[0])))
+        which = np.arange(len(records.starts) - 1)
+        for places, of_batch in self._side_by_side(records, which, figures):
+            found[:, places] = of_batch
+        return found
 
-        `place` is where the window stands that a piece before this one left open; the place after
-        this one is returned. Whole windows are scored side by side.
+    def _side_by_side(
+        self, records: Records, which: Ints, figures: Figures = SURPRISAL
+    ) -> Iterator[tuple[Ints, Floats]]:
+        """The figures (K, n) of one batch of records after the other, each from the zero state.
+
+        With them come the places (n,) of their characters among all characters of these records.
         """
-        size, (at, state) = place.size, (place.at, place.state)
-        count = max(len(ids) - 1, 0)
-        found = np.empty((figures.rows, count))
-        head = min(count, size - at)  # the rest of the open window
-        found[:, :head], state = self.follow(ids[: head + 1], state, figures)
-        whole = (count - head) // size
-        windows = Records(ids, 1 + head + size * np.arange(whole + 1))
-        of_whole = slice(head, head + size * whole)
-        found[:, of_whole] = self.each(windows, np.arange(whole), figures)
-        at, done = at + head, head + size * whole
-        if at == size or whole:
-            at, state = 0, self.model.zero_state(1)
-        rest = count - done
-        if rest:
-            found[:, done:], state = self.follow(ids[done:], state, figures)
-            at += rest
-        return found, WindowPlace(size, at, state)
-
-    def pieces(self, ids: Ints, check: Check = _nothing, rank: int = 0, size: int = 1) -> Score:
-        """Score one text in `ROWS` pieces side by side: faster, and within about 0.001 nats.
-
-        Every piece but the first reads `WARM_UP` characters before its own, from the zero state.
-        Of `size` ranks, this one scores its share of the pieces.
-        """
-        targets = len(ids) - 1
-        rows = min(ROWS, max(1, targets // (4 * WARM_UP)))
-        length = -(-targets // rows)
-        own = np.arange(rows * rank // size, rows * (rank + 1) // size)
-        if not len(own):
-            check()
-            return Score(0.0, 0)
-        starts = own * length  # (B,): where each row's inputs begin
-        state = self.model.zero_state(len(own))
-        total, chars = 0.0, 0
-        for at in range(-WARM_UP if rows > 1 else 0, length, WINDOW):
-            check()
-            stop = 0 if at < 0 else min(at + WINDOW, length)
-            places = starts + np.arange(at, stop).reshape(-1, 1)  # (T, B)
-            inside = (places >= 0) & (places < targets)
-            places = places.clip(0, targets - 1)
-            batch = Batch(ids[places], ids[places + 1], inside.astype(self.model.dtype))
-            nats, state = self._window(batch, state)
-            if at >= 0:
-                total += float(nats.sum())
-                chars += int(np.count_nonzero(inside))
-            elif own[0] == 0:
-                state[:, :, 0] = 0  # the first piece has nothing before it
-        return Score(total, chars)
-
-    def records(self, records: Records, which: Ints, check: Check = _nothing) -> Score:
-        """Score these records, each from the zero state, in constant memory."""
-        total, chars = 0.0, 0
-        for start in range(0, len(which), AT_ONCE):
-            nats = self.each(records, which[start : start + AT_ONCE], check=check)
-            total, chars = total + float(nats.sum()), chars + nats.size
-        return Score(total, chars)
-
-    def each(
-        self,
-        records: Records,
-        which: Ints,
-        figures: Figures = SURPRISAL,
-        check: Check = _nothing,
-    ) -> Floats:
-        """The figures (K, N) of these records' N characters, one record after the other."""
         lengths = records.lengths(which)
-        starts = np.cumsum(lengths) - lengths  # where each record's figures begin
-        found = np.empty((figures.rows, int(lengths.sum())))
+        starts = np.cumsum(lengths) - lengths
         batches = [*self._batches(lengths)]
         parts = ((*records.padded(which[batch]), figures) for batch in batches)
-        for batch, scored in zip(batches, self.pool.map(self._number, parts), strict=True):
-            check()
-            times = np.arange(scored.shape[1]).reshape(-1, 1)
+        for batch, found in zip(batches, self.pool.map(self._number, parts), strict=True):
+            times = np.arange(found.shape[1]).reshape(-1, 1)
             inside = times < lengths[batch]
-            found[:, (starts[batch] + times)[inside]] = scored[:, inside]
-        return found
+            yield (starts[batch] + times)[inside], found[:, inside]
 
     def _batches(self, lengths: Ints) -> Iterator[Ints]:
         """Numbers of records to score side by side: of similar length, fewer of the long ones."""
         ordered = np.argsort(lengths, kind="stable")
         while len(ordered):
-            rows = min(ROWS, len(ordered))
-            while rows > 1 and lengths[ordered[rows - 1]] * rows > AREA:
-                rows -= 1
+            longest = lengths[ordered[:ROWS]]  # of the first 1, 2, 3, ... rows
+            rows = max(1, np.count_nonzero(longest * np.arange(1, len(longest) + 1) <= AREA))
             yield ordered[:rows]
             ordered = ordered[rows:]
 
     def _from_zero(self, ids: Ints, targets: Ints, inside: Bools, figures: Figures) -> Floats:
         """The figures (K, T, B) of rows from the zero state; ids, targets and inside are (T, B)."""
+        state = self.model.zero_state(ids.shape[1])
+        return self._run(ids, targets, inside, state, figures)[0]
+
+    def _run(
+        self, ids: Ints, targets: Ints, inside: Bools, state: Floats, figures: Figures
+    ) -> tuple[Floats, Floats]:
+        """The figures (K, T, B) of rows of any length, and the state after them."""
         T, B = ids.shape
-        state = self.model.zero_state(B)
         found = np.empty((figures.rows, T, B))
         for at in range(0, T, self.window):
             part = slice(at, at + self.window)
-            batch = Batch(ids[part], targets[part], inside[part].astype(self.model.dtype))
-            of_window, state = self._window(batch, state, figures)
+            window = Batch(ids[part], targets[part], inside[part].astype(self.model.dtype))
+            of_window, state = self._window(window, state, figures)
             found[:, part] = of_window.reshape(figures.rows, -1, B)
-        return found
+        return found, state
 
     def _window(
         self, batch: Batch, state: Floats, figures: Figures = SURPRISAL
@@ -246,23 +172,42 @@ class Evaluator:
         if not len(corpus.validation):
             return None
         group = group or SingleProcess()
-
-        def check() -> None:
-            if stop_requested():
-                raise StopRequested
-
+        parts = self._pieces(corpus.validation, group)
+        if corpus.records is not None:
+            own = corpus.validation[group.rank :: group.size]
+            parts = (nats for _, nats in self._side_by_side(corpus.records, own))
         totals = np.zeros(3)  # nats, characters, ranks that want to stop
-        try:
-            if corpus.records is None:
-                score = self.pieces(corpus.validation, check, group.rank, group.size)
-            else:
-                own = corpus.validation[group.rank :: group.size]
-                score = self.records(corpus.records, own, check)
-            totals[:2] = score.total_nats, score.chars
-        except StopRequested:
-            totals[2] = 1
+        for nats in parts:
+            totals += nats.sum(), nats.size, stop_requested()
+            if totals[2]:
+                break
         group.allreduce(totals)
-        nats, chars, stops = totals.tolist()
+        total_nats, chars, stops = totals.tolist()
         if stops:
             raise StopRequested
-        return Score(nats, int(chars))
+        return Score(total_nats, int(chars))
+
+    def _pieces(self, ids: Ints, group: ProcessGroup) -> Iterator[Floats]:
+        """The nats of one text, of which `ROWS` pieces are scored side by side, window by window.
+
+        That is faster, and the sum is within about 0.001 nats per character. Every piece but the
+        first reads `WARM_UP` characters before its own, from the zero state. Each rank of a group
+        scores its share of the pieces.
+        """
+        targets = len(ids) - 1
+        rows = min(ROWS, max(1, targets // (4 * WARM_UP)))
+        length = -(-targets // rows)
+        starts = length * np.arange(rows)[group.rows(rows)]  # (B,): where each row's inputs begin
+        if not len(starts):
+            return
+        state = self.model.zero_state(len(starts))
+        for at in range(-WARM_UP, length, WARM_UP):
+            places = starts + np.arange(at, min(at + WARM_UP, length)).reshape(-1, 1)  # (T, B)
+            inside = (places >= 0) & (places < targets)
+            places = places.clip(0, targets - 1)
+            batch = Batch(ids[places], ids[places + 1], inside.astype(self.model.dtype))
+            nats, state = self._window(batch, state)
+            if at >= 0:
+                yield nats[:, inside.reshape(-1)]
+            elif starts[0] == 0:
+                state[:, :, 0] = 0  # the first piece has nothing before it

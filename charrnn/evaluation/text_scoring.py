@@ -12,7 +12,7 @@ from charrnn.data.corpus import Records
 from charrnn.data.encoding import Encoder, whole_lines
 from charrnn.data.vocabulary import Vocab
 from charrnn.errors import CorpusError
-from charrnn.evaluation.evaluator import SURPRISAL, Evaluator, Figures, Score, WindowPlace
+from charrnn.evaluation.evaluator import SURPRISAL, Evaluator, Figures, Score
 
 
 class ScoredPiece(NamedTuple):
@@ -51,32 +51,32 @@ def scored(
     scored are the first character of a stream, unknown characters, and lines without a known one.
     Raises VocabError.
     """
-    mode, window = options.mode, options.window
+    lines, window = options.mode == "lines", options.window
     encode = Encoder(vocab, options.name, options.skip_unknown)
     state = evaluator.model.zero_state(1)
-    place = WindowPlace(window or 1, 0, state)
-    before: Ints = np.empty(0, dtype=np.intp)  # the last character so far
-    for text in pieces if mode == "stream" else whole_lines(pieces):
-        places, ids = encode(text)
-        found = np.full((figures.rows, len(text)), np.nan)
+    before: Ints = np.empty(0, dtype=np.intp)  # the last character so far, then an open window's
+    for text in whole_lines(pieces) if lines else pieces:
+        places, new_ids = encode(text)
         unknown = np.ones(len(text), dtype=bool)
         unknown[places] = False
-        if mode == "stream":
-            first = 1 - len(before)  # 1 in the piece that opens the text
-            ids = np.concatenate([before, ids])
-            if window is None:
-                found[:, places[first:]], state = evaluator.follow(ids, state, figures)
-            else:
-                found[:, places[first:]], place = evaluator.in_windows(ids, place, figures)
-            before = ids[-1:]
-        else:
+        if lines:
             newline = vocab.lookup("\n")
-            ends = ids == newline
+            ends = new_ids == newline
             kept = ~ends | ~np.append(True, ends)[:-1]  # no empty line
-            places, ids, ends = places[kept], ids[kept], ends[kept]
-            starts = np.append(1, np.flatnonzero(ends) + 2)
-            records = Records(np.concatenate([newline, ids]), starts)
-            found[:, places] = evaluator.each(records, np.arange(len(starts) - 1), figures)
+            places, ids = places[kept], np.concatenate([newline, new_ids[kept]])
+            starts = np.append(1, np.flatnonzero(ends[kept]) + 2)
+            new = evaluator.each(Records(ids, starts), figures)
+        elif window is None:
+            ids = np.concatenate([before, new_ids])
+            new, state = evaluator.follow(ids, state, figures)
+            before = ids[-1:]
+        else:  # what a piece leaves open is scored again with the next one
+            ids = np.concatenate([before, new_ids])
+            starts = np.append(np.arange(1, len(ids), window), len(ids))
+            new = evaluator.each(Records(ids, starts), figures)[:, max(len(before) - 1, 0) :]
+            before = ids[max(len(ids) - 1, 0) // window * window :]
+        found = np.full((figures.rows, len(text)), np.nan)
+        found[:, places[len(places) - new.shape[1] :]] = new
         yield ScoredPiece(text, found, unknown)
 
 

@@ -8,7 +8,7 @@ import networks
 import numpy as np
 import pytest
 
-from charrnn.data.corpus import Records
+from charrnn.data.corpus import Corpus, Records
 from charrnn.data.vocabulary import Vocab
 from charrnn.errors import CorpusError, VocabError
 from charrnn.evaluation.evaluator import ROWS, WARM_UP, Evaluator
@@ -62,7 +62,7 @@ def test_a_stream_may_come_in_pieces(evaluator):
 def test_pieces_side_by_side_score_every_character_once(evaluator, count):
     """This model forgets within the warm-up, so the sum equals that of the whole stream."""
     ids = ids_of(count)
-    score = evaluator.pieces(ids)
+    score = evaluator.validation(Corpus(VOCAB, ids[:0], ids, ""))
     whole = networks.score_of(evaluator, ids)
     assert score.chars == whole.chars
     assert score.total_nats == pytest.approx(whole.total_nats, rel=1e-6)
@@ -72,7 +72,8 @@ def test_records_are_scored_one_by_one(evaluator):
     """Each from the zero state, after a newline, its own newline included."""
     lines = ["a", "fade", "b" * 300, "dead", "cab"] * 30
     records = Records.of(lines, VOCAB.encode)
-    score = evaluator.records(records, np.arange(len(lines)))
+    which = np.arange(len(lines))
+    score = evaluator.validation(Corpus(VOCAB, which[:0], which, "", records))
     expected = sum(by_definition(evaluator, VOCAB.encode(f"\n{line}\n")) for line in lines)
     assert score.chars == sum(len(line) + 1 for line in lines)
     assert score.total_nats == pytest.approx(expected, abs=1e-8)

@@ -84,23 +84,16 @@ def test_a_killed_worker_is_one_message():
     assert "--workers 1" in caught.value.hint
 
 
-@pytest.mark.parametrize("what", ["records", "windows"])
-def test_scores_do_not_depend_on_who_shares_them(what):
+@pytest.mark.parametrize("size", [7, 30])
+def test_scores_do_not_depend_on_who_shares_them(size):
     """The same bits, of every character, with its prediction."""
     model, params = networks.network("lstm", layers=2)
     ids = np.random.default_rng(0).integers(0, networks.V, 20_000)
     found = []
     for workers in (1, 2):
         evaluator = Evaluator(model, params, WorkerPool(workers))
-        if what == "records":
-            starts = np.arange(1, 5000, 7)
-            which = np.arange(len(starts) - 1)
-            figures = evaluator.each(Records(ids, starts), which, PREDICTION)
-        else:
-            from charrnn.evaluation.evaluator import WindowPlace
-
-            place = WindowPlace(30, 0, model.zero_state(1))
-            figures, _ = evaluator.in_windows(ids, place, PREDICTION)
+        starts = np.arange(1, 20_000, size)
+        figures = evaluator.each(Records(ids, starts), PREDICTION)
         assert (evaluator.pool._executor is None) == (workers == 1)
         found.append(figures.tobytes())
     assert found[0] == found[1]
