@@ -19,14 +19,16 @@ from charrnn.arrays import Floats
 from charrnn.checkpoint import Checkpoint
 from charrnn.config.schema import shown
 from charrnn.data.characters import with_number
+from charrnn.data.vocabulary import Vocab, code_points
 from charrnn.errors import CharrnnError, CorpusError, VocabError
+from charrnn.evaluation.dynamic_evaluation import windows
 from charrnn.evaluation.evaluator import Evaluator, Score
-from charrnn.evaluation.line_scores import lines
 from charrnn.evaluation.text_scoring import ReadOptions, ScoredPiece, scored
 from charrnn.parallel.pool import WorkerPool
-from charrnn.units import LN2
+from charrnn.units import bits
 
 BLOCK = 200  # characters
+AT_ONCE = 100  # blocks of a stream that are scored together
 RESAMPLES = 2000
 SEED = 1
 
@@ -62,103 +64,80 @@ def compare(
     read the same text, VocabError, and CorpusError where it is too short.
     """
     _check_alike(this, other)
-    shared = _Shared(pieces, this, other, name, skip_unknown)
+    shared = _Shared(pieces, this.vocab, other.vocab, name, skip_unknown)
     mode, pool = this.config.corpus.mode, WorkerPool(workers)
-    read_by_this, read_by_other = (
-        scored(evaluator, model.vocab, text, ReadOptions(mode, name, window=window))
-        for evaluator, model, text in zip(
-            [Evaluator(model.model, model.params, pool) for model in (this, other)],
-            (this, other),
-            itertools.tee(shared),
-            strict=True,
-        )
+    text = shared if mode == "lines" else windows(shared, AT_ONCE * BLOCK)
+    options = ReadOptions(mode, name, window=window)
+    by_this, by_other = (
+        scored(Evaluator(model.model, model.params, pool), model.vocab, copy, options)
+        for model, copy in zip((this, other), itertools.tee(text), strict=True)
     )
-    cut = _by_line if mode == "lines" else _by_block
-    blocks = np.array([*cut(read_by_this, read_by_other)]).reshape(-1, 3)
-    nats_this, nats_other, chars = blocks.sum(axis=0).tolist()
+    blocks = np.concatenate([np.empty((3, 0)), *_blocks(by_this, by_other, mode)], axis=1)
+    nats_this, nats_other, chars = blocks.sum(axis=1).tolist()
     if not chars:
         raise CorpusError(f"{name} is too short to compare: nothing of it can be scored")
     return Comparison(
         Score(nats_this, int(chars), shared.unknown),
         Score(nats_other, int(chars), shared.unknown),
-        len(blocks),
-        bootstrap((blocks[:, 0] - blocks[:, 1]) / LN2, blocks[:, 2]) if len(blocks) > 1 else None,
+        blocks.shape[1],
+        bootstrap(bits(blocks[0] - blocks[1]), blocks[2]) if blocks.shape[1] > 1 else None,
     )
 
 
-def bootstrap(bits: Floats, chars: Floats) -> tuple[float, float]:
-    """The 95 % interval of sum(bits) / sum(chars), from blocks (N,) of each."""
+def bootstrap(differences: Floats, chars: Floats) -> tuple[float, float]:
+    """The 95 % interval of sum(differences) / sum(chars), from blocks (N,) of each."""
     rng = np.random.default_rng(SEED)
-    resampled = np.empty(RESAMPLES)
-    for k in range(RESAMPLES):
-        drawn = rng.integers(len(bits), size=len(bits))
-        resampled[k] = bits[drawn].sum() / chars[drawn].sum()
+    draws = (rng.integers(len(chars), size=len(chars)) for _ in range(RESAMPLES))
+    resampled = [differences[drawn].sum() / chars[drawn].sum() for drawn in draws]
     low, high = np.percentile(resampled, [2.5, 97.5]).tolist()
     return low, high
 
 
-Block = tuple[float, float, int]  # nats of this model and of the other, and characters
-Read = Iterator[ScoredPiece]
-
-
-def _by_line(this: Read, other: Read) -> Iterator[Block]:
-    for some_this, some_other in zip(lines(this), lines(other), strict=True):
-        for a, b in zip(some_this, some_other, strict=True):
-            yield a.bits * LN2, b.bits * LN2, a.chars
-
-
-def _by_block(this: Read, other: Read) -> Iterator[Block]:
-    held = np.empty((2, 0))  # nats of characters that do not fill a block yet
+def _blocks(
+    this: Iterable[ScoredPiece], other: Iterable[ScoredPiece], mode: str
+) -> Iterator[Floats]:
+    """The blocks (3, n) of each piece: nats of this model and of the other, and characters."""
     for a, b in zip(this, other, strict=True):
-        both = np.stack([a.nats, b.nats])
-        held = np.concatenate([held, both[:, ~np.isnan(a.nats)]], axis=1)
-        while held.shape[1] >= BLOCK:
-            yield *held[:, :BLOCK].sum(axis=1).tolist(), BLOCK
-            held = held[:, BLOCK:]
-    if held.shape[1]:
-        yield *held.sum(axis=1).tolist(), held.shape[1]
+        inside = ~np.isnan(a.nats)
+        if mode == "lines":
+            ends = np.flatnonzero(code_points(a.text)[inside] == ord("\n"))
+            starts = np.append(0, ends + 1)[:-1]
+        else:
+            starts = np.arange(0, np.count_nonzero(inside), BLOCK)
+        yield np.add.reduceat(np.stack([a.nats, b.nats, inside])[:, inside], starts, axis=1)
 
 
 def _check_alike(this: Checkpoint, other: Checkpoint) -> None:
     """Raise CharrnnError where the two models would not read the same characters."""
-    for setting, of_this, of_other in (
-        ("corpus.mode", this.config.corpus.mode, other.config.corpus.mode),
-        ("corpus.lowercase", this.config.corpus.lowercase, other.config.corpus.lowercase),
-    ):
+    for setting in ("mode", "lowercase"):
+        of_this, of_other = (getattr(model.config.corpus, setting) for model in (this, other))
         if of_this != of_other:
             raise CharrnnError(
-                f"the models cannot be compared: {setting} is {shown(of_this)} in this one and "
-                f"{shown(of_other)} in the other, so they do not read the same characters of a text"
+                f"the models cannot be compared: corpus.{setting} is {shown(of_this)} in this one "
+                f"and {shown(of_other)} in the other, so they do not read the same characters of a "
+                "text"
             )
 
 
+@dataclass(eq=False)
 class _Shared:
     """Pieces of a text without the characters that one of the models does not know."""
 
-    def __init__(
-        self,
-        pieces: Iterable[str],
-        this: Checkpoint,
-        other: Checkpoint,
-        name: str,
-        skip_unknown: bool,
-    ) -> None:
-        self.pieces = pieces
-        self.models = {"this model": this.vocab, "the other model": other.vocab}
-        self.name = name
-        self.skip_unknown = skip_unknown
-        self.unknown = 0
+    pieces: Iterable[str]
+    this: Vocab
+    other: Vocab
+    name: str
+    skip_unknown: bool
+    unknown: int = 0  # characters left out so far
 
     def __iter__(self) -> Iterator[str]:
-        known = frozenset(self.models["this model"].chars) & frozenset(
-            self.models["the other model"].chars
-        )
+        known = frozenset(self.this.chars) & frozenset(self.other.chars)
         position = 0
         for piece in self.pieces:
             shared = "".join(char for char in piece if char in known)
             if len(shared) < len(piece) and not self.skip_unknown:
                 index, char = next((i, c) for i, c in enumerate(piece) if c not in known)
-                without = next(whose for whose, vocab in self.models.items() if char not in vocab)
+                without = "the other model" if char in self.this else "this model"
                 raise VocabError(
                     f"{self.name} has {with_number(char)} at character "
                     f"{position + index + 1:,}, which the training text of {without} did not have",

@@ -12,6 +12,7 @@ that a text repeats become likelier, so this shows how much of a text is habit t
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator
 
 import numpy as np
@@ -74,18 +75,13 @@ class AdaptiveEvaluator(Evaluator):
         np.add(flat, grads, flat)
 
 
-def windows(pieces: Iterable[str]) -> Iterator[str]:
-    """The same text in pieces that each end where a window ends, however it arrived.
+def windows(pieces: Iterable[str], size: int = WINDOW) -> Iterator[str]:
+    """The same text in pieces of `size` characters, however it arrived.
 
-    The first has one character more, which is not scored.
+    The first has one character more, which is not scored; the last may have less.
     """
-    held, size = "", WINDOW + 1
-    for piece in pieces:
-        held += piece
-        start = 0
-        while len(held) - start >= size:
-            yield held[start : start + size]
-            start, size = start + size, WINDOW
-        held = held[start:]
-    if held:
-        yield held
+    chars = itertools.chain.from_iterable(pieces)
+    window = "".join(itertools.islice(chars, size + 1))
+    while window:
+        yield window
+        window = "".join(itertools.islice(chars, size))

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections import deque
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import numpy as np
 
-from charrnn.arrays import Floats
+from charrnn.arrays import Bools, Floats
 from charrnn.data.corpus import Corpus
-from charrnn.data.reader import lowered
 from charrnn.data.vocabulary import Vocab
 from charrnn.evaluation.text_scoring import ScoredPiece
-from charrnn.units import LN2
+from charrnn.units import bits
 
 PIECE_CHARS = 1 << 16  # of a long text that are scored at a time
 RECORDS = 1024  # of a validation part that are scored at a time
@@ -38,7 +37,7 @@ class Line(NamedTuple):
     def shades(self) -> Floats:
         """The bits (N,) of each character of `text`; NaN where folding changed its length."""
         folded = len(self.nats) != len(self.text)
-        return np.full(len(self.text), np.nan) if folded else self.nats / LN2
+        return np.full(len(self.text), np.nan) if folded else bits(self.nats)
 
 
 class Char(NamedTuple):
@@ -56,56 +55,51 @@ class Char(NamedTuple):
         return self.bits
 
 
-def lines(pieces: Iterable[ScoredPiece], folded: Folded | None = None) -> Iterator[list[Line]]:
+def lines(
+    pieces: Iterable[ScoredPiece], originals: Iterator[str] | None = None
+) -> Iterator[list[Line]]:
     """The lines that each piece ends. A line's bits are the sum over its characters.
 
-    Lines of which nothing is scored and nothing is unknown have no row.
+    Lines of which nothing is scored and nothing is unknown have no row. `originals` are all lines
+    of the text as it was before folding, where it was folded.
     """
-    held, held_sums = "", np.zeros(3)  # of a line that is not at its end yet
-    held_nats: Floats = np.empty(0)
+    rest, nats, unknown = "", np.empty(0), np.empty(0, dtype=bool)  # of a line without its end
     for piece in pieces:
-        *ended, rest = piece.text.split("\n")
-        starts = np.cumsum([0, *(len(line) + 1 for line in ended)])
-        sums = np.zeros((3, len(starts)))  # nats, characters scored, unknown
-        filled = starts[starts < len(piece.text)]
-        columns = np.stack([np.nan_to_num(piece.nats), ~np.isnan(piece.nats), piece.unknown])
-        if len(filled):
-            sums[:, : len(filled)] = np.add.reduceat(columns, filled, axis=1)
-        sums[:, 0] += held_sums
-        nats = [piece.nats[at : at + len(line)] for at, line in zip(starts, ended, strict=False)]
-        nats.append(piece.nats[starts[-1] :])
-        nats[0] = np.concatenate([held_nats, nats[0]])
-        ended[:1] = [held + line for line in ended[:1]]
-        held = rest if ended else held + rest
-        held_sums, held_nats = sums[:, -1], nats[-1]
-        yield list(_rows(ended, sums, nats, folded))
-    if held:
-        yield list(_rows([held], held_sums.reshape(3, 1), [held_nats], folded))
+        *ended, rest = (rest + piece.text).split("\n")
+        nats = np.concatenate([nats, piece.nats])
+        unknown = np.concatenate([unknown, piece.unknown])
+        yield list(_rows(ended, nats, unknown, originals))
+        stop = len(nats) - len(rest)
+        nats, unknown = nats[stop:], unknown[stop:]
+    if rest:
+        yield list(_rows([rest], nats, unknown, originals))
 
 
 def _rows(
-    texts: list[str], sums: Floats, nats: list[Floats], folded: Folded | None
+    texts: list[str], nats: Floats, unknown: Bools, originals: Iterator[str] | None
 ) -> Iterator[Line]:
-    for text, (total, chars, unknown), each in zip(texts, sums.T.tolist(), nats, strict=False):
-        original = text if folded is None else folded.next_line()
-        if chars or unknown:
-            yield Line(total / LN2, int(chars), int(unknown), original, each)
+    """The rows of these lines, whose characters and newlines have these nats."""
+    if not texts:
+        return
+    *starts, stop = np.cumsum([0, *(len(text) + 1 for text in texts)]).tolist()
+    columns = np.stack([np.nan_to_num(nats), ~np.isnan(nats), unknown])[:, :stop]
+    sums = np.add.reduceat(columns, starts, axis=1).T.tolist()
+    shown = texts if originals is None else originals
+    for text, start, (total, chars, missing), line in zip(texts, starts, sums, shown, strict=False):
+        if chars or missing:
+            own = nats[start : start + len(text)]
+            yield Line(bits(total), int(chars), int(missing), line, own)
 
 
 def chars(pieces: Iterable[ScoredPiece], vocab: Vocab) -> Iterator[list[Char]]:
     """The scored characters of each piece, which has the figures of `PREDICTION`."""
     for piece in pieces:
-        nats, ranks, entropies, likeliest = piece.figures
-        yield [
-            Char(
-                piece.text[at],
-                nats[at] / LN2,
-                int(ranks[at]),
-                entropies[at] / LN2,
-                vocab.chars[int(likeliest[at])],
-            )
-            for at in np.flatnonzero(~np.isnan(nats)).tolist()
-        ]
+        inside = ~np.isnan(piece.nats)
+        nats, ranks, entropies, likeliest = piece.figures[:, inside]
+        columns = (bits(nats), ranks.astype(int), bits(entropies))
+        expected = vocab.decode(likeliest.astype(int).tolist())
+        shown = itertools.compress(piece.text, inside)
+        yield [*map(Char, shown, *(column.tolist() for column in columns), expected)]
 
 
 def cut(pieces: Iterable[str]) -> Iterator[str]:
@@ -115,37 +109,13 @@ def cut(pieces: Iterable[str]) -> Iterator[str]:
             yield piece[start : start + PIECE_CHARS]
 
 
-class Folded:
-    """Pieces of a text folded to lower case, as some models read it, and its lines as they were.
-
-    Lines must be taken as they come: only those that were read and not yet taken are kept.
-    """
-
-    def __init__(self, pieces: Iterable[str]) -> None:
-        self.pieces = pieces
-        self._lines = deque([""])
-
-    def __iter__(self) -> Iterator[str]:
-        for piece in self.pieces:
-            first, *others = piece.split("\n")
-            self._lines[-1] += first
-            self._lines.extend(others)
-            yield lowered(piece)
-
-    def next_line(self) -> str:
-        """The next line as it was."""
-        return self._lines.popleft()
-
-
 def validation_text(corpus: Corpus) -> Iterator[str]:
     """The validation part of a corpus, in pieces."""
-    if corpus.records is None:
-        for start in range(0, len(corpus.validation), PIECE_CHARS):
-            yield corpus.vocab.decode(corpus.validation[start : start + PIECE_CHARS].tolist())
-        return
-    ids, starts = corpus.records.ids, corpus.records.starts
-    for first in range(0, len(corpus.validation), RECORDS):
-        some = corpus.validation[first : first + RECORDS]
-        spans = zip(starts[some].tolist(), starts[some + 1].tolist(), strict=True)
-        lines = np.concatenate([ids[start:stop] for start, stop in spans])
-        yield corpus.vocab.decode(lines.tolist())
+    records = corpus.records
+    size = PIECE_CHARS if records is None else RECORDS
+    for start in range(0, len(corpus.validation), size):
+        ids = corpus.validation[start : start + size]
+        if records is not None:
+            spans = zip(records.starts[ids], records.starts[ids + 1], strict=True)
+            ids = np.concatenate([records.ids[first:stop] for first, stop in spans])
+        yield corpus.vocab.decode(ids.tolist())

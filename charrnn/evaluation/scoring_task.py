@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import itertools
 import logging
 from collections.abc import Iterable, Iterator
 
@@ -9,18 +11,11 @@ import numpy as np
 
 from charrnn.checkpoint import Checkpoint
 from charrnn.data.corpus import Corpus
-from charrnn.data.reader import TextReader, open_text
+from charrnn.data.encoding import whole_lines
+from charrnn.data.reader import TextReader, lowered, open_text
 from charrnn.errors import CorpusError
 from charrnn.evaluation.evaluator import PREDICTION, SURPRISAL, Evaluator, Figures, Score
-from charrnn.evaluation.line_scores import (
-    Char,
-    Folded,
-    Line,
-    chars,
-    cut,
-    lines,
-    validation_text,
-)
+from charrnn.evaluation.line_scores import Char, Line, chars, cut, lines, validation_text
 from charrnn.evaluation.text_scoring import ReadOptions, ScoredPiece, scored, total
 from charrnn.find_corpus import read_again
 from charrnn.parallel.pool import WorkerPool
@@ -50,11 +45,10 @@ class Subject:
         self.settings = loaded.config.corpus
         self.skip_unknown = skip_unknown
         self.of_validation = path is None
-        self._corpus: Corpus | None = None
         if path is None:
             self.name = "the validation part"
             self.reader: TextReader | None = None
-            self.corpus()  # whatever is wrong with it is told at once
+            self.corpus  # noqa: B018 - whatever is wrong with it is told at once
         else:
             self.name = name_of(path)
             self.reader = open_text(path, self.settings.encoding)
@@ -66,24 +60,24 @@ class Subject:
         if self.reader is not None:
             self.reader.stream.close()
 
+    @functools.cached_property
     def corpus(self) -> Corpus:
         """The corpus of the model, split as it was. Raises CorpusError."""
-        if self._corpus is None:
-            try:
-                self._corpus = read_again(self.loaded)
-            except CorpusError as error:
-                raise CorpusError(f"{error}: name a text to score") from None
-            if not len(self._corpus.validation):
-                raise CorpusError(
-                    "the model was trained without a validation part (corpus.validation: 0): "
-                    "name a text to score"
-                )
-        return self._corpus
+        try:
+            corpus = read_again(self.loaded)
+        except CorpusError as error:
+            raise CorpusError(f"{error}: name a text to score") from None
+        if not len(corpus.validation):
+            raise CorpusError(
+                "the model was trained without a validation part (corpus.validation: 0): "
+                "name a text to score"
+            )
+        return corpus
 
     def pieces(self) -> Iterator[str]:
         """The text as it arrives, in its own case."""
         if self.reader is None:
-            yield from validation_text(self.corpus())
+            yield from validation_text(self.corpus)
             return
         with self.reader.stream:
             yield from cut(self.reader)
@@ -92,7 +86,10 @@ class Subject:
 
     def text(self) -> Iterable[str]:
         """The text as it arrives, as the model reads it."""
-        return Folded(self.pieces()) if self.settings.lowercase else self.pieces()
+        return self._folded(self.pieces())
+
+    def _folded(self, pieces: Iterable[str]) -> Iterable[str]:
+        return map(lowered, pieces) if self.settings.lowercase else pieces
 
     def scored(
         self,
@@ -105,20 +102,22 @@ class Subject:
         return scored(evaluator or self.evaluator, self.loaded.vocab, text, options, figures)
 
     def rows(
-        self, per: str, text: Iterable[str] | None = None
+        self, per: str, pieces: Iterable[str] | None = None
     ) -> Iterator[list[Line]] | Iterator[list[Char]]:
         """The scores of each line or char of a text, by default this one, as it arrives."""
-        text = self.text() if text is None else text
+        pieces = self.pieces() if pieces is None else pieces
         if per == "char":
-            return chars(self.scored(text, PREDICTION), self.loaded.vocab)
-        return lines(self.scored(text), text if isinstance(text, Folded) else None)
+            return chars(self.scored(self._folded(pieces), PREDICTION), self.loaded.vocab)
+        read, shown = itertools.tee(pieces)
+        originals = (line for some in whole_lines(shown) for line in some[:-1].split("\n"))
+        return lines(self.scored(self._folded(read)), originals)
 
     def percentile(self, per: str, share: float) -> tuple[float, int]:
         """The bits per character that `share` percent of the validation rows do not exceed.
 
         Also tells how many rows those are.
         """
-        validation = self.rows(per, validation_text(self.corpus()))
+        validation = self.rows(per, validation_text(self.corpus))
         bits = [row.bits_per_char for rows in validation for row in rows]
         return float(np.percentile(bits, share)), len(bits)
 

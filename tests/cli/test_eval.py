@@ -158,7 +158,7 @@ def test_colour_is_shown_on_a_terminal_and_where_it_is_asked_for(charrnn, traine
 
 def test_the_shades_of_a_line_are_those_of_its_characters():
     """Also of one that comes in pieces, and none where folding changes its length."""
-    from charrnn.evaluation.line_scores import Folded, lines
+    from charrnn.evaluation.line_scores import lines
     from charrnn.evaluation.text_scoring import ScoredPiece
     from charrnn.units import LN2
 
@@ -173,10 +173,9 @@ def test_the_shades_of_a_line_are_those_of_its_characters():
     assert [(line.text, line.shades.round(9).tolist()) for line in found] == [
         ("abc", [0, 1, 2]), ("de", [4, 5]), ("f", [7]),
     ]  # fmt: skip
-    folded = Folded(["\u0130b"])  # becomes three characters
-    (text,) = folded
+    text = "\u0130b".lower()  # three characters
     piece = ScoredPiece(text, nats[None, : len(text)], np.zeros(len(text), bool))
-    (line,) = [line for some in lines([piece], folded) for line in some]
+    (line,) = [line for some in lines([piece], iter(["\u0130b"])) for line in some]
     assert (line.text, np.isnan(line.shades).all()) == ("\u0130b", True)
 
 
@@ -277,6 +276,8 @@ def test_a_rate_that_runs_away_ends_with_exit_code_3(charrnn, trained):
         ("eval", "it goes with neither --compare", ["--dynamic", "--compare", "other.npz"]),
         ("eval", "nor --window", ["--dynamic-rate", 0.1, "--window", 5]),
         ("eval", "'CKPT' and '--compare' cannot both come", ["--compare", "-"]),
+        ("eval", "only one of the checkpoints and the text", ["--compare", "-"]),
+        ("eval", "65537 is not in the range 1<=x<=65536", ["--window", 65537]),
         ("eval", "'--dynamic-rate'", ["--dynamic-rate", 0]),
         ("eval", "cannot both come from standard input", ["-"]),
         ("page", "Missing option '-o'", []),
