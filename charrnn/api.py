@@ -131,7 +131,7 @@ class TextModel:
             attempts=attempts or 10_000 + 1_000 * count,
             pattern=pattern,
             unique=unique,
-            known=known_lines(self.checkpoint) if novel else None,
+            known=known_lines(self.checkpoint) if novel else frozenset(),
             longest=LONGEST if chars is None else None,
         )
 

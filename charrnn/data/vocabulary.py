@@ -87,17 +87,6 @@ class Vocab:
         """The text these ids stand for."""
         return "".join(map(self.chars.__getitem__, ids))
 
-    def decode_rows(self, ids: Ints, lengths: Ints) -> list[str]:
-        """The texts of the first `lengths` (B,) ids of every row of `ids` (B, N)."""
-        if "\0" in self.chars:  # which NumPy leaves out at the end of a string
-            rows = zip(ids.tolist(), lengths.tolist(), strict=True)
-            return [self.decode(row[:length]) for row, length in rows]
-        longest = max(1, int(lengths.max()))
-        letters = np.array([*self.chars, ""]).take(ids[:, :longest])
-        letters[np.arange(longest) >= lengths.reshape(-1, 1)] = ""
-        texts: list[str] = letters.view(f"U{longest}")[:, 0].tolist()
-        return texts
-
 
 def unknown_character(char: str, position: int, where: str) -> str:
     """The sentence about a character that is not in the vocabulary."""

@@ -12,7 +12,7 @@ import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator, Set
 from dataclasses import dataclass, field
-from itertools import takewhile
+from itertools import islice, takewhile
 
 from charrnn.errors import ConfigError
 from charrnn.sampling.sampler import Text
@@ -31,7 +31,7 @@ class Selection:
     attempts: int  # texts tried at most
     pattern: re.Pattern[str] | None = None  # must be found in a text
     unique: bool = False
-    known: Set[str] | None = None  # texts that do not pass
+    known: Set[str] = frozenset()  # texts that do not pass
     longest: int | None = None  # a text with as many drawn characters does not pass
     kept: int = field(default=0, init=False)
     tried: int = field(default=0, init=False)
@@ -39,11 +39,8 @@ class Selection:
     _seen: set[str] = field(default_factory=set, init=False)
 
     def __iter__(self) -> Iterator[Text]:
-        texts = iter(self.texts)
-        while self.kept < self.count and self.tried < self.attempts:
-            text = next(texts, None)
-            if text is None:
-                return
+        texts = islice(self.texts, self.attempts)
+        while self.kept < self.count and (text := next(texts, None)) is not None:
             self.tried += 1
             reason = self._reason(text)
             if reason is not None:
@@ -60,7 +57,7 @@ class Selection:
             return f"did not end within {self.longest:,} characters"
         if self.pattern is not None and not self.pattern.search(text.text):
             return "did not match"
-        if self.known is not None and text.text in self.known:
+        if text.text in self.known:
             return "stood in the training corpus"
         if text.text in self._seen:
             return "were repeats"

@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from charrnn import units
-from charrnn.arrays import Bools, Floats, Ints
+from charrnn.arrays import Floats, Ints
 from charrnn.data.vocabulary import Vocab
 from charrnn.nn.model import Model
 from charrnn.nn.parameters import Params
@@ -123,16 +123,13 @@ class Choice:
 
     def draw(self, logits: Floats, u: float) -> int:
         """One character, by a random number in [0, 1)."""
-        p, cumulative = self._p, self._cumulative
-        if self.taste.temperature == 0:
+        p, cumulative, temperature = self._p, self._cumulative, self.taste.temperature
+        if temperature == 0:
             return int(logits.argmax())
-        if not self._simple:
-            p = probabilities(logits.reshape(1, -1), self.taste)[:, 0]
-        elif self.taste.temperature == 1:
-            np.exp(logits, p)
+        if self._simple:
+            np.exp(logits if temperature == 1 else np.divide(logits, temperature, p), p)
         else:
-            np.divide(logits, self.taste.temperature, p)
-            np.exp(p, p)
+            p = probabilities(logits.reshape(1, -1), self.taste)[:, 0]
         self._precise[:] = p
         np.add.accumulate(self._precise, 0, None, cumulative)
         return int(cumulative.searchsorted(u * cumulative.item(-1), "right"))
@@ -166,31 +163,25 @@ class Sampler:
         VocabError when the prime has a character that the vocabulary lacks.
         """
         logits_0, state_0 = self.begin(seed, prime)
-        draws, step = _draws(seed, number), step_of(self.model, self.params)
+        step = step_of(self.model, self.params)
         choice = Choice(taste, len(self.vocab), step.largest, self.model.dtype)
-        chars, newline, stop = self.vocab.chars, self.newline, limits.stop
-        drawn = ended = 0
-        tail = ""
-        while True:
+        turns = itertools.count() if limits.chars is None else range(limits.chars)
+        ended, tail, char = 0, "", None  # of newlines; the last characters; the last id
+        if limits.chars == 0:
             yield from prime
-            step.start(state_0)
-            logits, in_record = logits_0[0], True
-            while in_record:
-                if drawn == limits.chars or ended == limits.lines:
-                    return
-                char = choice.draw(logits, next(draws))
-                yield chars[char]
-                drawn += 1
-                if char == newline:
-                    ended += 1
-                    in_record = not self.lines
-                if stop:
-                    tail = (tail + chars[char])[-len(stop) :]
-                    if tail == stop:
-                        return
-                if in_record:
-                    logits = step.read(char)
-            if drawn == limits.chars or ended == limits.lines:
+        for _, u in zip(turns, _draws(seed, number), strict=False):
+            if char is None or (self.lines and char == self.newline):
+                yield from prime
+                step.start(state_0)
+                char = choice.draw(logits_0[0], u)
+            else:
+                char = choice.draw(step.read(char), u)
+            letter = self.vocab.chars[char]
+            yield letter
+            ended += char == self.newline
+            if limits.stop:
+                tail = (tail + letter)[-len(limits.stop) :]
+            if ended == limits.lines or (tail and tail == limits.stop):
                 return
 
     def begin(self, seed: int, prime: str) -> tuple[Floats, Floats]:
@@ -243,11 +234,9 @@ class Sampler:
         work = self.works.get(1, B)
         numbers = np.arange(B)  # (B,): the text each row writes
         text_keys = keys(seed, numbers)
-        lengths = np.zeros(B, dtype=np.int64)  # characters drawn so far
-        nats, ended = np.zeros(B), np.zeros(B, dtype=np.int64)  # newlines
-        written = np.zeros((B, 64), dtype=np.int32)
-        stop = self.vocab.lookup(limits.stop)
-        rows, upcoming, out = np.arange(B), B, 0
+        written: list[list[str]] = [[] for _ in numbers]  # characters
+        lengths, ended = np.zeros((2, B), dtype=np.int64)  # characters drawn so far, and newlines
+        nats, upcoming, out = np.zeros(B), B, 0
         finished: dict[int, Text] = {}
         while count is None or out < count:
             if limits.chars == 0:
@@ -257,16 +246,20 @@ class Sampler:
             chars = choose(logits, taste, uniforms(text_keys, lengths))
             if scored:
                 nats += surprisal(logits, chars)
-            if lengths.max() == written.shape[1]:
-                written = np.concatenate([written, np.zeros_like(written)], axis=1)
-            written[rows, lengths] = chars
+            for row, letter in zip(written, self.vocab.decode(chars.tolist()), strict=True):
+                row.append(letter)
             lengths += 1
-            over = self._over(chars, written, lengths, ended, limits, stop).nonzero()[0]
+            ended += chars == self.newline
+            over = self._over(chars, written, lengths, ended, limits)
             state = self.model.run(self.params, chars.reshape(1, -1), state, work)
             logits = work.logits
             if len(over):
-                texts = self._finished(prime, numbers, written, lengths, nats, over)
-                finished.update((text.number, text) for text in texts)
+                for i in over.tolist():
+                    text = "".join(written[i])
+                    shown = prime + (text.removesuffix("\n") if self.lines else text)
+                    number, drawn = int(numbers[i]), len(text)
+                    finished[number] = Text(number, shown, drawn, float(nats[i]))
+                    written[i] = []
                 numbers[over] = np.arange(upcoming, upcoming + len(over))
                 text_keys[over] = keys(seed, numbers[over])
                 upcoming += len(over)
@@ -276,37 +269,21 @@ class Sampler:
                 yield finished.pop(out)
                 out += 1
 
-    def _finished(
-        self, prime: str, numbers: Ints, written: Ints, lengths: Ints, nats: Floats, over: Ints
-    ) -> Iterator[Text]:
-        """The texts of the rows that are `over`; a record's closing newline is left out."""
-        counts, ids = lengths[over], written[over]
-        shown = counts - (ids[np.arange(len(over)), counts - 1] == self.newline) * self.lines
-        texts = [prime + text for text in self.vocab.decode_rows(ids, shown)]
-        return map(Text, numbers[over].tolist(), texts, counts.tolist(), nats[over].tolist())
-
     def _over(
-        self, chars: Ints, written: Ints, lengths: Ints, ended: Ints, limits: Limits, stop: Ints
-    ) -> Bools:
-        """Which rows (B,) have just written the last character of their text."""
-        newline = chars == self.newline
-        ended += newline
-        over: Bools = newline & self.lines
-        if limits.chars is not None:
-            over |= lengths == limits.chars
-        if limits.lines is not None:
-            over |= ended == limits.lines
-        if len(stop):
-            for row in (chars == stop[-1]).nonzero()[0].tolist():
-                tail = written[row, max(0, lengths[row] - len(stop)) : lengths[row]]
-                over[row] |= np.array_equal(tail, stop)
-        return over
+        self, chars: Ints, written: list[list[str]], lengths: Ints, ended: Ints, limits: Limits
+    ) -> Ints:
+        """The rows (n,) that have just written the last character of their text."""
+        over = (lengths == (limits.chars or -1)) | (ended == (limits.lines or -1))
+        over |= (chars == self.newline) & self.lines
+        if limits.stop:
+            last = self.vocab.lookup(limits.stop[-1])
+            for row in np.flatnonzero(chars == last).tolist():
+                over[row] |= "".join(written[row][-len(limits.stop) :]) == limits.stop
+        return np.flatnonzero(over)
 
 
 def _draws(seed: int, number: int, block: int = 256) -> Iterator[float]:
     """The random numbers of one text, one after another."""
-    key, start = keys(seed, np.array([number])), 0
-    while True:
-        places = np.arange(start, start + block)
-        yield from uniforms(key, places).tolist()
-        start += block
+    key = keys(seed, np.array([number]))
+    for start in itertools.count(step=block):
+        yield from uniforms(key, np.arange(start, start + block)).tolist()

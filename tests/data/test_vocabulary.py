@@ -148,14 +148,3 @@ def test_the_example_in_the_docstring_runs():
     result = doctest.testmod(vocabs)
     assert result.attempted >= 4
     assert result.failed == 0
-
-
-@pytest.mark.parametrize("chars", ["abc", "\0abc"])
-def test_rows_are_decoded_like_single_texts(chars):
-    """Of different lengths, none and all of a row among them."""
-    vocab = Vocab(chars)
-    ids = np.random.default_rng(0).integers(0, len(vocab), (20, 9))
-    lengths = np.arange(20) % 10
-    expected = [vocab.decode(row[:n]) for row, n in zip(ids.tolist(), lengths, strict=True)]
-    assert vocab.decode_rows(ids, lengths) == expected
-    assert vocab.decode_rows(ids[:1], lengths[:1]) == [""]
