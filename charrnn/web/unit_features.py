@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections import Counter
 from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
@@ -19,7 +18,6 @@ import numpy as np
 from charrnn.arrays import Floats
 
 LEAST = 10  # characters that must have a feature, and lack it, before a correlation means anything
-AT_ONCE = 64  # cells correlated together
 VOWELS = frozenset("aeiouаеёиіоуыэюяєїαεηιουω")
 
 # Quotes end before an empty line: an author who forgets one ends it with the paragraph.
@@ -46,8 +44,8 @@ class Telling(NamedTuple):
 
 def features(text: str) -> dict[str, Floats]:
     """The features of a text, each (N,), but for those too rare in it to say anything."""
-    found = {name: feature(text) for name, feature in FEATURES.items()}
-    return {name: values for name, values in found.items() if _varies(values)}
+    every = ((name, feature(text)) for name, feature in FEATURES.items())
+    return {name: values for name, values in every if _varies(values)}
 
 
 def _varies(values: Floats) -> bool:
@@ -61,26 +59,17 @@ def correlations(activations: Floats, features: Floats) -> Floats:
 
     Characters that were not read, where the activations are NaN, do not count.
     """
-    found = np.zeros((len(activations), len(features)))
-    read = ~np.isnan(activations[:1]).all(axis=0)
-    if not read.any() or not len(features):
-        return found
-    wanted = _standard(features[:, read])
-    for start in range(0, len(activations), AT_ONCE):
-        some = _standard(activations[start : start + AT_ONCE, read].astype(np.float64))
-        found[start : start + AT_ONCE] = some @ wanted.T
-    return found
+    read = ~np.isnan(activations[0])
+    wanted = np.array([_standard(feature[read]) for feature in features])
+    found = [wanted @ _standard(cell[read].astype(np.float64)) for cell in activations]
+    return np.array(found)
 
 
 def _standard(values: Floats) -> Floats:
-    """Rows of mean 0 and length 1; zeros where a row is constant."""
-    centred = values - values.mean(axis=1, keepdims=True)
-    length = np.sqrt((centred**2).sum(axis=1, keepdims=True))
-    constant = length <= 1e-9 * np.sqrt(values.shape[1])
-    centred[constant[:, 0]] = 0
-    length[constant] = 1
-    standard: Floats = centred / length
-    return standard
+    """The values (N,) with mean 0 and length 1; zeros where they are constant."""
+    centred = values - values.sum() / max(len(values), 1)
+    length = np.sqrt(centred @ centred)
+    return centred / length if length > 1e-9 * np.sqrt(len(values)) else np.zeros_like(centred)
 
 
 def most_telling(activations: Floats, text: str, count: int, each: int) -> list[Telling]:
@@ -100,14 +89,12 @@ def most_telling(activations: Floats, text: str, count: int, each: int) -> list[
     pairs = dict.fromkeys([*best, *closest])  # each once
     told = [Telling(cell, names[f], float(found[cell, f])) for cell, f in pairs]
     told.sort(key=_faintness)
-    ahead: Counter[str] = Counter()  # cells of each feature that tell more
-    firsts: list[Telling] = []
-    others: list[Telling] = []
+    groups: dict[str, list[Telling]] = {}  # by the feature, which each follows more faintly
     for telling in told:
-        if ahead[telling.feature] < each:
-            (others if ahead[telling.feature] else firsts).append(telling)
-        ahead[telling.feature] += 1
-    return sorted((firsts + others)[:count], key=_faintness)
+        groups.setdefault(telling.feature, []).append(telling)
+    firsts = [group[0] for group in groups.values()]
+    others = [telling for group in groups.values() for telling in group[1:each]]
+    return sorted((firsts + sorted(others, key=_faintness))[:count], key=_faintness)
 
 
 def _faintness(telling: Telling) -> float:
