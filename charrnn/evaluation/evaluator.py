@@ -7,6 +7,7 @@ with its closing newline.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -177,10 +178,11 @@ class Evaluator:
             own = corpus.validation[group.rank :: group.size]
             parts = (nats for _, nats in self._side_by_side(corpus.records, own))
         totals = np.zeros(3)  # nats, characters, ranks that want to stop
-        for nats in parts:
-            totals += nats.sum(), nats.size, stop_requested()
-            if totals[2]:
+        for nats in itertools.chain([np.empty(0)], parts):  # it is asked also without a share
+            if stop_requested():
+                totals[2] = 1
                 break
+            totals[:2] += nats.sum(), nats.size
         group.allreduce(totals)
         total_nats, chars, stops = totals.tolist()
         if stops:
@@ -203,11 +205,10 @@ class Evaluator:
         state = self.model.zero_state(len(starts))
         for at in range(-WARM_UP, length, WARM_UP):
             places = starts + np.arange(at, min(at + WARM_UP, length)).reshape(-1, 1)  # (T, B)
-            inside = (places >= 0) & (places < targets)
+            inside = (places < targets) & (at >= 0)  # what is read to warm up does not count
             places = places.clip(0, targets - 1)
             batch = Batch(ids[places], ids[places + 1], inside.astype(self.model.dtype))
             nats, state = self._window(batch, state)
-            if at >= 0:
-                yield nats[:, inside.reshape(-1)]
-            elif starts[0] == 0:
+            if at < 0 and starts[0] == 0:
                 state[:, :, 0] = 0  # the first piece has nothing before it
+            yield nats[:, inside.reshape(-1)]
