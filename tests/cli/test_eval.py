@@ -276,7 +276,6 @@ def test_a_rate_that_runs_away_ends_with_exit_code_3(charrnn, trained):
         ("eval", "it goes with neither --compare", ["--dynamic", "--compare", "other.npz"]),
         ("eval", "nor --window", ["--dynamic-rate", 0.1, "--window", 5]),
         ("eval", "'CKPT' and '--compare' cannot both come", ["--compare", "-"]),
-        ("eval", "only one of the checkpoints and the text", ["--compare", "-"]),
         ("eval", "65537 is not in the range 1<=x<=65536", ["--window", 65537]),
         ("eval", "'--dynamic-rate'", ["--dynamic-rate", 0]),
         ("eval", "cannot both come from standard input", ["-"]),
