@@ -8,7 +8,7 @@ from __future__ import annotations
 import codecs
 import io
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from charrnn.data.reader import TextReader, open_text
@@ -18,7 +18,6 @@ from charrnn.errors import CorpusError
 MOST_IN_ONE_BYTE = 180  # distinct characters of a text in cp1252; noise has nearly all 256
 MOST_CONTROL = 0.05  # share of control characters in a text
 TEXT_CONTROLS = "\t\n\r\f\v\x1b"  # those that texts do have
-RARE = 3  # a character seen fewer times than this is hardly learnt
 
 # What makes lines a list, tried on lists of names, verse, prose and source code.
 LEAST_RECORDS = 8
@@ -35,8 +34,6 @@ MARKS = {
     codecs.BOM_UTF16_BE: "utf-16",
 }
 
-ONE_BYTE = ("cp1252", "latin-1")  # the second decodes anything
-
 
 @dataclass(frozen=True)
 class Survey:
@@ -46,11 +43,10 @@ class Survey:
     text: str
     encoding: str
     misread: str | None  # where the text stops being UTF-8, if it does
-    marked: bool  # a byte order mark
-    crlf: int
-    records: tuple[str, ...]  # its lines, the empty ones left out
-    blank: int
+    notices: Sequence[str]  # of a byte order mark and CRLF
     counts: Mapping[str, int]  # of each character
+    records: Sequence[str]  # its lines, the empty ones left out
+    blank: int  # empty lines between others
     mode: str  # of the corpus: lines or stream
     why: str  # that mode
 
@@ -59,16 +55,6 @@ class Survey:
         """Characters of each line that is not empty, shortest first; newlines not counted."""
         return sorted(map(len, self.records))
 
-    @property
-    def copies(self) -> int:
-        """Lines that stand in the text once more."""
-        return len(self.records) - len(set(self.records))
-
-    @property
-    def rare(self) -> list[str]:
-        """Characters seen fewer than `RARE` times, sorted."""
-        return sorted(char for char, count in self.counts.items() if count < RARE)
-
 
 def look(path: str) -> Survey:
     """Read and look at a file, or at stdin for `-`.
@@ -76,77 +62,58 @@ def look(path: str) -> Survey:
     Raises CorpusError when it cannot be read, is no text, or has nothing to learn from.
     """
     source = open_text(path)
-    name = source.name
     with source.stream:
-        try:
-            raw = source.stream.read()
-        except OSError as error:
-            raise CorpusError(f"{name} cannot be read: {error.strerror}") from None
-    encoding, misread = _encoding(raw, name)
-    reader = TextReader(io.BytesIO(raw), name, encoding)
+        raw = b"".join(source.chunks())
+    encoding, misread = _encoding(raw)
+    reader = TextReader(io.BytesIO(raw), source.name, encoding)
     text = "".join(reader)
     counts = Counter(text)
-    _check_text(text, counts, name, encoding)
-    lines = text.removesuffix("\n").split("\n")
-    records = tuple(line for line in lines if line)
+    _check_text(text, counts, reader)
+    lines = text.strip("\n").split("\n")
+    records = [line for line in lines if line]
     blank = len(lines) - len(records)
-    mode, why = _mode(text, records, len(text.strip("\n").split("\n")) - len(records))
-    marked = reader.bom or raw.startswith(tuple(MARKS))
-    return Survey(
-        name, text, encoding, misread, marked, reader.crlf, records, blank, counts, mode, why
-    )
+    mode, why = _mode(text, records, blank)
+    notices = reader.notices()
+    return Survey(reader.name, text, encoding, misread, notices, counts, records, blank, mode, why)
 
 
-def _encoding(raw: bytes, name: str) -> tuple[str, str | None]:
-    """The encoding that decodes these bytes, and where they are not UTF-8."""
+def _encoding(raw: bytes) -> tuple[str, str | None]:
+    """The encoding of these bytes, and where they are not UTF-8, if they are not."""
     try:
         raw.decode("utf-8")
         return "utf-8", None
     except UnicodeDecodeError as error:
         misread = f"byte {error.start:,} (counted from 0) is 0x{raw[error.start]:02x}"
-    marked = next((marked for mark, marked in MARKS.items() if raw.startswith(mark)), None)
-    if marked is None and b"\0" in raw:
-        raise CorpusError(
-            f"{name} is not a text: byte {raw.index(0):,} (counted from 0) is NUL. If it is UTF-16 "
-            "without its mark, store it as UTF-8"
-        )
-    for encoding in ONE_BYTE if marked is None else (marked,):
-        try:
-            raw.decode(encoding)
+    for mark, encoding in MARKS.items():
+        if raw.startswith(mark):
             return encoding, misread
-        except UnicodeDecodeError as error:
-            broken = error.start
-    raise CorpusError(
-        f"{name} opens with the mark of {marked}, but byte {broken:,} (counted from 0) does not "
-        "fit: it is broken, or no text"
-    )
+    try:
+        raw.decode("cp1252")
+        return "cp1252", misread
+    except UnicodeDecodeError:
+        return "latin-1", misread  # which decodes anything
 
 
-def _check_text(text: str, counts: Mapping[str, int], name: str, encoding: str) -> None:
+def _check_text(text: str, counts: Mapping[str, int], reader: TextReader) -> None:
     """Raise CorpusError unless this is a text, and one with something to learn."""
-    controls = sum(
-        count for char, count in counts.items() if char < " " and char not in TEXT_CONTROLS
-    )
-    one_byte = encoding in ONE_BYTE
-    reason = None
+    controls = sum(counts[char] for char in counts if char < " " and char not in TEXT_CONTROLS)
+    reason, distinct = "", f"as {reader.encoding} it has {len(counts):,} distinct characters"
     if "\0" in counts:
-        reason = f"character {text.index(chr(0)) + 1:,} is NUL"
+        reason = f"character {text.index(chr(0)) + 1:,} is NUL, as in UTF-16 without its mark"
     elif controls > MOST_CONTROL * len(text):
         reason = f"{controls:,} of its {len(text):,} characters are control characters"
-    elif len(counts) > (MOST_IN_ONE_BYTE if one_byte else MOST_CHARS):
-        reason = f"as {encoding} it has {len(counts):,} distinct characters, which is too many"
+    elif len(counts) > (MOST_CHARS if reader.encoding.startswith("utf") else MOST_IN_ONE_BYTE):
+        reason = f"{distinct}, which is too many"
     if reason:
-        raise CorpusError(f"{name} does not look like a text: {reason}")
+        raise CorpusError(f"{reader.name} does not look like a text: {reason}")
     kinds = set(text.strip("\n"))
-    if not kinds:
-        raise CorpusError(f"{name} is empty: there is nothing to learn from")
-    if len(kinds) == 1:
-        single = f"a single character, {kinds.pop()!a}"
-        raise CorpusError(f"{name} has {single}: there is nothing to learn from")
+    if len(kinds) < 2:
+        few = f"has a single character, {kinds.pop()!a}" if kinds else "is empty"
+        raise CorpusError(f"{reader.name} {few}: there is nothing to learn from")
 
 
-def _mode(text: str, records: tuple[str, ...], blank: int) -> tuple[str, str]:
-    """How to read the text, and why; `blank` is the number of empty lines inside it."""
+def _mode(text: str, records: Sequence[str], blank: int) -> tuple[str, str]:
+    """How to read the text, and why."""
     lengths = sorted(map(len, records))
     median, most = lengths[len(lengths) // 2], lengths[len(lengths) * 9 // 10]
     if len(text) < 3:

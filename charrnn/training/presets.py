@@ -53,7 +53,7 @@ class Recipe(NamedTuple):
     dropout: float
     batch_size: int
     seq_length: int
-    epochs: int  # after as many it no longer gets better
+    epochs: float  # after as many it no longer gets better
     learning_rate: float = 0.003
 
 
@@ -80,7 +80,6 @@ class Plan(NamedTuple):
 
     recipe: Recipe
     validation: float  # share held out
-    epochs: float
     steps: int  # about as many updates
     chars_per_s: float  # of training
     seconds: float  # of the whole run, validations included
@@ -88,47 +87,47 @@ class Plan(NamedTuple):
 
 def plan(survey: Survey) -> Plan:
     """The recipe for a text, no larger than this machine can train in its time."""
-    chars = len(survey.text if survey.mode == "stream" else "\n".join([*survey.records, ""]))
+    lines = survey.mode == "lines"
+    chars = sum(survey.lengths) + len(survey.records) if lines else len(survey.text)
     validation = _validation(survey, chars)
-    training = chars - round(chars * validation)
+    held_out = round(chars * validation)
+    training = chars - held_out
     recipe = next(recipe for recipe in RECIPES[survey.mode] if chars <= recipe.chars)
     recipe = _fitted(recipe, survey, training)
+    scored = VALIDATIONS * SCORING * held_out  # takes as long as to train on so many
     while True:
         chars_per_s = _chars_per_s(survey, recipe)
-        # Scoring the held-out characters takes its share of the time.
-        scored = VALIDATIONS * SCORING * (chars - training)
         readable = max(BUDGET_S * chars_per_s - scored, training / 1000)
         if readable >= min(LEAST_READ, recipe.epochs * training) or recipe.hidden <= LEAST_HIDDEN:
             break
         recipe = recipe._replace(hidden=recipe.hidden // 2, dropout=recipe.dropout / 2)
-    epochs = min(float(recipe.epochs), float(f"{readable / training:.2g}"))
-    row = recipe.seq_length if survey.mode == "stream" else chars / len(survey.records)
-    steps = max(1, round(epochs * training / (recipe.batch_size * row)))
-    seconds = (epochs * training + scored) / chars_per_s
-    return Plan(recipe, validation, epochs, steps, chars_per_s, seconds)
+    recipe = recipe._replace(epochs=min(recipe.epochs, float(f"{readable / training:.2g}")))
+    row = chars / len(survey.records) if lines else recipe.seq_length
+    steps = max(1, round(recipe.epochs * training / (recipe.batch_size * row)))
+    seconds = (recipe.epochs * training + scored) / chars_per_s
+    return Plan(recipe, validation, steps, chars_per_s, seconds)
 
 
 def _validation(survey: Survey, chars: int) -> float:
     """The share to hold out, or 0 for a text too small for one."""
     share = float(f"{min(VALIDATION, MOST_SCORED / chars):.1g}")
     if survey.mode == "stream":
-        return share if chars >= LEAST_CHARS else 0.0
-    different = len(survey.records) - survey.copies
-    return share if different * share >= LEAST_LINES * VALIDATION else 0.0
+        large = chars >= LEAST_CHARS
+    else:
+        large = len(set(survey.records)) * share >= LEAST_LINES * VALIDATION
+    return share if large else 0
 
 
 def _fitted(recipe: Recipe, survey: Survey, training: int) -> Recipe:
     """The recipe with windows that the text can fill and the memory can hold."""
-    T, B, V = recipe.seq_length, recipe.batch_size, len(survey.counts) + 1
     if survey.mode == "lines":
-        T = min(T, survey.lengths[-1] + 1)  # with its newline
-        B = min(B, len(survey.records) // 8)
+        T = min(recipe.seq_length, survey.lengths[-1] + 1)  # with its newline
+        rows = len(survey.records) // 8
     else:
-        B = min(B, training // (T + 2))
-    B = max(1, min(B, MOST_LOGITS // (T * V)))
-    if survey.mode == "stream":
-        T = min(T, training // B - 2)
-    return recipe._replace(seq_length=T, batch_size=B)
+        T = min(recipe.seq_length, training - 2)
+        rows = training // (T + 2)
+    most = MOST_LOGITS // (T * (len(survey.counts) + 1))
+    return recipe._replace(seq_length=T, batch_size=max(1, min(recipe.batch_size, rows, most)))
 
 
 def _chars_per_s(survey: Survey, recipe: Recipe) -> float:
@@ -151,17 +150,15 @@ def _measure(group: ProcessGroup, config: Config, corpus: Corpus) -> list[float]
     trainer = Trainer(config, corpus, group)
     with np.errstate(over="ignore", invalid="ignore"):
         trainer.update()  # the first also allocates the memory
-        speeds: list[float] = []
-        begun = time.perf_counter()
+        end, speeds = time.perf_counter() + MEASURE_S, list[float]()
 
         def over() -> bool:
-            return time.perf_counter() - begun > MEASURE_S
+            return time.perf_counter() > end
 
-        while not (speeds and trainer.must_stop(over)) and not trainer.finished:
-            before, started = trainer.progress.recent_chars, time.perf_counter()
+        while not (speeds and trainer.must_stop(over)):
+            trainer.progress.recent_chars, started = 0, time.perf_counter()
             trainer.update(over)
-            chars = trainer.progress.recent_chars - before
-            speeds.append(chars / max(time.perf_counter() - started, 1e-6))
+            speeds.append(trainer.progress.recent_chars / (time.perf_counter() - started))
     return speeds
 
 

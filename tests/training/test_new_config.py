@@ -125,8 +125,8 @@ def test_what_the_text_is_made_of_stands_in_comments(new):
         r"'\u2028' U+2028",
         "1 empty lines",
         "1 lines repeat an earlier one",
-        "71 Windows line ends (CRLF), read as LF",
-        "a byte order mark, left out",
+        "mine.txt has 71 Windows line ends (CRLF); they are read as LF",
+        "mine.txt opens with a byte order mark; it is left out",
     } - seen == set()
 
 
@@ -159,11 +159,11 @@ def test_the_encoding_that_decodes_is_written(charrnn, tmp_path, content, encodi
         (b"\xef\xbb\xbf\r\n\n", "is empty"),
         (b"a\n", "has a single character, 'a'"),
         (b"aaaa", "has a single character, 'a'"),
-        (b"\x89PNG\0\0", "byte 4 (counted from 0) is NUL"),
+        (b"\x89PNG\0\0", "character 5 is NUL"),
         (b"text\0text", "character 5 is NUL"),
         (bytes(range(1, 256)) * 9, "control characters"),
         (bytes(range(32, 256)) * 9, "distinct characters, which is too many"),
-        (b"\xff\xfea", "opens with the mark of utf-16, but byte 2"),
+        (b"\xff\xfea", "is not utf-16 text: byte 2 (counted from 0)"),
         ("".join(map(chr, range(0x4E00, 0x4E00 + 30_001))).encode(), "30,001 distinct"),
     ],
 )
@@ -218,11 +218,10 @@ def test_a_path_is_quoted_where_yaml_needs_it(tmp_path, monkeypatch, name):
 
 def test_a_path_that_is_not_utf8_is_one_error(tmp_path, monkeypatch):
     """YAML cannot hold it."""
+    monkeypatch.chdir(tmp_path)
+    Path("mine.txt").write_text(NAMES, encoding="utf-8")
     with pytest.raises(CharrnnError, match="rename the file"):
-        new_config.write(
-            text_profile.Survey("x", "ab", "utf-8", None, False, 0, ("ab",), 0, {}, "lines", ""),
-            "\udcff",
-        )
+        new_config.write(text_profile.look("mine.txt"), "\udcff")
 
 
 def test_new_then_train(tmp_path):
