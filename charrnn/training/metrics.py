@@ -6,9 +6,8 @@ import contextlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from charrnn.atomic import beside, replacement, write_errors
+from charrnn.atomic import beside
 from charrnn.evaluation.evaluator import Score
 from charrnn.units import bits
 
@@ -30,10 +29,10 @@ class Report:
     gradient_norm: float | None  # mean since the last report, before clipping by norm
     best: bool = False  # no validation before was as good
 
-    def as_dict(self) -> dict[str, Any]:
-        """One line of the metrics file."""
+    def as_line(self) -> bytes:
+        """Return the line of the metrics file, a JSON object."""
         nats = self.validation.nats if self.validation else None
-        return {
+        figures = {
             "step": self.step,
             "epoch": self.epoch,
             "seconds": round(self.seconds, 3),
@@ -48,6 +47,7 @@ class Report:
             "learning_rate": self.learning_rate,
             "gradient_norm": self.gradient_norm,
         }
+        return json.dumps(figures).encode() + b"\n"
 
 
 def metrics_path(checkpoint_path: str) -> Path:
@@ -55,38 +55,12 @@ def metrics_path(checkpoint_path: str) -> Path:
     return beside(checkpoint_path, ".jsonl")
 
 
-class Metrics:
-    """The `.jsonl` beside a checkpoint: one JSON object a validation.
-
-    Nothing is written before the first `write`, which leaves of an earlier run the lines up to
-    `step`. What cannot be written is kept for the next time.
-    """
-
-    def __init__(self, checkpoint_path: str, step: int) -> None:
-        self.path = metrics_path(checkpoint_path)
-        self._lines: list[bytes] = []  # all that the file should hold
-        if step:
-            with contextlib.suppress(OSError), open(self.path, "rb") as stream:
-                lines = stream.read().splitlines()
-                self._lines = [line + b"\n" for line in lines if _is_until(step, line)]
-
-    def add(self, report: Report) -> None:
-        """One more line, for the next `write`."""
-        self._lines.append(json.dumps(report.as_dict()).encode() + b"\n")
-
-    def write(self) -> None:
-        """Replace the file by one that holds every line. Raises CheckpointError."""
-        with write_errors(self.path):
-            if self._lines:
-                with replacement(self.path) as stream:
-                    stream.writelines(self._lines)
-            else:
-                self.path.unlink(missing_ok=True)
-
-
-def _is_until(step: int, line: bytes) -> bool:
-    """Whether this is the line of a validation up to `step`."""
-    try:
-        return bool(json.loads(line)["step"] <= step)
-    except (ValueError, TypeError, KeyError, RecursionError):
-        return False
+def lines_until(step: int, path: Path) -> list[bytes]:
+    """The lines of a metrics file that are of validations up to `step`; none without a file."""
+    lines = []
+    with contextlib.suppress(OSError), open(path, "rb") as stream:
+        for line in stream:
+            with contextlib.suppress(ValueError, TypeError, KeyError, RecursionError):
+                if json.loads(line)["step"] <= step:
+                    lines.append(line.strip() + b"\n")
+    return lines

@@ -6,16 +6,17 @@ the next save makes up for it. All ranks of a run save together, and the first o
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import shlex
 from pathlib import Path
 
 from charrnn import checkpoint
-from charrnn.atomic import beside, write_errors
+from charrnn.atomic import beside, replacement, write_errors
 from charrnn.checkpoint import Checkpoint
 from charrnn.errors import CheckpointError
 from charrnn.parallel.mpi import launch
-from charrnn.training.metrics import Metrics, Report
+from charrnn.training.metrics import Report, lines_until, metrics_path
 from charrnn.training.trainer import Trainer
 
 
@@ -30,7 +31,7 @@ class RunFiles:
     def __init__(self, trainer: Trainer, path: str) -> None:
         self.trainer = trainer
         self.path = path
-        self.metrics = Metrics(path, trainer.step)
+        self.metrics = lines_until(trainer.step, metrics_path(path))
         self.saved_at = trainer.step or None  # the step of the checkpoint at `path`, if it is ours
         self.best: Checkpoint | None = None  # the best validation's, while it is to be written
         self.failure: CheckpointError | None = None  # of the last save
@@ -41,38 +42,43 @@ class RunFiles:
         Rank 0 writes. The checkpoint comes last: a run that is killed in between goes on from the
         one before, and comes here again. Raises DivergedError rather than save NaN.
         """
-        self.trainer.gather_state()
-        return self.trainer.group.on_rank_zero(lambda: self._save(report))
+        saved = self.trainer.snapshot()
+        return self.trainer.group.on_rank_zero(lambda: self._save(saved, report))
 
-    def _save(self, report: Report | None) -> str | None:
-        self.trainer.check_finite()
+    def _save(self, saved: Checkpoint, report: Report | None) -> str | None:
         if report is not None:
-            self.metrics.add(report)
+            self.metrics.append(report.as_line())
             if report.best and self.trainer.config.output.keep == "best":
-                self.best = self.trainer.snapshot()
+                self.best = copy.deepcopy(saved)  # the run's own arrays go on changing
+        with contextlib.suppress(OSError):  # the writes tell what is wrong
+            Path(self.path).parent.mkdir(parents=True, exist_ok=True)  # if somebody has removed it
         self.failure = None
-        folder = Path(self.path).parent
-        for write in (self._save_best, self.metrics.write, self._save_last):
+        for write in (self._save_best, self._write_metrics, lambda: self._save_last(saved)):
             try:
-                with write_errors(folder):
-                    folder.mkdir(parents=True, exist_ok=True)  # if somebody has removed it
                 write()
             except CheckpointError as error:
                 self.failure = error  # the checkpoint's counts most, and comes last
-        if self.best is not None:  # still to be written, and the run's own arrays go on changing
-            self.best = copy.deepcopy(self.best)
         if self.failure is None:
             return None
-        return f"step {self.trainer.step:,}: {self.failure}; the next save tries again"
-
-    def _save_last(self) -> None:
-        checkpoint.save(self.trainer.snapshot(), self.path)
-        self.saved_at = self.trainer.step
+        return f"step {saved.step:,}: {self.failure}; the next save tries again"
 
     def _save_best(self) -> None:
         if self.best is not None:
             checkpoint.save(self.best, best_path(self.path))
             self.best = None
+
+    def _write_metrics(self) -> None:
+        path = metrics_path(self.path)
+        with write_errors(path):
+            if not self.metrics:  # those of an earlier run go with its checkpoint
+                path.unlink(missing_ok=True)
+                return
+            with replacement(path) as stream:
+                stream.writelines(self.metrics)
+
+    def _save_last(self, saved: Checkpoint) -> None:
+        checkpoint.save(saved, self.path)
+        self.saved_at = saved.step
 
     def check(self) -> None:
         """Raise CheckpointError, which tells how to go on, when the last save failed."""

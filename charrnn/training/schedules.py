@@ -49,15 +49,13 @@ SCHEDULES: dict[str, Callable[[Schedule, int], float]] = {
 
 
 class Schedule:
-    """The learning rate of each step, and for `plateau` what it has seen of the validations."""
+    """The learning rate of each step, and for `plateau` what the validations have left of it."""
 
     def __init__(self, config: OptimizerConfig, steps: int, steps_per_epoch: int) -> None:
         self.config = config
         self.steps = steps
         self.steps_per_epoch = steps_per_epoch
         self.factor = 1.0  # of plateau, so far
-        self.best = math.inf  # validation nats
-        self.waited = 0  # validations since then
 
     def rate(self, step: int) -> float:
         """The learning rate of the update after `step` updates."""
@@ -67,29 +65,16 @@ class Schedule:
             share *= (step + 1) / config.warmup
         return config.learning_rate * share
 
-    def validated(self, nats: float) -> None:
-        """Let `plateau` see a validation."""
-        if nats < self.best:
-            self.best, self.waited = nats, 0
-            return
-        self.waited += 1
-        if self.waited >= self.config.plateau_patience:
-            self.factor, self.waited = self.factor * self.config.decay_factor, 0
+    def validated(self, waited: int) -> None:
+        """Let `plateau` know how many validations in a row brought no better one."""
+        if waited and waited % self.config.plateau_patience == 0:
+            self.factor *= self.config.decay_factor
 
-    def state(self) -> dict[str, float | None]:
-        """What a checkpoint has to keep; infinity is None, which JSON has a word for."""
-        best = None if math.isinf(self.best) else self.best
-        return {"factor": self.factor, "best": best, "waited": self.waited}
-
-    def restore(self, state: dict[str, float | None]) -> None:
-        """Take what `state` once gave. Raises KeyError, TypeError or ValueError for nonsense."""
-        best, factor, waited = state["best"], state["factor"], state["waited"]
-        if factor is None or waited is None:
-            raise TypeError("only the best may be missing")
-        if not 0 <= factor <= 1 or not waited >= 0 or not (best is None or 0 <= best < math.inf):
+    def restore(self, factor: float) -> None:
+        """Take what `factor` once was. Raises TypeError or ValueError for nonsense."""
+        if not 0 <= factor <= 1:
             raise ValueError("no plateau has seen this")
-        self.best = math.inf if best is None else float(best)
-        self.factor, self.waited = float(factor), int(waited)
+        self.factor = float(factor)
 
 
 def total_steps(config: TrainConfig, per_epoch: int) -> int:

@@ -61,13 +61,13 @@ class Trainer:
         self.grads = self.params.zeros_like(EXTRA)
         settings = config.optimizer
         size = self.params.flat.size
+        self.clips_norm = settings.clip is not None and settings.clip_by == "norm"
         self.optimizer = OPTIMIZERS[settings.name](settings, size, self.model.dtype)
         # The weights that are validated, sampled and saved: the average, where there is one.
         self.shown = self.params if settings.ema is None else self.params.copy()
         self.average = None if settings.ema is None else Average(settings.ema, self.shown.flat)
         self.evaluator = Evaluator(self.model, self.shown)
         self.state = self._zero_state(config.train.batch_size)  # of the rows of this rank
-        self._gathered = self.state
         self.stop_agreed = False  # whether any rank wanted to stop at the last update
         self._works = Workspaces(self.model)
         self.progress = Progress()
@@ -92,15 +92,13 @@ class Trainer:
     def initial_nats(self) -> float:
         """Nats per character of the next window, before anything is learnt from it."""
         batch = self._peek()
-        B = batch.ids.shape[1]
-        part, total = batch.rows(self.group.rows(B)), np.zeros(1)  # the loss of all rows
-        T, b = part.ids.shape
+        T, B = batch.ids.shape
+        state = self._zero_state(B) if batch.fresh else self.state
+        b, nats = state.shape[2], 0.0
         if b > 0:
-            state = self._zero_state(B) if batch.fresh else self.state
-            work = Workspaces(self.model).get(T, b)
-            total[0] = b * self.model.forward(self.params, part, state, work)[0]
-        self.group.allreduce(total)
-        return float(total[0] / batch.chars)
+            part, work = batch.rows(self.group.rows(B)), Workspaces(self.model).get(T, b)
+            nats = b * self.model.forward(self.params, part, state, work)[0]
+        return float(sum(self.group.allgather(nats)) / batch.chars)
 
     def _zero_state(self, B: int) -> Floats:
         """The state (L, S, b, H) at the start of a text of this rank's b rows of B."""
@@ -151,34 +149,32 @@ class Trainer:
         Returns its part of the loss: loss and gradient of its b rows of B count b / B.
         """
         T, B = batch.ids.shape
-        rows = self.group.rows(B)
-        b = rows.stop - rows.start
+        rows, b = self.group.rows(B), self.state.shape[2]
         if b == 0:
             self.grads.flat.fill(0)
             return 0.0
-        batch, work = batch if b == B else batch.rows(rows), self._works.get(T, b)
+        part, work = batch.rows(rows), self._works.get(T, b)
         if self.model.drops:
             source = jumping(self.seed, Purpose.DROPOUT, self.step)
             self.model.draw_dropout(work, source, rows.start)
-        loss, self.state = self.model.forward(self.params, batch, self.state, work)
+        loss, self.state = self.model.forward(self.params, part, self.state, work)
         if math.isfinite(loss):
-            self.model.backward(self.params, batch, work, self.grads, scale * b / B)
+            self.model.backward(self.params, part, work, self.grads, scale * b / B)
         return float(loss * b / B)
 
     def _clip(self, gradient: Floats) -> None:
         """Clip as the config says. Raises DivergedError for what cannot be clipped."""
-        settings, now = self.config.optimizer, self.progress
-        if settings.clip is None:
+        clip, step = self.config.optimizer.clip, self.step + 1
+        if clip is None:
             return
-        if settings.clip_by == "value":
-            largest = clip_by_value(gradient, settings.clip)  # infinity is cut to the limit
-            if math.isnan(largest):
-                raise self.diverged(f"the gradient is not a number at step {now.step + 1:,}")
+        if not self.clips_norm:
+            if math.isnan(clip_by_value(gradient, clip)):  # infinity is cut to the limit
+                raise self.diverged(f"the gradient is not a number at step {step:,}")
             return
-        norm = clip_by_norm(gradient, settings.clip)
+        norm = clip_by_norm(gradient, clip)
         if not math.isfinite(norm):
-            raise self.diverged(f"the gradient's norm is {norm} at step {now.step + 1:,}")
-        now.recent_norms += norm
+            raise self.diverged(f"the gradient's norm is {norm} at step {step:,}")
+        self.progress.recent_norms += norm
 
     def _note(self, loss: float, chars: int, B: int) -> None:
         """Let the figures follow one window's loss. Raises DivergedError."""
@@ -196,9 +192,8 @@ class Trainer:
 
     def diverged(self, what: str) -> Exception:
         """The DivergedError that says so and what to try."""
-        settings = self.config.optimizer
-        advice = f"--set optimizer.learning_rate={settings.learning_rate / 10:g}"
-        if settings.clip is None or settings.clip_by != "norm":
+        advice = f"--set optimizer.learning_rate={self.config.optimizer.learning_rate / 10:g}"
+        if not self.clips_norm:
             advice += ", or clip by norm: --set optimizer.clip_by=norm --set optimizer.clip=1"
         return self.group.for_all(
             DivergedError(
@@ -220,8 +215,7 @@ class Trainer:
             raise self.diverged(f"the validation loss is {nats} at step {now.step:,}")
         best = validation is not None and now.validated(nats)
         if validation is not None:
-            self.schedule.validated(nats)
-        clips = self.config.optimizer.clip is not None
+            self.schedule.validated(now.waited)
         report = Report(
             step=now.step,
             steps=self.steps,
@@ -229,7 +223,7 @@ class Trainer:
             validation=validation,
             learning_rate=self.schedule.rate(max(now.step - 1, 0)),
             best=best,
-            **now.since_last_report(clips and self.config.optimizer.clip_by == "norm"),
+            **now.since_last_report(self.clips_norm),
         )
         self.history.append([now.step, now.seconds, report.smooth_nats, report.train_nats, nats])
         return report
@@ -239,7 +233,7 @@ class Trainer:
 
         The run's own random numbers are not touched.
         """
-        self.check_finite()
+        self._check_finite(self.state)
         mode = self.config.corpus.mode
         sampler = Sampler(self.model, self.shown, self.corpus.vocab, mode)
         limits = Limits(chars=SAMPLE_CHARS)
@@ -247,41 +241,38 @@ class Trainer:
         text = "".join(itertools.takewhile(lambda char: not stop_requested(), chars))
         return None if stop_requested() else text
 
-    def gather_state(self) -> None:
-        """Let rank 0 have the carried state (L, S, B, H) of all rows in `whole_state`."""
-        self._gathered = np.concatenate(self.group.allgather(self.state), axis=2)
-
-    @property
-    def whole_state(self) -> Floats:
-        """The carried state (L, S, B, H); of several ranks, as it was gathered last."""
-        return self.state if self.group.size == 1 else self._gathered
-
-    def check_finite(self) -> None:
+    def _check_finite(self, state: Floats) -> None:
         """Raise DivergedError when anything that would be saved is NaN, or too large to use."""
         at = f"at step {self.step:,}"
         for what, weights in (("weight", self.params), ("average of a weight", self.shown)):
             if weights.can_overflow():
                 raise self.diverged(f"the largest {what} is {abs(weights.flat).max():.3g} {at}")
         arrays = {f"optimiser's {slot}": vector for slot, vector in self.optimizer.memory.items()}
-        for what, array in {**arrays, "carried state": self.whole_state}.items():
+        for what, array in {**arrays, "carried state": state}.items():
             if not np.isfinite(array).all():
                 raise self.diverged(f"a number of the {what} is not finite {at}")
 
     def snapshot(self) -> Checkpoint:
-        """Everything that the next step depends on. The arrays are the run's own, not copies."""
+        """Everything that the next step depends on. All ranks take it together.
+
+        The weights and the optimiser's vectors are the run's own, not copies. Raises DivergedError
+        rather than return NaN.
+        """
+        state = np.concatenate(self.group.allgather(self.state), axis=2)
+        self.group.on_rank_zero(lambda: self._check_finite(state))
         return Checkpoint(
             config=self.config,
             vocab=self.corpus.vocab,
             params=self.shown,
             slots=self.optimizer.memory,
-            state=self.whole_state,
+            state=state,
             history=np.array(self.history, dtype=np.float64).reshape(-1, len(HISTORY)),
             corpus_sha256=self.corpus.sha256,
             training=None if self.average is None else self.params.flat,
             progress={
                 **dataclasses.asdict(self.progress),
                 "position": self.batches.position(),
-                "schedule": self.schedule.state(),
+                "schedule": {"factor": self.schedule.factor},
             },
         )
 
@@ -298,7 +289,7 @@ class Trainer:
         try:
             self.progress.restore(saved.progress)
             self.batches.seek({key: int(n) for key, n in saved.progress["position"].items()})
-            self.schedule.restore(saved.progress["schedule"])
+            self.schedule.restore(saved.progress["schedule"]["factor"])
             batch = self._peek()
             if not batch.fresh and batch.ids.shape[1] != saved.state.shape[2]:
                 raise ValueError("the state has other rows than the batch that continues it")
@@ -312,5 +303,4 @@ class Trainer:
         if saved.training is not None:
             self.params.flat[:] = saved.training
         self.state = saved.state[:, :, self.group.rows(saved.state.shape[2])].copy()
-        self._gathered = saved.state
         self.history = saved.history.tolist()

@@ -57,7 +57,7 @@ def train(size, one, path, stop_at=None, stopping=0, saved=None):
             run.restore(saved)
         own = path if group.is_first else str(Path(path).parent / "nobody" / "run.npz")
         loop.run(run, own, watch)
-        return group.allgather((run.params.flat.tobytes(), run.schedule.state()))
+        return group.allgather((run.params.flat.tobytes(), run.schedule.factor))
 
     try:
         return local.run(size, work, "fork")

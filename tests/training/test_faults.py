@@ -221,7 +221,7 @@ def test_a_folder_that_cannot_be_made_again_is_a_failed_save(config, charrnn, tm
     result = charrnn("train", config(**SETTINGS), "--out", folder / "small.npz", "-q")
     assert result.exit_code == 0, result.stderr
     assert [line.partition(" cannot")[0] for line in result.stderr.splitlines()] == [
-        f"step {step}: {folder}" for step in (30, 40)
+        f"step {step}: {folder / 'small.npz'}" for step in (30, 40)
     ]
     assert checkpoint.load(str(folder / "small.npz")).step == 60
     assert len(metrics(folder / "small.jsonl")) == 6

@@ -179,7 +179,7 @@ def test_a_plateau_goes_on_falling(short, tmp_path, cell):
     run, seen = short(*settings), []
     for stop_at in range(5, 24, 2):
         interrupt(run, path, stop_at)
-        seen.append((run.schedule.factor, run.schedule.waited))
+        seen.append((run.schedule.factor, run.progress.waited % 2))
         run = short(*settings)
         run.restore(checkpoint.load(path))
     loop.run(run, path, Silent())
