@@ -27,7 +27,7 @@ from charrnn.training.metrics import metrics_path
 from charrnn.training.outputs import best_path
 from charrnn.training.resume import check_same_run
 from charrnn.training.trainer import Trainer
-from charrnn.training.warm_start import check_fits, news
+from charrnn.training.warm_start import news
 
 logger = logging.getLogger("charrnn")
 
@@ -51,11 +51,17 @@ def settled(
         raise ConfigError("the config and the corpus cannot both come from standard input")
     path = config.output.checkpoint
     assert path is not None
+    if init_from == "-" and "-" in config.corpus.path:
+        raise ConfigError(
+            "the corpus and the checkpoint of --init-from cannot both come from standard input"
+        )
+    written = _written(path)
     if not archive.is_checkpoint(config_path):
-        _check_reads([config_path], "the config", path)
-    _check_reads(config.corpus.path, "the corpus", path)
+        _check_reads([config_path], "the config", written)
+    _check_reads(config.corpus.path, "the corpus", written)
     if init_from is not None:
-        _check_source(init_from, config, path)
+        replaced = written if config.output.keep == "best" else [path]
+        _check_reads([init_from], "the checkpoint of --init-from", replaced)
     if group.size > 1:
         _check_ranks(config, group.size)
     return _seeded(config, path, resume), path
@@ -74,27 +80,37 @@ def run(
     `watching` is entered before the first step. Raises what `loop.run` raises, and CharrnnError
     for files, weights and texts that do not fit.
     """
-
-    def begin() -> tuple[Checkpoint | None, Checkpoint | None]:
-        _claim(path, files)
-        source = None if init_from is None else checkpoint.load(init_from)
-        if source is not None:
-            check_fits(source, config.model)
-        return checkpoint.load(path) if resume else None, source
-
     with contextlib.ExitStack() as files:
-        saved, source = group.on_rank_zero(begin)
-        text = _corpus(config, saved, source, group)
+
+        def claim_and_load() -> Checkpoint | None:
+            _claim(path, files)
+            earlier = path if resume else init_from
+            return None if earlier is None else checkpoint.load(earlier)
+
+        earlier = group.on_rank_zero(claim_and_load)
+        text = _corpus(config, earlier, group)
         group.check_alike({"charrnn": __version__, "corpus": text.sha256})
+
+        def begin() -> Trainer:
+            if earlier is not None and resume:
+                return _continued(config, text, earlier, group)
+            trainer = Trainer(config, text, group)
+            if earlier is not None:
+                trainer.start_from(earlier)
+                logger.info(f"beginning with the weights of {init_from} at step {earlier.step:,}")
+                for new in news(earlier, text.vocab):
+                    logger.info(new)
+            if os.path.exists(path):
+                logger.info(f"{path} is there already and is replaced at the first save")
+            return trainer
+
         # What is wrong is wrong for all of them, and rank 0 says so before the others begin.
-        trainer = group.rank_zero_first(
-            lambda: _trainer(config, path, text, saved, init_from, source, group)
-        )
+        trainer = group.rank_zero_first(begin)
         # Overflow shows in the loss, which is watched; NumPy's own warnings would tell less.
         with np.errstate(over="ignore", invalid="ignore"), watching as watch:
             # Processors of two kinds may round first weights apart. All heed signals from here on.
             trainer.params.flat[:] = group.broadcast(trainer.params.flat)
-            if source is not None:
+            if init_from is not None:
                 trainer.expected_nats = trainer.initial_nats()
             loop.run(trainer, path, watch)
 
@@ -112,35 +128,19 @@ def _config_of(path: str, overrides: Sequence[str], extra: Sequence[Assignment])
     return config
 
 
-def _written(path: str) -> tuple[str, ...]:
+def _written(path: str) -> list[str]:
     """The files that a run writes whose checkpoint is `path`."""
-    return path, best_path(path), str(metrics_path(path))
+    return [path, best_path(path), str(metrics_path(path))]
 
 
-def _check_reads(read: Iterable[str], what: str, path: str) -> None:
+def _check_reads(read: Iterable[str], what: str, written: Iterable[str]) -> None:
     """ConfigError when the run would write to a file that it reads."""
     paths = [os.path.realpath(file) for file in read]
-    for file in _written(path):
+    for file in written:
         if os.path.realpath(file) in paths:
             raise ConfigError(
                 f"{file} is {what}, and training would write there", "Name another: --out FILE"
             )
-
-
-def _check_source(init_from: str, config: Config, path: str) -> None:
-    """ConfigError when the checkpoint of --init-from is also something else of the run."""
-    if init_from == "-":
-        if "-" in config.corpus.path:
-            raise ConfigError(
-                "the corpus and the checkpoint of --init-from cannot both come from standard input"
-            )
-        return
-    written = [path, best_path(path)] if config.output.keep == "best" else [path]
-    if os.path.realpath(init_from) in map(os.path.realpath, written):
-        raise ConfigError(
-            f"the run would write over {init_from}, whose weights it begins with",
-            "Name another file: --out FILE",
-        )
 
 
 def _check_ranks(config: Config, size: int) -> None:
@@ -173,22 +173,19 @@ def _seeded(config: Config, path: str, resume: bool) -> Config:
 
 def _claim(path: str, files: contextlib.ExitStack) -> None:
     """See that the files of the run can be written, and keep others from them until the end."""
+    checkpoint.check_writable(path)
     for file in _written(path):
-        if file != path and os.path.isdir(file):
+        if os.path.isdir(file):
             raise CheckpointError(
                 f"{file} is a folder, and training writes that file", "Name another: --out FILE"
             )
-    checkpoint.check_writable(path)
-    alone = files.enter_context(lock.held(path))
-    for file in _written(path) if alone else ():
-        clear_parts(file)
+    if files.enter_context(lock.held(path)):
+        for file in _written(path):
+            clear_parts(file)
 
 
-def _corpus(
-    config: Config, saved: Checkpoint | None, source: Checkpoint | None, group: ProcessGroup
-) -> Corpus:
+def _corpus(config: Config, earlier: Checkpoint | None, group: ProcessGroup) -> Corpus:
     """The text of the run, with the characters of an earlier one and whatever else it has."""
-    earlier = saved or source
     vocab = None if earlier is None else earlier.vocab
 
     def read() -> Corpus:
@@ -203,27 +200,10 @@ def _corpus(
     return text
 
 
-def _trainer(
-    config: Config,
-    path: str,
-    text: Corpus,
-    saved: Checkpoint | None,
-    init_from: str | None,
-    source: Checkpoint | None,
-    group: ProcessGroup,
-) -> Trainer:
-    """A trainer before its first step, or where the checkpoint `saved` stopped."""
-    if saved is not None:
-        for difference in check_same_run(saved, config, text):
-            logger.info(f"changed since the checkpoint: {difference}")
+def _continued(config: Config, text: Corpus, saved: Checkpoint, group: ProcessGroup) -> Trainer:
+    """A trainer where a checkpoint stopped."""
+    for difference in check_same_run(saved, config, text):
+        logger.info(f"changed since the checkpoint: {difference}")
     trainer = Trainer(config, text, group)
-    if source is not None:
-        trainer.start_from(source)
-        logger.info(f"beginning with the weights of {init_from} at step {source.step:,}")
-        for new in news(source, text.vocab):
-            logger.info(new)
-    if saved is not None:
-        trainer.restore(saved)
-    elif os.path.exists(path):
-        logger.info(f"{path} is there already and is replaced at the first save")
+    trainer.restore(saved)
     return trainer

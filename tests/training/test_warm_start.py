@@ -237,8 +237,8 @@ def test_what_contradicts_itself_is_refused(charrnn, old, config):
     words = ["train", config(OLD), "--init-from", best]
     calls = {
         "leave one of them out": ["--resume"],
-        f"would write over {best}": ["--out", best],
-        f"write over {best}": ["--set", "output.keep=best", "--out", path],
+        f"{best} is the checkpoint of --init-from, and training would": ["--out", best],
+        f"{best} is the checkpoint of --init-from": ["--set", "output.keep=best", "--out", path],
     }
     for said, more in calls.items():
         result = charrnn(*words, *more)
