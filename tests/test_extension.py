@@ -107,7 +107,7 @@ def test_a_new_optimiser_is_one_class(monkeypatch, trainer):
     class Sign(Optimizer):
         """p -= rate sign(g)."""
 
-        def _update(self, p, g, slots, scratch, rate, t):
+        def _update(self, p, g, slots, rate, t):
             p -= rate * np.sign(g)
 
     monkeypatch.setitem(schema.KINDS, "optimizer.name", choice(*OPTIMIZERS))

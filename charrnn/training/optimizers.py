@@ -1,4 +1,4 @@
-"""An optimiser turns a gradient into a step: a few passes over one flat vector, in place.
+"""An optimiser turns a gradient into a step: a few passes over one flat vector, block by block.
 
 p is a parameter, g its gradient, all operations are element by element, and t counts the steps from
 1. Each class states its formula in the letters of its code.
@@ -62,11 +62,15 @@ def _norm(vector: Floats) -> float:
 
 def blocks(*vectors: Floats) -> Iterator[tuple[Floats, ...]]:
     """Matching pieces of long vectors, each small enough for the cache."""
-    if len(vectors[0]) <= BLOCK:
-        yield vectors
-        return
     for start in range(0, len(vectors[0]), BLOCK):
         yield tuple(vector[start : start + BLOCK] for vector in vectors)
+
+
+def _follow(average: Floats, decay: float, values: Floats) -> None:
+    """Let an exponential moving average follow by one step, in place; `values` is used up."""
+    values *= 1 - decay
+    average *= decay
+    average += values
 
 
 OPTIMIZERS: dict[str, type[Optimizer]] = {}
@@ -85,12 +89,11 @@ class Optimizer(ABC):
     def __init__(self, config: OptimizerConfig, size: int, dtype: npt.DTypeLike) -> None:
         self.config = config
         self.memory = {slot: np.full(size, self.starts_at, dtype=dtype) for slot in self.slots}
-        self._scratch: Floats = np.empty(min(size, BLOCK), dtype=dtype)
 
     def step(self, flat: Floats, gradient: Floats, rate: float, t: int) -> None:
         """Update `flat` (P,) in place with this learning rate; `gradient` (P,) is used up."""
         for p, g, *slots in blocks(flat, gradient, *self.memory.values()):
-            self._update(p, g, slots, self._scratch[: len(p)], rate, t)
+            self._update(p, g, slots, rate, t)
 
     def restore(self, memory: Mapping[str, Floats]) -> None:
         """Take what `memory` once held.
@@ -105,9 +108,7 @@ class Optimizer(ABC):
             self.memory[slot][:] = vector
 
     @abstractmethod
-    def _update(
-        self, p: Floats, g: Floats, slots: list[Floats], scratch: Floats, rate: float, t: int
-    ) -> None:
+    def _update(self, p: Floats, g: Floats, slots: list[Floats], rate: float, t: int) -> None:
         """The formula, on one block."""
 
 
@@ -120,14 +121,11 @@ class SGD(Optimizer):
 
     slots = ("velocity",)
 
-    def _update(
-        self, p: Floats, g: Floats, slots: list[Floats], scratch: Floats, rate: float, t: int
-    ) -> None:
+    def _update(self, p: Floats, g: Floats, slots: list[Floats], rate: float, t: int) -> None:
         (v,) = slots
-        np.multiply(v, self.config.momentum, v)
-        np.add(v, g, v)
-        np.multiply(v, rate, g)
-        np.subtract(p, g, p)
+        v *= self.config.momentum
+        v += g
+        p -= v * rate
 
 
 class Adagrad(Optimizer):
@@ -142,16 +140,10 @@ class Adagrad(Optimizer):
     slots = ("squares",)
     starts_at = 1e-8
 
-    def _update(
-        self, p: Floats, g: Floats, slots: list[Floats], scratch: Floats, rate: float, t: int
-    ) -> None:
+    def _update(self, p: Floats, g: Floats, slots: list[Floats], rate: float, t: int) -> None:
         (v,) = slots
-        np.multiply(g, g, scratch)
-        np.add(v, scratch, v)
-        np.sqrt(v, scratch)
-        np.divide(g, scratch, g)
-        np.multiply(g, rate, g)
-        np.subtract(p, g, p)
+        v += g * g
+        p -= g / np.sqrt(v) * rate
 
 
 class RMSprop(Optimizer):
@@ -163,20 +155,10 @@ class RMSprop(Optimizer):
 
     slots = ("squares",)
 
-    def _update(
-        self, p: Floats, g: Floats, slots: list[Floats], scratch: Floats, rate: float, t: int
-    ) -> None:
+    def _update(self, p: Floats, g: Floats, slots: list[Floats], rate: float, t: int) -> None:
         (v,) = slots
-        decay = self.config.decay
-        np.multiply(g, g, scratch)
-        np.multiply(scratch, 1 - decay, scratch)
-        np.multiply(v, decay, v)
-        np.add(v, scratch, v)
-        np.sqrt(v, scratch)
-        np.add(scratch, 1e-8, scratch)
-        np.divide(g, scratch, g)
-        np.multiply(g, rate, g)
-        np.subtract(p, g, p)
+        _follow(v, self.config.decay, g * g)
+        p -= g / (np.sqrt(v) + 1e-8) * rate
 
 
 class Adam(Optimizer):
@@ -190,26 +172,15 @@ class Adam(Optimizer):
 
     slots = ("mean", "squares")
 
-    def _update(
-        self, p: Floats, g: Floats, slots: list[Floats], scratch: Floats, rate: float, t: int
-    ) -> None:
+    def _update(self, p: Floats, g: Floats, slots: list[Floats], rate: float, t: int) -> None:
         m, v = slots
         beta1, beta2 = self.config.beta1, self.config.beta2
-        root = math.sqrt(1 - beta2**t)
-        np.multiply(g, g, scratch)
-        np.multiply(scratch, 1 - beta2, scratch)
-        np.multiply(v, beta2, v)
-        np.add(v, scratch, v)
-        np.multiply(g, 1 - beta1, g)
-        np.multiply(m, beta1, m)
-        np.add(m, g, m)
-        np.sqrt(v, scratch)  # the corrections of both averages go into the step's size
-        np.add(scratch, 1e-8 * root, scratch)
-        np.divide(m, scratch, g)
-        np.multiply(g, rate * root / (1 - beta1**t), g)
+        _follow(v, beta2, g * g)
+        _follow(m, beta1, g)
         if self.config.weight_decay:
-            np.multiply(p, 1 - rate * self.config.weight_decay, p)
-        np.subtract(p, g, p)
+            p *= 1 - rate * self.config.weight_decay
+        root = math.sqrt(1 - beta2**t)  # the corrections of both averages go into the step's size
+        p -= m / (np.sqrt(v) + 1e-8 * root) * (rate * root / (1 - beta1**t))
 
 
 class Average:
@@ -224,13 +195,9 @@ class Average:
         """`flat` (P,) is e: it is updated in place."""
         self.decay = decay
         self.flat = flat
-        self._scratch: Floats = np.empty(min(len(flat), BLOCK), dtype=flat.dtype)
 
     def update(self, flat: Floats, t: int) -> None:
         """Let the average follow `flat` (P,) by one step."""
         share = 1 - min(self.decay, t / (t + 10))
         for e, p in blocks(self.flat, flat):
-            scratch = self._scratch[: len(e)]
-            np.subtract(p, e, scratch)
-            np.multiply(scratch, share, scratch)
-            np.add(e, scratch, e)
+            e += (p - e) * share
