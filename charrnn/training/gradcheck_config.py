@@ -17,7 +17,7 @@ from charrnn.nn.workspace import Workspace
 from charrnn.rng import Purpose, generator, jumping
 
 STEPS, ROWS = 8, 3  # of the slice that a config is checked on
-LOOKS = 200  # batches looked at to find one with padding
+LOOKS = 200  # batches looked at for the one with most padding
 
 
 @dataclass(frozen=True)
@@ -53,11 +53,9 @@ def check_config(config: Config, entries: int, seed: int) -> Result:
     params = Params(model.shapes(), "float64")
     params.flat[:] = rng.uniform(-1, 1, params.flat.size) / np.sqrt(model.hidden)
     stream = batches.of(corpus, train, seed, "float64")
-    batch = stream.next()
-    for _ in range(LOOKS):  # in lines, look for a batch that has padding
-        if corpus.records is None or batch.chars < batch.ids.size:
-            break
-        batch = stream.next()
+    # Of lines, the batch that is padded most; of running text, the first.
+    looked = (stream.next() for _ in range(LOOKS))
+    batch = min(looked, key=lambda batch: batch.chars / batch.ids.size)
     T, B = batch.ids.shape
     work = Workspace(model, T, B)
     model.draw_dropout(work, jumping(seed, Purpose.CHECK, 1))

@@ -89,16 +89,16 @@ def _is_due(trainer: Trainer, every: int | None) -> bool:
 
 
 def _update_until_due(trainer: Trainer, watch: Watch) -> None:
-    """Updates up to the next thing due. Raises StopRequested between two of them."""
+    """Update up to the next thing due. Raises StopRequested after an update."""
     output, now = trainer.config.output, trainer.progress
     begun = last = time.perf_counter()
+    due = False
     try:
-        while True:
+        while not due:
             trainer.update(watch.stop_requested)
-            if _is_due(trainer, output.validate_every) or _is_due(trainer, output.sample_every):
-                break
+            due = any(_is_due(trainer, n) for n in (output.validate_every, output.sample_every))
             tick = time.perf_counter()
-            if tick - last > TICK:
+            if due or tick - last > TICK:
                 last = tick
                 watch.ticked(now.step, now.smooth_nats)
             _check(trainer, watch)
@@ -106,8 +106,6 @@ def _update_until_due(trainer: Trainer, watch: Watch) -> None:
         elapsed = time.perf_counter() - begun
         now.seconds += elapsed
         now.recent_seconds += elapsed
-    watch.ticked(now.step, now.smooth_nats)
-    _check(trainer, watch)
 
 
 def _check(trainer: Trainer, watch: Watch) -> None:

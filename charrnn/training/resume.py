@@ -10,8 +10,6 @@ from charrnn.data.characters import named
 from charrnn.data.corpus import Corpus
 from charrnn.errors import CheckpointError
 
-BLOCK = 1 << 20  # ids looked at at a time
-
 CHANGEABLE = {
     "corpus.path",
     "corpus.url",
@@ -35,12 +33,9 @@ def check_same_run(saved: Checkpoint, config: Config, corpus: Corpus) -> list[st
     CheckpointError that names every difference which would make it another run.
     """
     old, new = saved.config.flat(), config.flat()
-    said: list[str] = []
-    refused: list[str] = []
-    for key in new:
-        if old[key] != new[key]:
-            changes = said if key in CHANGEABLE else refused
-            changes.append(f"{key}: {shown(old[key])} -> {shown(new[key])}")
+    changes = {key: f"{key}: {shown(old[key])} -> {shown(new[key])}" for key in new}
+    changes = {key: change for key, change in changes.items() if old[key] != new[key]}
+    refused = [change for key, change in changes.items() if key not in CHANGEABLE]
     refused += _other_text(saved, corpus)
     if refused:
         raise CheckpointError(
@@ -48,27 +43,18 @@ def check_same_run(saved: Checkpoint, config: Config, corpus: Corpus) -> list[st
             + "\n".join(refused),
             "Set these back, or leave --resume out to start afresh",
         )
-    return said
+    return list(changes.values())
 
 
 def _other_text(saved: Checkpoint, corpus: Corpus) -> list[str]:
     """How the corpus and its characters differ from those of the checkpoint, a line each."""
-    lines = []
+    lines: list[str] = []
     new = [char for char in corpus.vocab.chars if char not in saved.vocab]
-    missing = []
+    gone: list[str] = []
     if saved.corpus_sha256 != corpus.sha256:
-        lines.append(f"corpus: sha256 {saved.corpus_sha256[:12]} -> {corpus.sha256[:12]}")
-        present = _present(corpus)
-        missing = [char for char in saved.vocab.chars if char not in present]
-    words = [f"{word} {named(chars)}" for word, chars in (("new", new), ("gone", missing)) if chars]
+        lines = [f"corpus: sha256 {saved.corpus_sha256[:12]} -> {corpus.sha256[:12]}"]
+        parts = [corpus.records.ids] if corpus.records else [corpus.training, corpus.validation]
+        present = corpus.vocab.decode(np.unique(np.concatenate(parts)).tolist())
+        gone = [char for char in saved.vocab.chars if char not in present]
+    words = [f"{word} {named(chars)}" for word, chars in (("new", new), ("gone", gone)) if chars]
     return [*lines, f"vocabulary: {'; '.join(words)}"] if words else lines
-
-
-def _present(corpus: Corpus) -> str:
-    """The characters that the text has, of all that its vocabulary has."""
-    parts = [corpus.training, corpus.validation] if corpus.records is None else [corpus.records.ids]
-    found = np.zeros(len(corpus.vocab), dtype=bool)
-    for part in parts:
-        for start in range(0, len(part), BLOCK):
-            found[part[start : start + BLOCK]] = True
-    return corpus.vocab.decode(np.flatnonzero(found).tolist())

@@ -91,12 +91,7 @@ class Progress:
 def _number(value: Any, default: object) -> float | None:
     if value is None and default is None:
         return None
-    if isinstance(default, int):
-        count = int(value)
-        if not -1 <= count <= MOST:
-            raise ValueError("no count of a run")
-        return count
-    number = float(value)
-    if not math.isfinite(number):
-        raise ValueError("no figure of a run")
+    number = int(value) if isinstance(default, int) else float(value)
+    if not math.isfinite(number) or (isinstance(number, int) and not -1 <= number <= MOST):
+        raise ValueError("no number of a run")
     return number
