@@ -17,7 +17,7 @@ from charrnn.nn.workspace import Workspace
 from charrnn.rng import Purpose, generator, jumping
 
 STEPS, ROWS = 8, 3  # of the slice that a config is checked on
-LOOKS = 200  # batches looked at for the one with most padding
+LOOKS = 200  # batches looked at for one with padding
 
 
 @dataclass(frozen=True)
@@ -53,9 +53,8 @@ def check_config(config: Config, entries: int, seed: int) -> Result:
     params = Params(model.shapes(), "float64")
     params.flat[:] = rng.uniform(-1, 1, params.flat.size) / np.sqrt(model.hidden)
     stream = batches.of(corpus, train, seed, "float64")
-    # Of lines, the batch that is padded most; of running text, the first.
-    looked = (stream.next() for _ in range(LOOKS))
-    batch = min(looked, key=lambda batch: batch.chars / batch.ids.size)
+    looked = [stream.next() for _ in range(LOOKS)]
+    batch = next((batch for batch in looked if batch.mask is not None), looked[0])
     T, B = batch.ids.shape
     work = Workspace(model, T, B)
     model.draw_dropout(work, jumping(seed, Purpose.CHECK, 1))

@@ -148,17 +148,16 @@ def _chars_per_s(survey: Survey, recipe: Recipe) -> float:
 def _measure(group: ProcessGroup, config: Config, corpus: Corpus) -> list[float]:
     """Characters a second in each of a moment's updates."""
     trainer = Trainer(config, corpus, group)
-    with np.errstate(over="ignore", invalid="ignore"):
-        trainer.update()  # the first also allocates the memory
-        end, speeds = time.perf_counter() + MEASURE_S, list[float]()
+    trainer.update()  # the first also allocates the memory
+    end, speeds = time.perf_counter() + MEASURE_S, list[float]()
 
-        def over() -> bool:
-            return time.perf_counter() > end
+    def over() -> bool:
+        return time.perf_counter() > end
 
-        while not (speeds and trainer.must_stop(over)):
-            trainer.progress.recent_chars, started = 0, time.perf_counter()
-            trainer.update(over)
-            speeds.append(trainer.progress.recent_chars / (time.perf_counter() - started))
+    while not (speeds and trainer.must_stop(over)):
+        trainer.progress.recent_chars, started = 0, time.perf_counter()
+        trainer.update(over)
+        speeds.append(trainer.progress.recent_chars / (time.perf_counter() - started))
     return speeds
 
 

@@ -11,18 +11,10 @@ from charrnn.data.corpus import Corpus
 from charrnn.errors import CheckpointError
 
 CHANGEABLE = {
-    "corpus.path",
-    "corpus.url",
-    "corpus.sha256",
-    "train.steps",
-    "train.epochs",
-    "train.patience",
-    "train.workers",
-    "optimizer.learning_rate",
-    "output.checkpoint",
-    "output.validate_every",
-    "output.sample_every",
-    "output.keep",
+    "corpus": {"path", "url", "sha256"},
+    "train": {"steps", "epochs", "patience", "workers"},
+    "optimizer": {"learning_rate"},
+    "output": {"checkpoint", "validate_every", "sample_every", "keep"},
 }
 
 
@@ -32,10 +24,14 @@ def check_same_run(saved: Checkpoint, config: Config, corpus: Corpus) -> list[st
     The corpus is read with the checkpoint's vocabulary and whatever else the text has. Raises
     CheckpointError that names every difference which would make it another run.
     """
-    old, new = saved.config.flat(), config.flat()
-    changes = {key: f"{key}: {shown(old[key])} -> {shown(new[key])}" for key in new}
-    changes = {key: change for key, change in changes.items() if old[key] != new[key]}
-    refused = [change for key, change in changes.items() if key not in CHANGEABLE]
+    old = saved.config.as_dict()
+    allowed: list[str] = []
+    refused: list[str] = []
+    for section, settings in config.as_dict().items():
+        for key, value in settings.items():
+            if value != old[section][key]:
+                changes = allowed if key in CHANGEABLE.get(section, ()) else refused
+                changes.append(f"{section}.{key}: {shown(old[section][key])} -> {shown(value)}")
     refused += _other_text(saved, corpus)
     if refused:
         raise CheckpointError(
@@ -43,7 +39,7 @@ def check_same_run(saved: Checkpoint, config: Config, corpus: Corpus) -> list[st
             + "\n".join(refused),
             "Set these back, or leave --resume out to start afresh",
         )
-    return list(changes.values())
+    return allowed
 
 
 def _other_text(saved: Checkpoint, corpus: Corpus) -> list[str]:
