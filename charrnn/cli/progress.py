@@ -20,7 +20,7 @@ from charrnn.bar import Bar
 from charrnn.cli.terminal import harmless, logger
 from charrnn.errors import SIGNALS, Interrupted
 from charrnn.parallel.group import ProcessGroup, SingleProcess, StopRequested
-from charrnn.training.metrics import Report
+from charrnn.training.state import Report
 from charrnn.units import bits
 
 

@@ -10,8 +10,8 @@ from typing import Protocol
 
 from charrnn.errors import Interrupted
 from charrnn.parallel.group import StopRequested
-from charrnn.training.metrics import Report
 from charrnn.training.outputs import RunFiles, best_path
+from charrnn.training.state import Report
 from charrnn.training.trainer import Trainer
 
 TICK = 0.1  # seconds between two updates of the progress bar

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import json
 import shlex
 from pathlib import Path
 
@@ -16,13 +17,29 @@ from charrnn.atomic import beside, replacement, write_errors
 from charrnn.checkpoint import Checkpoint
 from charrnn.errors import CheckpointError
 from charrnn.parallel.mpi import launch
-from charrnn.training.metrics import Report, lines_until, metrics_path
+from charrnn.training.state import Report
 from charrnn.training.trainer import Trainer
 
 
 def best_path(path: str) -> str:
     """Where `keep: best` puts the best validation's checkpoint."""
     return str(beside(path, ".best.npz"))
+
+
+def metrics_path(checkpoint_path: str) -> Path:
+    """Where the metrics of a checkpoint are."""
+    return beside(checkpoint_path, ".jsonl")
+
+
+def lines_until(step: int, path: Path) -> list[bytes]:
+    """The lines of a metrics file that are of validations up to `step`; none without a file."""
+    lines = []
+    with contextlib.suppress(OSError), open(path, "rb") as stream:
+        for line in stream:
+            with contextlib.suppress(ValueError, TypeError, KeyError, RecursionError):
+                if json.loads(line)["step"] <= step:
+                    lines.append(line.strip() + b"\n")
+    return lines
 
 
 class RunFiles:

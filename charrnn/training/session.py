@@ -23,8 +23,7 @@ from charrnn.errors import CheckpointError, ConfigError
 from charrnn.parallel.group import ProcessGroup
 from charrnn.training import loop
 from charrnn.training.loop import Watch
-from charrnn.training.metrics import metrics_path
-from charrnn.training.outputs import best_path
+from charrnn.training.outputs import best_path, metrics_path
 from charrnn.training.resume import check_same_run
 from charrnn.training.trainer import Trainer
 from charrnn.training.warm_start import news
@@ -47,14 +46,12 @@ def settled(
     CheckpointError and CorpusError.
     """
     config = _config_of(config_path, overrides, extra)
-    if config_path == "-" and "-" in config.corpus.path:
-        raise ConfigError("the config and the corpus cannot both come from standard input")
+    sources = {"config": config_path, "checkpoint of --init-from": init_from}
+    for what, source in sources.items():
+        if source == "-" and "-" in config.corpus.path:
+            raise ConfigError(f"the {what} and the corpus cannot both come from standard input")
     path = config.output.checkpoint
     assert path is not None
-    if init_from == "-" and "-" in config.corpus.path:
-        raise ConfigError(
-            "the corpus and the checkpoint of --init-from cannot both come from standard input"
-        )
     written = _written(path)
     if not archive.is_checkpoint(config_path):
         _check_reads([config_path], "the config", written)
@@ -62,8 +59,7 @@ def settled(
     if init_from is not None:
         replaced = written if config.output.keep == "best" else [path]
         _check_reads([init_from], "the checkpoint of --init-from", replaced)
-    if group.size > 1:
-        _check_ranks(config, group.size)
+    _check_ranks(config, group.size)
     return _seeded(config, path, resume), path
 
 
@@ -158,15 +154,12 @@ def _seeded(config: Config, path: str, resume: bool) -> Config:
     """The config with a seed: its own, that of the run it continues, or a fresh one."""
     if config.train.seed is not None:
         return config
-    if resume:
-        found = checkpoint.load(path).config.train.seed
-        if found is None:
-            raise CheckpointError(
-                f"{path} does not tell the seed of its run: it can be sampled and scored, "
-                "but not continued"
-            )
-        return configs.replace(config, "train", seed=found)
-    seed = rng.fresh_seed()
+    seed = checkpoint.load(path).config.train.seed if resume else rng.fresh_seed()
+    if seed is None:
+        raise CheckpointError(
+            f"{path} does not tell the seed of its run: it can be sampled and scored, "
+            "but not continued"
+        )
     logger.info(f"seed {seed}")
     return configs.replace(config, "train", seed=seed)
 

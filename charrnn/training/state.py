@@ -1,14 +1,55 @@
-"""The numbers of a run that change as it goes on, and how they are read back from a checkpoint."""
+"""The figures of a run that change as it goes on, and what a validation reports of them."""
 
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from charrnn.config.schema import MOST
+from charrnn.evaluation.evaluator import Score
+from charrnn.units import bits
+
+
+@dataclass(frozen=True)
+class Report:
+    """The state of a run at a validation."""
+
+    step: int
+    steps: int
+    epoch: int
+    seconds: float  # of training so far, earlier runs and validations included
+    smooth_loss: float  # as in Karpathy's gist: nats a window, 0.999 old and 0.001 new
+    smooth_nats: float  # the same per character
+    train_nats: float  # per character, the mean since the last report
+    validation: Score | None
+    chars_per_s: float  # since the last report, validation not counted
+    learning_rate: float  # of the last update
+    gradient_norm: float | None  # mean since the last report, before clipping by norm
+    best: bool = False  # no validation before was as good
+
+    def as_line(self) -> bytes:
+        """Return the line of the metrics file, a JSON object."""
+        nats = self.validation.nats if self.validation else None
+        figures = {
+            "step": self.step,
+            "epoch": self.epoch,
+            "seconds": round(self.seconds, 3),
+            "smooth_loss": self.smooth_loss,
+            "smooth_nats": self.smooth_nats,
+            "smooth_bits": bits(self.smooth_nats),
+            "train_nats": self.train_nats,
+            "train_bits": bits(self.train_nats),
+            "validation_nats": nats,
+            "validation_bits": None if nats is None else bits(nats),
+            "chars_per_s": round(self.chars_per_s, 1),
+            "learning_rate": self.learning_rate,
+            "gradient_norm": self.gradient_norm,
+        }
+        return json.dumps(figures).encode() + b"\n"
 
 
 @dataclass
@@ -63,21 +104,23 @@ class Progress:
             self.waited += 1
         return best
 
-    def since_last_report(self, clips_norm: bool) -> dict[str, Any]:
-        """Return the figures of training that a `Report` has, and begin to sum anew."""
+    def report(self, clips_norm: bool, **more: Any) -> Report:
+        """Return the figures since the last report and `more`, and begin to sum anew."""
         updates = max(self.step - self.reported_at, 1)
-        figures = {
-            "seconds": self.seconds,
-            "smooth_loss": self.smooth_loss,
-            "smooth_nats": self.smooth_nats,
-            "train_nats": self.recent_nats / max(self.recent_chars, 1),
-            "chars_per_s": self.recent_chars / max(self.recent_seconds, 1e-9),
-            "gradient_norm": self.recent_norms / updates if clips_norm else None,
-        }
+        report = Report(
+            step=self.step,
+            seconds=self.seconds,
+            smooth_loss=self.smooth_loss,
+            smooth_nats=self.smooth_nats,
+            train_nats=self.recent_nats / max(self.recent_chars, 1),
+            chars_per_s=self.recent_chars / max(self.recent_seconds, 1e-9),
+            gradient_norm=self.recent_norms / updates if clips_norm else None,
+            **more,
+        )
         self.recent_nats, self.recent_seconds, self.recent_norms = 0.0, 0.0, 0.0
         self.recent_chars = 0
         self.reported_at = self.validated_at = self.step
-        return figures
+        return report
 
     def restore(self, saved: Mapping[str, Any]) -> None:
         """Take the numbers of a checkpoint. Raises KeyError, TypeError, ValueError, OverflowError.

@@ -30,10 +30,9 @@ from charrnn.nn.workspace import Workspaces
 from charrnn.parallel.group import EXTRA, ProcessGroup, SingleProcess, never
 from charrnn.rng import Purpose, generator, jumping
 from charrnn.sampling.sampler import Limits, Sampler, Taste
-from charrnn.training.metrics import Report
 from charrnn.training.optimizers import OPTIMIZERS, Average, clip_by_norm, clip_by_value
 from charrnn.training.schedules import Schedule, total_steps
-from charrnn.training.state import Progress
+from charrnn.training.state import Progress, Report
 from charrnn.training.warm_start import carry_over
 
 SAMPLE_CHARS = 200  # length of the samples shown while training
@@ -216,14 +215,13 @@ class Trainer:
         best = validation is not None and now.validated(nats)
         if validation is not None:
             self.schedule.validated(now.waited)
-        report = Report(
-            step=now.step,
+        report = now.report(
+            self.clips_norm,
             steps=self.steps,
             epoch=self.batches.epoch,
             validation=validation,
             learning_rate=self.schedule.rate(max(now.step - 1, 0)),
             best=best,
-            **now.since_last_report(self.clips_norm),
         )
         self.history.append([now.step, now.seconds, report.smooth_nats, report.train_nats, nats])
         return report
