@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -17,29 +17,17 @@ from charrnn.nn.workspace import Workspace
 from charrnn.rng import Purpose, generator, jumping
 
 STEPS, ROWS = 8, 3  # of the slice that a config is checked on
+LEAST_EFFECT = 1e-6  # of another state on a logit, in a network that remembers
 LOOKS = 200  # batches looked at for one with padding
 
 
-@dataclass(frozen=True)
-class Result:
-    """A whole check."""
-
-    rows: list[Row]
-    state_effect: float  # see `state_matters`
-    what: str  # the network and the slice it read
-
-    @property
-    def remembers(self) -> bool:
-        """Whether the state carried in makes any difference."""
-        return self.state_effect > 1e-6
-
-
-def check_config(config: Config, entries: int, seed: int) -> Result:
+def check_config(config: Config, entries: int, seed: int) -> tuple[str, bool]:
     """Check the network of a config on a small slice of its own corpus, in float64.
 
-    The weights are drawn U(-1/sqrt(H), 1/sqrt(H)), biases too: first weights as small as in
-    min-char-rnn would make most gradients so small that an error could hide in the tolerance.
-    Raises ConfigError and CorpusError.
+    Returns a table for people to read, and whether everything in it is right. The weights are drawn
+    U(-1/sqrt(H), 1/sqrt(H)), biases too: first weights as small as in min-char-rnn would make most
+    gradients so small that an error could hide in the tolerance. Raises ConfigError and
+    CorpusError.
     """
     corpus = corpora.read(config.corpus, seed)
     settings = dataclasses.replace(config.model, dtype="float64")
@@ -65,24 +53,25 @@ def check_config(config: Config, entries: int, seed: int) -> Result:
         f"T {T}, B {B}, {masked}; float64, eps {EPS:g}, up to {entries} numbers an array"
     )
     rows = check(model, params, batch, state, work, entries, seed)
-    return Result(rows, state_matters(model, params, batch, state, work), what)
+    effect = state_matters(model, params, batch, state, work)
+    passed = effect > LEAST_EFFECT and all(row.passed for row in rows)
+    return "\n".join([what, *_lines(rows, effect)]), passed
 
 
-def table(result: Result) -> str:
-    """A check as people read it."""
-    width = max(len(row.name) for row in result.rows)
-    lines = [result.what, f"{'array':<{width}}  {'shape':<14}  checked  absolute  relative"]
-    for row in result.rows:
+def _lines(rows: list[Row], effect: float) -> Iterator[str]:
+    """A row for each array, one for the state's effect, and the verdict."""
+    width = max(len(row.name) for row in rows)
+    yield f"{'array':<{width}}  {'shape':<14}  checked  absolute  relative"
+    for row in rows:
         shape = " x ".join(map(str, row.shape))
-        lines.append(
+        yield (
             f"{row.name:<{width}}  {shape:<14}  {row.checked:7}  {row.absolute:8.1e}  "
             f"{row.relative:8.1e}  {'ok' if row.passed else 'WRONG'}"
         )
-    lines.append(
-        f"state matters: another state changes the last logits by up to {result.state_effect:.1e}  "
-        f"{'ok' if result.remembers else 'NO MEMORY'}"
+    yield (
+        f"state matters: another state changes the last logits by up to {effect:.1e}  "
+        f"{'ok' if effect > LEAST_EFFECT else 'NO MEMORY'}"
     )
-    failed = [row.name for row in result.rows if not row.passed]
-    tolerance = f"{ABSOLUTE:g} + {RELATIVE:g} max(|backward|, |difference|)"
-    verdict = f"not within {tolerance}: {', '.join(failed)}" if failed else f"within {tolerance}"
-    return "\n".join([*lines, verdict])
+    failed = ", ".join(row.name for row in rows if not row.passed)
+    tolerance = f"within {ABSOLUTE:g} + {RELATIVE:g} max(|backward|, |difference|)"
+    yield f"not {tolerance}: {failed}" if failed else tolerance

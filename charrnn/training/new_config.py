@@ -42,10 +42,9 @@ def _settings(survey: Survey, plan: Plan, path: str) -> str:
         **presets.settings(plan.recipe),
         "output": {"checkpoint": _checkpoint(path), "validate_every": every, "sample_every": every},
     }
-    other = "`lines` is one record on each line"
-    if survey.mode == "lines":
-        other = "`stream` is running text"
-    notes = {"mode": f"{survey.why}; {other}", "epochs": f"about {plan.steps:,} steps"}
+    other = {"stream": "`lines` is one record on each line", "lines": "`stream` is running text"}
+    mode = f"{survey.why}; {other[survey.mode]}"
+    notes = {"mode": mode, "epochs": f"about {plan.steps:,} steps"}
     if path == "-":
         notes["path"] = "standard input is read once: train with --corpus FILE"
     if not plan.validation:

@@ -55,8 +55,7 @@ class Trainer:
         self.seed = seed
         self.model = Model(config.model, len(corpus.vocab))
         self.batches = batches.of(corpus, config.train, seed, self.model.dtype)
-        rng = generator(seed, Purpose.WEIGHTS)
-        self.params = initialise(self.model, config.model.init, rng)
+        self.params = initialise(self.model, config.model.init, generator(seed, Purpose.WEIGHTS))
         self.grads = self.params.zeros_like(EXTRA)
         settings = config.optimizer
         size = self.params.flat.size
@@ -232,10 +231,8 @@ class Trainer:
         The run's own random numbers are not touched.
         """
         self._check_finite(self.state)
-        mode = self.config.corpus.mode
-        sampler = Sampler(self.model, self.shown, self.corpus.vocab, mode)
-        limits = Limits(chars=SAMPLE_CHARS)
-        chars = sampler.stream(self.seed, Taste(), limits, number=self.step)
+        sampler = Sampler(self.model, self.shown, self.corpus.vocab, self.config.corpus.mode)
+        chars = sampler.stream(self.seed, Taste(), Limits(SAMPLE_CHARS), number=self.step)
         text = "".join(itertools.takewhile(lambda char: not stop_requested(), chars))
         return None if stop_requested() else text
 
