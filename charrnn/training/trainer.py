@@ -212,8 +212,7 @@ class Trainer:
         if validation is not None and not math.isfinite(nats):
             raise self.diverged(f"the validation loss is {nats} at step {now.step:,}")
         best = validation is not None and now.validated(nats)
-        if validation is not None:
-            self.schedule.validated(now.waited)
+        self.schedule.validated(now.waited)
         report = now.report(
             self.clips_norm,
             steps=self.steps,

@@ -8,6 +8,8 @@ to do with characters.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from charrnn.checkpoint import Checkpoint
@@ -44,17 +46,13 @@ def carry_over(source: Checkpoint, config: ModelConfig, vocab: Vocab, params: Pa
     """
     check_fits(source, config)
     known = vocab.encode(source.vocab.chars)  # (V,): the new number of every old character
-    by = params["by"]
+    # Of the arrays that have to do with characters: (V, G*H), (H, V) and (V,).
+    places: dict[str, Any] = {"layer0.Wxh": known, "Why": (..., known), "by": known}
     with np.errstate(over="ignore"):  # seen just below
-        # As unlikely as the least likely of the old: what these foretell stays nearly the same.
-        by[...] = source.params["by"].min()
+        # As unlikely as the least likely of the old, whose predictions stay nearly the same.
+        params["by"][...] = source.params["by"].min()
         for name, old in source.params.items():
-            if name == "layer0.Wxh":  # (V, G*H)
-                params[name][known] = old
-            elif name in ("Why", "by"):  # (H, V) and (V,)
-                params[name][..., known] = old
-            else:
-                params[name][...] = old
+            params[name][places.get(name, ...)] = old
     if not np.isfinite(params.flat).all():
         raise CheckpointError(
             f"a weight is too large for {params.flat.dtype}",
