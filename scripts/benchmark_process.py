@@ -1,9 +1,9 @@
-"""Workloads that the benchmarks time, each in a process of its own: no threads are shared.
+"""Workloads that the benchmarks time, each in its own process, so that none share threads.
 
     process = BenchmarkProcess("training", "model.hidden=100")  # starts it, waits until it is ready
-    seconds = process.time(20)  # seconds a call, the mean of twenty
+    seconds = process.time(20)  # seconds per call, the mean of twenty
 
-A process reads a number, makes as many calls, and prints the seconds a call took.
+The process reads a number of calls on stdin, makes them, and prints the seconds per call as JSON.
 """
 
 from __future__ import annotations
@@ -29,50 +29,52 @@ PARAGRAPH = (
     "It is here so that nothing has to be fetched, and is never quite the same twice: {}.\n"
 )
 TEXT = "".join(PARAGRAPH.format(n * n) for n in range(6000))
-# As many distinct characters as tinyshakespeare, on which these sizes are usually trained.
+# 65 distinct characters, as in tinyshakespeare, on which these sizes are usually trained.
 TEXT += "".join(sorted(set(string.ascii_letters + "!&") - set(TEXT)))[: 65 - len(set(TEXT))]
 NAMES = (ROOT / "data" / "dinos.txt").read_text(encoding="utf-8")
-CHARS = 500  # sampled, or scored character by character, at a time
-LINES_CHARS = 200_000  # of the lines that are scored
+CHARS = 500  # characters per call, sampled or scored one by one
+LINES_CHARS = 200_000  # characters of the lines that are scored
 
 Call = Callable[[], object]
 
 
 class BenchmarkProcess:
-    """A process that runs one workload, seen from the process that started it."""
+    """A handle of a child process that runs one workload."""
 
     def __init__(
         self,
-        kind: str,
-        *words: Any,
+        workload: str,
+        *arguments: Any,
         environment: dict[str, str] | None = None,
         checkout: Path | None = None,
     ) -> None:
-        """Start a workload; with `checkout`, that of another checkout in its own environment.
+        """Start a workload of this checkout, or of another one in its own environment.
 
-        Raises Unavailable when this machine lacks what the workload needs.
+        `environment` has variables to set in addition to those of this process.
+
+        Raises Unavailable when the workload needs a program or package that is not installed.
         """
         script = (
             __file__ if checkout is None else str(checkout / "scripts" / "benchmark_process.py")
         )
         self.process = subprocess.Popen(
-            [python_of(checkout), script, kind, json.dumps(words)],
+            [python_path(checkout), script, workload, json.dumps(arguments)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
             env={**os.environ, **(environment or {})},
         )
         self.pid = self.process.pid
-        self.facts = self._answer()
+        self.facts = self._read_reply()
         if "unavailable" in self.facts:
             raise Unavailable(self.facts["unavailable"])
 
     def time(self, calls: int) -> float:
-        """Return the seconds of one call, the mean over `calls`."""
+        """Return the seconds per call, the mean over this many calls."""
         print(calls, file=self.process.stdin, flush=True)
-        return float(self._answer()["seconds"])
+        return float(self._read_reply()["seconds"])
 
-    def _answer(self) -> dict[str, Any]:
+    def _read_reply(self) -> dict[str, Any]:
         line = self.process.stdout.readline()
         if not line:
             raise SystemExit(f"a benchmark process ended early: {self.process.args}")
@@ -91,25 +93,28 @@ class BenchmarkProcess:
         self.close()
 
 
-def python_of(checkout: Path | None) -> str:
-    """Return the interpreter of another checkout's own environment, or this one."""
+def python_path(checkout: Path | None) -> str:
+    """Return the path of the interpreter in a checkout's .venv; None is this interpreter.
+
+    Raises SystemExit when the checkout has no .venv.
+    """
     if checkout is None:
         return sys.executable
     python = checkout / ".venv" / "bin" / "python"
     if not python.exists():
         raise SystemExit(
-            f"{checkout} has no environment of its own: cd {checkout} && python3 -m venv .venv && "
+            f"{checkout} has no .venv; to make one: cd {checkout} && python3 -m venv .venv && "
             ".venv/bin/pip install -e ."
         )
     return str(python)
 
 
 class Unavailable(Exception):
-    """A compiler or package that a workload needs and this machine does not have."""
+    """The error that a compiler or package which a workload needs is not installed."""
 
 
-def settings_of(overrides: list[str], path: str = "text") -> Any:
-    """Return a config with these settings."""
+def make_config(overrides: list[str], path: str = "text") -> Any:
+    """Return the config of a run on the text at `path`, with settings given as for `--set`."""
     from charrnn.config import loader
 
     base = {"corpus": {"path": path}, "train": {"seed": 1}}
@@ -117,60 +122,66 @@ def settings_of(overrides: list[str], path: str = "text") -> Any:
 
 
 def trainer(*overrides: str, text: str = TEXT, group: Any = None) -> Any:
-    """Return a trainer on `text` with these settings, of one process or as a rank of a group."""
+    """Return a trainer on `text` with settings given as for `--set`.
+
+    It trains in one process, or as a rank of `group`.
+    """
     from charrnn.data import corpus
     from charrnn.training.trainer import Trainer
 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "text.txt")
         path.write_text(text, encoding="utf-8")
-        settings = settings_of(list(overrides), str(path))
-        return Trainer(settings, corpus.read(settings.corpus, 1), group)
+        config = make_config(list(overrides), str(path))
+        return Trainer(config, corpus.read(config.corpus, 1), group)
 
 
 def training(*overrides: str, group: Any) -> Call:
-    """Return one update on running text, by as many processes as the program chooses."""
+    """Return a call that makes one update on running text, as a rank of `group`."""
     return trainer(*overrides, group=group).update
 
 
 def training_on_file(path: str, *overrides: str) -> Call:
-    """Return one update on the text in a file."""
+    """Return a call that makes one update on the text in a file."""
     from charrnn.data import corpus
     from charrnn.training.trainer import Trainer
 
-    settings = settings_of(list(overrides), path)
-    return Trainer(settings, corpus.read(settings.corpus, 1)).update
+    config = make_config(list(overrides), path)
+    return Trainer(config, corpus.read(config.corpus, 1)).update
 
 
 def training_on_names(*overrides: str) -> tuple[Call, dict[str, Any]]:
-    """Return one epoch over a list of names, its characters and its share of padding."""
+    """Return a call that makes one epoch over a list of names.
+
+    The facts are the number of its characters and the share of padding in its batches.
+    """
     run = trainer("corpus.mode=lines", *overrides, text=NAMES)
-    count = run.batches.per_epoch()
+    updates = run.batches.per_epoch()
     chars = int(run.corpus.records.lengths(run.corpus.training).sum())
-    slots = used = 0
-    for _ in range(count):
+    positions = unpadded = 0
+    for _ in range(updates):
         batch = run.batches.next()
-        slots, used = slots + batch.ids.size, used + batch.chars
-    facts = {"chars": chars, "padding": 1 - used / slots}
-    return (lambda: deque((run.update() for _ in range(count)), maxlen=0)), facts
+        positions, unpadded = positions + batch.ids.size, unpadded + batch.chars
+    facts = {"chars": chars, "padding": 1 - unpadded / positions}
+    return (lambda: deque((run.update() for _ in range(updates)), maxlen=0)), facts
 
 
 def pytorch_training(*sizes: Any) -> Call:
-    """Return one update by PyTorch's own modules."""
+    """Return a call that makes one update of PyTorch's recurrent modules."""
     import pytorch_rnn
 
     return pytorch_rnn.Trainer(*sizes, learning_rate=0.001).step
 
 
 def jax_training(hidden: int, T: int) -> Call:
-    """Return one update by a function that JAX compiles, of one row."""
+    """Return a call that makes one update of one row, by a function that JAX compiles."""
     import min_char_rnn_jax
 
     return min_char_rnn_jax.Trainer(65, hidden, T).step
 
 
 def textbook_training() -> Call:
-    """Return one update by the textbook loop, in float64."""
+    """Return a call that makes one update of the textbook loop, in float64."""
     import min_char_rnn
 
     run = trainer()
@@ -179,7 +190,10 @@ def textbook_training() -> Call:
 
 
 def c_training() -> Call:
-    """Return one update by the plain C loop."""
+    """Return a call that makes one update of the plain C loops, in float32.
+
+    Raises Unavailable when there is no C compiler.
+    """
     import ctypes
     import shutil
 
@@ -195,7 +209,7 @@ def c_training() -> Call:
     )
     loop = ctypes.CDLL(str(library))
     shutil.rmtree(folder)
-    loop.begin()
+    loop.initialize()
     loop.step.restype = ctypes.c_float
     loop.step.argtypes = [ctypes.c_void_p, ctypes.c_float, ctypes.c_float]
     import numpy as np
@@ -205,7 +219,7 @@ def c_training() -> Call:
 
 
 def matrix_product() -> Call:
-    """Return one large float32 product by NumPy's BLAS with all cores: 2 x 2048^3 operations."""
+    """Return a call of one float32 matrix product of 2 x 2048^3 operations, on all cores."""
     import numpy as np
 
     a, b = np.ones((2, 2048, 2048), np.float32)
@@ -223,7 +237,7 @@ def sampling(cell: str, hidden: int) -> Call:
 
 
 def pytorch_sampling(cell: str, hidden: int) -> Call:
-    """Return a call that samples one text by PyTorch's modules, step by step."""
+    """Return a call that samples one text from PyTorch's modules, step by step."""
     import pytorch_rnn
 
     network = pytorch_rnn.Network(cell, 65, hidden, 1)
@@ -231,7 +245,10 @@ def pytorch_sampling(cell: str, hidden: int) -> Call:
 
 
 def sampling_names(hidden: int, count: int) -> tuple[Call, dict[str, Any]]:
-    """Return a call that samples `count` names at once, or for 1 two hundred one after another."""
+    """Return a call that samples `count` names at once, or 200 one by one where `count` is 1.
+
+    The facts are the number of characters per call.
+    """
     from charrnn.sampling.sampler import Limits, Sampler, Taste
 
     run = trainer("corpus.mode=lines", f"model.hidden={hidden}", text=NAMES)
@@ -250,14 +267,17 @@ def sampling_names(hidden: int, count: int) -> tuple[Call, dict[str, Any]]:
 def scoring(
     cell: str, hidden: int, mode: str, workers: int | None = None, chars: int = 10_000
 ) -> Any:
-    """Return a call that scores `chars` characters of a stream, or many lines side by side."""
-    settings = [f"model.cell={cell}", f"model.hidden={hidden}"]
+    """Return a call that scores `chars` characters of a stream, or many lines in batches.
+
+    `workers` is by default the number that the program chooses. The facts are the number of
+    characters per call.
+    """
     from charrnn.data.corpus import Records
     from charrnn.evaluation.evaluator import Evaluator
     from charrnn.parallel import worker_count
     from charrnn.parallel.pool import WorkerPool
 
-    run = trainer(*settings)
+    run = trainer(f"model.cell={cell}", f"model.hidden={hidden}")
     workers = workers or worker_count.for_scoring(run.config.model)
     evaluator = Evaluator(run.model, run.params, WorkerPool(workers))
     if mode == "stream":
@@ -271,7 +291,7 @@ def scoring(
 
 
 def pytorch_scoring(cell: str, hidden: int) -> tuple[Call, dict[str, Any]]:
-    """Return a call that scores a text by PyTorch, a character at a time."""
+    """Return a call that scores a text with PyTorch, one character at a time."""
     import numpy as np
     import pytorch_rnn
 
@@ -301,27 +321,32 @@ WORKLOADS = {
 
 
 def main() -> None:
-    """Run the workload that the command line names."""
-    kind, words = sys.argv[1], json.loads(sys.argv[2])
-    if not kind.startswith(
-        ("pytorch", "jax", "matrix_product")
-    ):  # which take all cores as they come
+    """Run the workload that the command line names; `training` in one or more processes."""
+    workload, arguments = sys.argv[1], json.loads(sys.argv[2])
+    if not workload.startswith(("pytorch", "jax", "matrix_product")):  # these use all cores
         blas.limit()
-    if kind != "training":
-        serve(None, kind, words)
+    if workload != "training":
+        serve(None, workload, arguments)
         return
     from charrnn.parallel import local, worker_count
 
-    workers = worker_count.for_training(settings_of(words))
-    local.run(workers, functools.partial(serve, kind=kind, words=words))
+    # as many processes as `charrnn train` would start
+    workers = worker_count.for_training(make_config(arguments))
+    local.run(workers, functools.partial(serve, workload=workload, arguments=arguments))
 
 
-def serve(group: Any, kind: str, words: list[Any]) -> None:
-    """Time calls of a workload; rank 0 reads how many and prints the seconds."""
+def serve(group: Any, workload: str, arguments: list[Any]) -> None:
+    """Prepare a workload, make one warm-up call, then time as many calls as are asked for.
+
+    Rank 0 reads the number of calls, prints the seconds per call, and ends all ranks at the end of
+    stdin.
+    """
     is_first = group is None or group.is_first
     try:
         prepared = (
-            WORKLOADS[kind](*words) if group is None else WORKLOADS[kind](*words, group=group)
+            WORKLOADS[workload](*arguments)
+            if group is None
+            else WORKLOADS[workload](*arguments, group=group)
         )
     except (Unavailable, ImportError) as error:
         print(json.dumps({"unavailable": str(error)}), flush=True)

@@ -1,7 +1,7 @@
-/* Karpathy's setting as plain C loops, in float32: what is left when every call costs nothing.
+/* The update of scripts/min_char_rnn.py as plain C loops, in float32: the time without call overhead.
  *
- * The same network and the same update as scripts/min_char_rnn.py, B = 1, with weights as (in, out) so
- * that the inner loops run along rows. Compiled by scripts/benchmark_process.py with -DH=... -DV=... -DT=...
+ * The network and the update are the same, for one row (B = 1). Weights are (in, out), so that the
+ * inner loops run along rows. Compiled by scripts/benchmark_process.py with -DH=... -DV=... -DT=...
  */
 #include <math.h>
 #include <stdlib.h>
@@ -17,7 +17,8 @@ static float *Wxh = params, *Whh = params + V * H, *bh = params + V * H + H * H,
 static float *dWxh = grads, *dWhh = grads + V * H, *dbh = grads + V * H + H * H,
              *dWhy = grads + V * H + H * H + H, *dby = grads + V * H + H * H + H + H * V;
 
-void begin(void) {
+/* Set random weights in [-0.01, 0.01], biases included, and a zero state. */
+void initialize(void) {
     srand(1);
     for (int i = 0; i < P; i++) {
         params[i] = 0.02f * (rand() / (float)RAND_MAX - 0.5f);
@@ -26,12 +27,16 @@ void begin(void) {
     memset(h, 0, sizeof h);
 }
 
-/* One window, one update: the loss in nats, summed over time. */
-float step(const int *ids, float rate, float limit) {
+/* Make one update with a window: forward, backward, clipping by value, one step of Adagrad.
+ *
+ * `ids` are T + 1 characters: the inputs, and the target of the last. The state is carried from call to
+ * call. Return the loss in nats, summed over time.
+ */
+float step(const int *ids, float learning_rate, float clip) {
     float loss = 0, dh_next[H] = {0};
     memcpy(h[0], h[T], sizeof h[0]);
     for (int t = 0; t < T; t++) {
-        float a[H], y[V], most = -1e30f, total = 0;
+        float a[H], y[V], max_logit = -1e30f, total = 0;
         for (int j = 0; j < H; j++) a[j] = Wxh[ids[t] * H + j] + bh[j];
         for (int k = 0; k < H; k++)
             for (int j = 0; j < H; j++) a[j] += h[t][k] * Whh[k * H + j];
@@ -39,10 +44,10 @@ float step(const int *ids, float rate, float limit) {
         for (int v = 0; v < V; v++) y[v] = by[v];
         for (int k = 0; k < H; k++)
             for (int v = 0; v < V; v++) y[v] += h[t + 1][k] * Why[k * V + v];
-        for (int v = 0; v < V; v++) most = y[v] > most ? y[v] : most;
-        for (int v = 0; v < V; v++) total += p[t][v] = expf(y[v] - most);
+        for (int v = 0; v < V; v++) max_logit = y[v] > max_logit ? y[v] : max_logit;
+        for (int v = 0; v < V; v++) total += p[t][v] = expf(y[v] - max_logit);
         for (int v = 0; v < V; v++) p[t][v] /= total;
-        loss += logf(total) + most - y[ids[t + 1]];
+        loss += logf(total) + max_logit - y[ids[t + 1]];
     }
     memset(grads, 0, sizeof grads);
     for (int t = T - 1; t >= 0; t--) {
@@ -65,9 +70,9 @@ float step(const int *ids, float rate, float limit) {
         }
     }
     for (int i = 0; i < P; i++) {
-        float g = grads[i] > limit ? limit : grads[i] < -limit ? -limit : grads[i];
+        float g = grads[i] > clip ? clip : grads[i] < -clip ? -clip : grads[i];
         squares[i] += g * g;
-        params[i] -= rate * g / sqrtf(squares[i]);
+        params[i] -= learning_rate * g / sqrtf(squares[i]);
     }
     return loss;
 }
