@@ -1,9 +1,10 @@
-"""Which first weights train well for which cell: validation nats on a text, as a Markdown table.
+"""Compare weight initializations for each cell: validation nats on a text, as a Markdown table.
 
     python scripts/compare_init.py data/tinyshakespeare.txt
 
-Each run is short (1,500 updates of 32 windows of 64 characters, 128 units, Adam at 0.003, clipping
-by norm at 1) and is repeated with three seeds; the table has their mean and their spread.
+Each run is short: 1,500 updates of 32 windows of 64 characters, 128 hidden units, Adam with a
+learning rate of 0.003, clipping by norm at 1. It is repeated with three seeds; the table has the
+mean, the smallest and the largest of the three.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ SETTINGS = {
 
 
 def validation_nats(path: str, cell: str, init: str, seed: int, steps: int) -> float:
-    """What a short run reaches."""
+    """Return the validation loss after a short run, in nats per character."""
     settings = {**SETTINGS, "corpus": {"path": path}}
     overrides = [
         f"model.cell={cell}",
@@ -32,8 +33,8 @@ def validation_nats(path: str, cell: str, init: str, seed: int, steps: int) -> f
         f"train.seed={seed}",
         f"train.steps={steps}",
     ]
-    made = loader.override(loader.from_dict(settings, "here"), overrides, [], "here")
-    run = Trainer(made, corpus.read(made.corpus, seed))
+    config = loader.override(loader.from_dict(settings, "here"), overrides, [], "here")
+    run = Trainer(config, corpus.read(config.corpus, seed))
     while not run.finished:
         run.update()
     score = run.evaluator.validation(run.corpus)
@@ -42,17 +43,18 @@ def validation_nats(path: str, cell: str, init: str, seed: int, steps: int) -> f
 
 
 def main() -> None:
-    """Every cell with every way to begin."""
+    """Print a row for each cell and a column for each initialization."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("corpus", help="the text to train on")
-    parser.add_argument("--steps", type=int, default=1500)
+    parser.add_argument("--steps", type=int, default=1500, help="updates per run")
     options = parser.parse_args()
     print("| cell | karpathy | uniform | orthogonal |\n|---|---|---|---|", flush=True)
     for cell in CELLS:
         row = [cell]
         for init in ("karpathy", "uniform", "orthogonal"):
             nats = [
-                validation_nats(options.corpus, cell, init, s, options.steps) for s in (1, 2, 3)
+                validation_nats(options.corpus, cell, init, seed, options.steps)
+                for seed in (1, 2, 3)
             ]
             row.append(f"{statistics.mean(nats):.4f} ({min(nats):.4f} to {max(nats):.4f})")
         print("| " + " | ".join(row) + " |", flush=True)

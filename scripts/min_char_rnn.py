@@ -1,11 +1,12 @@
 """The textbook loop: a character-level tanh RNN, one step and one one-hot vector at a time.
 
-    python scripts/min_char_rnn.py data/dinos.txt    # trains, and prints a sample now and then
+    python scripts/min_char_rnn.py data/dinos.txt    # prints a sample every 1,000 updates
 
-Read this first: everything in the package is this program, made faster and more general. It follows
-the plan of Karpathy's min-char-rnn (https://gist.github.com/karpathy/d4dee566867f8291f086, 2016),
-with his names, in float64. Nothing is fused or reused. Weights are (out, in) and states are
-columns, so code reads `W @ x`. The tests compare the package with it; the benchmark times both.
+Read this first: the package is a faster and more general version of this program. The program has
+the structure and the names of Karpathy's min-char-rnn
+(https://gist.github.com/karpathy/d4dee566867f8291f086, 2016), in float64. No operations are fused,
+and no arrays are reused. Weights are (out, in) and states are columns, so code reads `W @ x`. The
+tests compare the package with this program; the benchmark times both.
 """
 
 from __future__ import annotations
@@ -34,14 +35,14 @@ def init(vocab_size, hidden_size, seed=0):
 def loss_and_gradients(weights, inputs, targets, hprev):
     """Return the loss in nats summed over the window, {name: gradient} and the last hidden state.
 
-    `inputs` and `targets` are lists of T integers: the characters of a window, and those one place
-    further on. `hprev` is the hidden state before the window, a column (H, 1). The gradients have a
-    sixth key, "hprev": the gradient of the loss with respect to that state.
+    `inputs` and `targets` are lists of T integers: the characters of a window, and the character
+    after each of them. `hprev` is the hidden state before the window, a column (H, 1). The
+    gradients have a sixth key, "hprev": the gradient of the loss with respect to that state.
     """
     Wxh, Whh, Why = weights["Wxh"], weights["Whh"], weights["Why"]
     bh, by = weights["bh"], weights["by"]
     vocab_size = Why.shape[0]
-    xs, hs, ys, ps = {}, {}, {}, {}  # by time: one-hot input, hidden state, logits, probabilities
+    xs, hs, ys, ps = {}, {}, {}, {}  # by step t: one-hot input, hidden state, logits, probabilities
     hs[-1] = np.copy(hprev)
     loss = 0.0
     for t in range(len(inputs)):  # forward
@@ -54,14 +55,14 @@ def loss_and_gradients(weights, inputs, targets, hprev):
 
     dWxh, dWhh, dWhy = np.zeros_like(Wxh), np.zeros_like(Whh), np.zeros_like(Why)
     dbh, dby = np.zeros_like(bh), np.zeros_like(by)
-    dhnext = np.zeros_like(hs[0])  # the gradient that arrives from the step after
+    dhnext = np.zeros_like(hs[0])  # the gradient that flows back from step t + 1
     for t in reversed(range(len(inputs))):  # backward
         dy = np.copy(ps[t])
-        dy[targets[t]] -= 1.0  # softmax and cross-entropy together: probabilities minus one-hot
+        dy[targets[t]] -= 1.0  # gradient of softmax and cross-entropy: probabilities minus one-hot
         dWhy += np.dot(dy, hs[t].T)
         dby += dy
         dh = np.dot(Why.T, dy) + dhnext
-        dhraw = (1.0 - hs[t] * hs[t]) * dh  # through tanh, whose slope is 1 - tanh^2
+        dhraw = (1.0 - hs[t] * hs[t]) * dh  # through tanh, whose derivative is 1 - tanh^2
         dbh += dhraw
         dWxh += np.dot(dhraw, xs[t].T)
         dWhh += np.dot(dhraw, hs[t - 1].T)
@@ -71,7 +72,7 @@ def loss_and_gradients(weights, inputs, targets, hprev):
 
 
 def sample(weights, h, first, n, rng):
-    """Return n character ids drawn one after the other, starting from state h and input `first`."""
+    """Return n sampled character ids, starting from state h and the input id `first`."""
     x = np.zeros_like(weights["by"])
     x[first] = 1.0
     drawn = []
@@ -86,7 +87,7 @@ def sample(weights, h, first, n, rng):
 
 
 class Trainer:
-    """The training loop: carried state, clipping by value, Adagrad, smoothed loss."""
+    """A training loop with carried state, clipping by value, Adagrad and a smoothed loss."""
 
     def __init__(self, ids, weights, seq_length=25, learning_rate=1e-1, clip=5.0):
         self.ids = [int(i) for i in ids]
@@ -122,7 +123,7 @@ class Trainer:
 def main():
     """Train on a text; print the smoothed loss and a sample every thousand updates."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("text", type=Path, help="UTF-8 text to learn")
+    parser.add_argument("text", type=Path, help="UTF-8 text to train on")
     parser.add_argument("--hidden", type=int, default=100, help="hidden units")
     parser.add_argument("--steps", type=int, default=10_000, help="updates")
     options = parser.parse_args()
@@ -136,7 +137,7 @@ def main():
         trainer.step()
         if n % 1000 == 0 or n == options.steps:
             nats = trainer.smooth_loss / trainer.seq_length
-            print(f"--- {n:,} updates, {nats:.3f} nats a character (smoothed)")
+            print(f"--- {n:,} updates, {nats:.3f} nats per character (smoothed)")
             drawn = sample(trainer.weights, trainer.hprev, ids[trainer.p], 200, rng)
             print("".join(chars[i] for i in drawn))
 

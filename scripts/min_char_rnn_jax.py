@@ -1,6 +1,6 @@
-"""Karpathy's setting as one function that JAX compiles: the fastest rival on a CPU.
+"""The textbook loop in JAX, its whole update compiled as one function: the fastest CPU baseline.
 
-Needs jax (`pip install jax`), which nothing else in this project does.
+Needs jax (`pip install jax`); nothing else in this project does.
 """
 
 from __future__ import annotations
@@ -9,11 +9,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-CLIP, RATE = 5.0, 0.1
+CLIP, LEARNING_RATE = 5.0, 0.1
 
 
 def init(key: jax.Array, vocab_size: int, hidden: int) -> dict[str, jax.Array]:
-    """Small random weights and zero biases, as in the gist."""
+    """Return small random weights and zero biases as {name: array}, as in Karpathy's gist."""
     shapes = {
         "Wxh": (vocab_size, hidden),
         "Whh": (hidden, hidden),
@@ -27,18 +27,18 @@ def init(key: jax.Array, vocab_size: int, hidden: int) -> dict[str, jax.Array]:
     return weights | {"bh": jnp.zeros(hidden), "by": jnp.zeros(vocab_size)}
 
 
-def loss_of(
+def loss_and_state(
     weights: dict[str, jax.Array], ids: jax.Array, targets: jax.Array, h: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-    """The loss in nats of ids (T,), summed over the window, and the last state (H,)."""
+    """Return the loss in nats, summed over a window of ids (T,), and the last state (H,)."""
 
-    def advance(h: jax.Array, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+    def step(h: jax.Array, x: jax.Array) -> tuple[jax.Array, jax.Array]:
         h = jnp.tanh(x + h @ weights["Whh"])
         return h, h
 
-    last, hs = jax.lax.scan(advance, h, weights["Wxh"][ids] + weights["bh"])
+    last_h, hs = jax.lax.scan(step, h, weights["Wxh"][ids] + weights["bh"])
     log_p = jax.nn.log_softmax(hs @ weights["Why"] + weights["by"])
-    return -jnp.take_along_axis(log_p, targets[:, None], 1).sum(), last
+    return -jnp.take_along_axis(log_p, targets[:, None], 1).sum(), last_h
 
 
 @jax.jit
@@ -49,18 +49,21 @@ def update(
     targets: jax.Array,
     h: jax.Array,
 ) -> tuple[dict[str, jax.Array], dict[str, jax.Array], jax.Array, jax.Array]:
-    """One window: forward, backward, clipping by value, one step of Adagrad."""
-    (loss, h), grads = jax.value_and_grad(loss_of, has_aux=True)(weights, ids, targets, h)
+    """Make one update with a window: forward, backward, clipping by value, one step of Adagrad.
+
+    Return the new weights, the new sums of squared gradients, the loss in nats and the last state.
+    """
+    (loss, h), grads = jax.value_and_grad(loss_and_state, has_aux=True)(weights, ids, targets, h)
     grads = jax.tree.map(lambda g: jnp.clip(g, -CLIP, CLIP), grads)
     squares = jax.tree.map(lambda s, g: s + g * g, squares, grads)
     weights = jax.tree.map(
-        lambda w, g, s: w - RATE * g / jnp.sqrt(s + 1e-8), weights, grads, squares
+        lambda w, g, s: w - LEARNING_RATE * g / jnp.sqrt(s + 1e-8), weights, grads, squares
     )
     return weights, squares, loss, h
 
 
 class Trainer:
-    """A run on random ids, with carried state."""
+    """A training loop on one window of random ids, with carried state."""
 
     def __init__(self, vocab_size: int, hidden: int, T: int) -> None:
         self.weights = init(jax.random.key(0), vocab_size, hidden)
@@ -70,7 +73,7 @@ class Trainer:
         self.ids, self.targets = ids[:-1], ids[1:]
 
     def step(self) -> float:
-        """One window; its loss."""
+        """Make one update and return the loss of the window in nats."""
         self.weights, self.squares, loss, self.h = update(
             self.weights, self.squares, self.ids, self.targets, self.h
         )

@@ -1,9 +1,9 @@
-"""The README's pictures, each made from models that are trained for it.
+"""Train the models that the READMEs show, and write their pictures.
 
     pip install -e '.[plot,test-browser]' && python scripts/pictures.py [FOLDER]
 
-One function makes one picture. Without FOLDER they go to data/. The page takes a Chromium, such as
-that of Debian's package `chromium`.
+One function draws one picture. Without FOLDER they are written to data/. The picture of the page
+needs Chromium, such as that of Debian's package `chromium`.
 """
 
 from __future__ import annotations
@@ -19,71 +19,77 @@ from pathlib import Path
 from PIL import Image
 
 ROOT = Path(__file__).resolve().parent.parent
-COLOURS = 64  # in a picture: enough for lines and letters, and a third of the bytes
+COLORS = 64  # per picture: enough for lines and letters, in a third of the bytes
 RUNS = {"dinos": [], "no-dropout": ["--set", "model.dropout=0"]}
 
 
-def charrnn(*words: str | Path) -> None:
-    """Run a command line, whose paths nobody needs to read."""
-    command = [sys.executable, "-m", "charrnn", *map(str, words)]
+def run_charrnn(*arguments: str | Path) -> None:
+    """Run a charrnn command without its standard output."""
+    command = [sys.executable, "-m", "charrnn", *map(str, arguments)]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
 
 
-def train(runs: Path, epochs: float) -> None:
-    """The models that the pictures show."""
-    often = ["--set", "output.validate_every=50", "--set", f"train.epochs={epochs}"]
-    for name, settings in RUNS.items():
-        out = runs / f"{name}.npz"
-        charrnn("train", ROOT / "configs" / "dinos.yaml", *often, *settings, "--out", out, "-q")
+def train(run_folder: Path, epochs: float) -> None:
+    """Train the models that the pictures show and save them in `run_folder`."""
+    common = ["--set", "output.validate_every=50", "--set", f"train.epochs={epochs}"]
+    config_path = ROOT / "configs" / "dinos.yaml"
+    for name, overrides in RUNS.items():
+        checkpoint_path = run_folder / f"{name}.npz"
+        run_charrnn("train", config_path, *common, *overrides, "--out", checkpoint_path, "-q")
 
 
-def loss(runs: Path, folder: Path) -> Path:
-    """Two runs, as `charrnn plot` draws them."""
+def draw_loss(run_folder: Path, folder: Path) -> Path:
+    """Draw the loss curves of two runs with `charrnn plot`; return the path of the picture."""
     picture = folder / "loss.png"
-    charrnn("plot", *(runs / f"{name}.npz" for name in RUNS), "-o", picture)
+    run_charrnn("plot", *(run_folder / f"{name}.npz" for name in RUNS), "-o", picture)
     return picture
 
 
-def page(runs: Path, folder: Path) -> Path:
-    """The top of the page that `charrnn page` writes about the names held out."""
+def draw_page(run_folder: Path, folder: Path) -> Path:
+    """Draw the top of the page that `charrnn page` writes for the validation names.
+
+    Return the path of the picture.
+    """
     from playwright.sync_api import sync_playwright
 
-    written, picture = runs / "page.html", folder / "page.png"
-    charrnn("page", runs / "dinos.npz", "-o", written, "-q")
+    html_path, picture = run_folder / "page.html", folder / "page.png"
+    run_charrnn("page", run_folder / "dinos.npz", "-o", html_path, "-q")
     with sync_playwright() as driver:
         browser = driver.chromium.launch(
             executable_path=shutil.which("chromium"), args=["--no-sandbox"]
         )
         window = browser.new_page(viewport={"width": 1100, "height": 560})
-        window.goto(written.as_uri())
-        window.locator("#text span.a4").first.hover()  # one that surprised by four bits
+        window.goto(html_path.as_uri())
+        window.locator("#text span.a4").first.hover()  # a character with a surprisal of four bits
         window.screenshot(path=picture)
         browser.close()
     return picture
 
 
-PICTURES = (loss, page)
+PICTURES = (draw_loss, draw_page)
 
 
 def shrink(picture: Path) -> None:
-    """Few colours, which nobody can tell from all of them."""
+    """Reduce a picture to a palette of COLORS colors, which looks the same."""
     with Image.open(picture) as image:
-        small = image.convert("RGB").quantize(COLOURS)
-    small.save(picture, optimize=True)
+        quantized = image.convert("RGB").quantize(COLORS)
+    quantized.save(picture, optimize=True)
 
 
 def main() -> None:
-    """Every picture."""
+    """Train the models, then draw every picture and print its path and size."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("folder", nargs="?", type=Path, default=ROOT / "data")
-    parser.add_argument("--epochs", type=float, default=25, help="of the models that are shown")
+    parser.add_argument(
+        "folder", nargs="?", type=Path, default=ROOT / "data", help="folder of the pictures"
+    )
+    parser.add_argument("--epochs", type=float, default=25, help="epochs of each training run")
     options = parser.parse_args()
     folder = options.folder
     folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory() as runs:
-        train(Path(runs), options.epochs)
+    with tempfile.TemporaryDirectory() as run_folder:
+        train(Path(run_folder), options.epochs)
         for draw in PICTURES:
-            picture = draw(Path(runs), folder)
+            picture = draw(Path(run_folder), folder)
             shrink(picture)
             print(f"{picture}: {os.path.getsize(picture):,} bytes")
 

@@ -1,6 +1,6 @@
-"""PyTorch's own recurrent modules doing what charrnn does: a yardstick for tests and benchmarks.
+"""The networks of charrnn built from PyTorch's modules: a reference for tests and benchmarks.
 
-Needs torch (`pip install torch`), which nothing else in this project does.
+Needs torch (`pip install torch`), as does make_reference.py; nothing else in this project does.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ MODULES = {"rnn": nn.RNN, "gru": nn.GRU, "lstm": nn.LSTM}
 
 
 class Network(nn.Module):
-    """One-hot characters, a recurrent module, and a linear layer to the logits."""
+    """A network of one-hot inputs, a recurrent module, and a linear layer to the logits."""
 
     def __init__(self, cell, vocab_size, hidden, layers, dtype=torch.float32):
         super().__init__()
@@ -24,7 +24,7 @@ class Network(nn.Module):
         self.output = nn.Linear(hidden, vocab_size, dtype=dtype)
 
     def forward(self, ids, state):
-        """Logits (T, B, V) of `ids` (T, B), and the new state."""
+        """Return the logits (T, B, V) of `ids` (T, B), and the new state."""
         inputs = nn.functional.one_hot(ids, self.vocab_size).to(self.output.weight.dtype)
         hs, state = self.recurrent(inputs, state)
         return self.output(hs), state
@@ -32,7 +32,7 @@ class Network(nn.Module):
 
 @torch.no_grad()
 def sample(network, count):
-    """Draw `count` characters one after another."""
+    """Sample `count` characters, each fed back as the next input."""
     ids, state = torch.zeros(1, 1, dtype=torch.long), None
     for _ in range(count):
         logits, state = network(ids, state)
@@ -41,16 +41,16 @@ def sample(network, count):
 
 @torch.no_grad()
 def score(network, ids):
-    """The nats of a text, fed one character at a time with carried state."""
+    """Return the total nats of a text, fed one character at a time with carried state."""
     total, state = 0.0, None
-    for one, following in itertools.pairwise(ids):
-        logits, state = network(torch.tensor([[one]]), state)
-        total -= torch.log_softmax(logits[0, 0], 0)[following].item()
+    for char_id, next_id in itertools.pairwise(ids):
+        logits, state = network(torch.tensor([[char_id]]), state)
+        total -= torch.log_softmax(logits[0, 0], 0)[next_id].item()
     return total
 
 
 class Trainer:
-    """Forward, backward, clipping by value and Adagrad, with carried state."""
+    """A training loop on one window of random ids: clipping by value, Adagrad, carried state."""
 
     def __init__(self, cell, vocab_size, hidden, layers, T, B, learning_rate=0.1, clip=5.0):
         self.network = Network(cell, vocab_size, hidden, layers)
@@ -61,7 +61,7 @@ class Trainer:
         self.ids, self.targets = torch.from_numpy(ids[:-1]), torch.from_numpy(ids[1:])
 
     def step(self):
-        """One window, one update."""
+        """Make one update and return the loss of the window in nats, summed over time and rows."""
         self.optimizer.zero_grad(set_to_none=True)
         logits, state = self.network(self.ids, self.state)
         loss = nn.functional.cross_entropy(
@@ -70,6 +70,6 @@ class Trainer:
         (loss / self.ids.shape[1]).backward()
         nn.utils.clip_grad_value_(self.network.parameters(), self.clip)
         self.optimizer.step()
-        detach = isinstance(state, tuple)
-        self.state = tuple(s.detach() for s in state) if detach else state.detach()
+        is_lstm = isinstance(state, tuple)  # (h, c)
+        self.state = tuple(s.detach() for s in state) if is_lstm else state.detach()
         return loss.item()

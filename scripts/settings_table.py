@@ -1,4 +1,4 @@
-"""Prints the table of settings that stands in configs/README.md, from their definitions.
+"""Print the table of settings in configs/README.md, from their definitions.
 
 python scripts/settings_table.py
 """
@@ -11,18 +11,20 @@ from charrnn.config.schema import SECTIONS
 
 
 def table() -> str:
-    """Markdown: one row a setting."""
+    """Return the table as Markdown, one row per setting."""
     rows = ["| setting | default | what it may be | what it means |", "|---|---|---|---|"]
-    for section, cls in SECTIONS.items():
-        for key in dataclasses.fields(cls):
+    for section, section_class in SECTIONS.items():
+        for field in dataclasses.fields(section_class):
             default = {None: "null", (): "", True: "true", False: "false"}.get(
-                key.default, f"{key.default}"
+                field.default, f"{field.default}"
             )
-            if isinstance(key.default, (int, float)) and not isinstance(key.default, bool):
-                default = f"{key.default}"
-            shown = f"`{default}`" if default else "required"
-            kind, meaning = key.metadata["kind"], key.metadata["meaning"]
-            rows.append(f"| `{section}.{key.name}` | {shown} | {kind.expected} | {meaning} |")
+            if isinstance(field.default, (int, float)) and not isinstance(field.default, bool):
+                default = f"{field.default}"
+            default_text = f"`{default}`" if default else "required"
+            kind, meaning = field.metadata["kind"], field.metadata["meaning"]
+            rows.append(
+                f"| `{section}.{field.name}` | {default_text} | {kind.expected} | {meaning} |"
+            )
     return "\n".join(rows)
 
 
