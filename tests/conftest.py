@@ -1,9 +1,9 @@
-"""Settings every test runs under, and the few things that many of them need."""
+"""Settings that apply to every test, and fixtures that many tests share."""
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from trials import LINES, TEXT
+from run_helpers import LINES, TEXT
 
 from charrnn.cli.app import main
 from charrnn.config import loader as configs
@@ -14,26 +14,36 @@ from charrnn.training.trainer import Trainer
 
 @pytest.fixture(autouse=True)
 def _strict_floating_point():
-    """Overflow and invalid operations raise in every test."""
+    """Raise on overflow, invalid operations and division by zero in every test."""
     with np.errstate(over="raise", invalid="raise", divide="raise"):
         yield
 
 
 @pytest.fixture(autouse=True)
 def _own_cache(tmp_path, monkeypatch):
-    """No test touches the user's cache."""
+    """Give each test an empty cache, so that none touches the user's."""
     monkeypatch.setenv("CHARRNN_CACHE", str(tmp_path / "cache"))
 
 
 @pytest.fixture
 def charrnn():
-    """Runs a command line in this process; `.stdout`, `.stderr`, `.exit_code`."""
-    return lambda *words, stdin=None: CliRunner().invoke(main, [str(w) for w in words], input=stdin)
+    """Return a function that runs a command line in this process.
+
+    Its result has `.stdout`, `.stderr` and `.exit_code`.
+    """
+
+    def run(*arguments, stdin=None):
+        return CliRunner().invoke(main, [*map(str, arguments)], input=stdin)
+
+    return run
 
 
 @pytest.fixture
 def config(tmp_path):
-    """Writes a small config and its corpus; returns the config's path."""
+    """Return a function that writes a small config and its corpus and returns the config's path.
+
+    Keyword arguments are sections: dictionaries of settings that replace the defaults.
+    """
 
     def write(corpus=LINES, mode="lines", name="small", **sections):
         (tmp_path / "corpus.txt").write_bytes(
@@ -64,7 +74,7 @@ def config(tmp_path):
 
 @pytest.fixture
 def trained(config, charrnn):
-    """A checkpoint of a small model of lines."""
+    """Return the path of a checkpoint of a small model, trained on lines."""
     result = charrnn("train", config(), "-q")
     assert result.exit_code == 0, result.stderr
     return result.stdout.strip()
@@ -72,7 +82,7 @@ def trained(config, charrnn):
 
 @pytest.fixture
 def load(tmp_path, monkeypatch):
-    """Reads a config with this content, in an empty current folder."""
+    """Return a function that loads a config with the given content, in an empty current folder."""
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
 
@@ -86,19 +96,25 @@ def load(tmp_path, monkeypatch):
 
 @pytest.fixture
 def mistakes(load, tmp_path):
-    """The lines of the message a config ends in, its path cut off."""
+    """Return a function that loads a wrong config and returns the lines of the error message.
+
+    Paths in the message are relative to `tmp_path`.
+    """
 
     def mistakes(content, *overrides):
-        with pytest.raises(ConfigError) as caught:
+        with pytest.raises(ConfigError) as raised:
             load(content, *overrides)
-        return str(caught.value).replace(f"{tmp_path}/", "").split("\n")
+        return str(raised.value).replace(f"{tmp_path}/", "").split("\n")
 
     return mistakes
 
 
 @pytest.fixture
 def trainer(tmp_path):
-    """Makes a trainer of a small run; settings are given as `section.key=value`."""
+    """Return a function that returns a trainer of a small run.
+
+    Settings are given as `section.key=value`.
+    """
     (tmp_path / "text.txt").write_text(TEXT, encoding="utf-8")
     (tmp_path / "lines.txt").write_text(TEXT.replace("; ", "\n"), encoding="utf-8")
 
@@ -111,7 +127,7 @@ def trainer(tmp_path):
             "output: {checkpoint: run.npz, validate_every: 20}\n",
             encoding="utf-8",
         )
-        settings = configs.load(str(path), overrides)
-        return Trainer(settings, corpora.read(settings.corpus, settings.train.seed))
+        config = configs.load(str(path), overrides)
+        return Trainer(config, corpora.read(config.corpus, config.train.seed))
 
     return make

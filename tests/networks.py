@@ -1,4 +1,4 @@
-"""Small networks in float64 with weights large enough to matter, and batches to feed them."""
+"""Small networks in float64 with large weights, and batches and states to feed them."""
 
 import numpy as np
 
@@ -12,34 +12,37 @@ from charrnn.nn.workspace import Workspace
 V, H, T, B = 7, 5, 6, 3
 
 
-def model_of(vocab_size, cell, hidden, layers=1, dtype="float64", **dropout):
-    """A network of these sizes."""
+def make_model(vocab_size, cell, hidden, layers=1, dtype="float64", **dropout):
+    """Return a model of these sizes."""
     return Model(ModelConfig(cell, hidden, layers, dtype=dtype, **dropout), vocab_size)
 
 
 def network(cell="rnn", layers=1, seed=0, hidden=H, vocab_size=V, scale=0.5):
-    """A model and parameters drawn from N(0, scale^2), biases too."""
-    model = model_of(vocab_size, cell, hidden, layers)
+    """Return a model and its parameters, biases too, drawn from N(0, scale^2)."""
+    model = make_model(vocab_size, cell, hidden, layers)
     params = Params(model.shapes(), "float64")
     params.flat[:] = np.random.default_rng(seed).normal(0.0, scale, params.flat.size)
     return model, params
 
 
 def batch(T=T, B=B, seed=1, masked=False, vocab_size=V):
-    """Random characters; with `masked`, row b is padded after its first T - b."""
+    """Return a batch (T, B) of random characters.
+
+    With `masked`, row b has T - b characters, then padding.
+    """
     rng = np.random.default_rng(seed)
     ids, targets = rng.integers(0, vocab_size, (2, T, B))
     mask = (np.arange(T).reshape(-1, 1) < T - np.arange(B)).astype(float) if masked else None
     return Batch(ids, targets, mask)
 
 
-def state_of(model, B=B, seed=2):
-    """A state that is not zero."""
+def nonzero_state(model, B=B, seed=2):
+    """Return a random state (L, S, B, H), drawn from N(0, 0.25)."""
     return np.random.default_rng(seed).normal(0.0, 0.5, model.state_shape(B))
 
 
 def gradients(model, params, batch, state, scale=1.0):
-    """The loss, the gradients, the gradient at the state, and the new state."""
+    """Return the loss, the gradients of the parameters and of the state, and the new state."""
     work = Workspace(model, *batch.ids.shape)
     grads = params.zeros_like()
     loss, new_state = model.forward(params, batch, state, work)
@@ -48,22 +51,22 @@ def gradients(model, params, batch, state, scale=1.0):
 
 
 def from_textbook(weights, dtype="float64"):
-    """The same network as a dictionary of the textbook loop's weights."""
+    """Return the model and the parameters that the textbook loop's weights describe."""
     H, V = weights["Wxh"].shape
-    model = model_of(V, "rnn", H, 1, dtype)
+    model = make_model(V, "rnn", H, 1, dtype)
     params = Params(model.shapes(), dtype)
-    for name, letter in TEXTBOOK.items():
-        params[name][...] = weights[letter].T.reshape(params[name].shape)
+    for name, textbook_name in TEXTBOOK_NAMES.items():
+        params[name][...] = weights[textbook_name].T.reshape(params[name].shape)
     return model, params
 
 
-def score_of(evaluator, ids):
-    """The score of all of these ids but the first, with carried state."""
-    figures, _ = evaluator.follow(ids, evaluator.model.zero_state(1))
-    return Score(float(figures.sum()), figures.size)
+def score_stream(evaluator, ids):
+    """Return the score of all of `ids` (N,) except the first, with carried state."""
+    surprisals, _ = evaluator.follow(ids, evaluator.model.zero_state(1))
+    return Score(float(surprisals.sum()), surprisals.size)
 
 
-TEXTBOOK = {
+TEXTBOOK_NAMES = {  # names of the parameters in the textbook loop
     "layer0.Wxh": "Wxh",
     "layer0.Whh": "Whh",
     "layer0.bh": "bh",

@@ -1,4 +1,4 @@
-"""The program as a real process, and the lines it says."""
+"""Run the program as a real process, and read the lines it prints."""
 
 import contextlib
 import json
@@ -11,8 +11,8 @@ import sys
 CHARRNN = [sys.executable, "-m", "charrnn"]
 
 
-def has_ended(pid):
-    """Whether a process is at its end, now or soon."""
+def wait_for_exit(pid):
+    """Wait up to 20 seconds for a process to end; return whether it has."""
     try:
         descriptor = os.pidfd_open(pid)
     except ProcessLookupError:
@@ -22,7 +22,7 @@ def has_ended(pid):
 
 
 class Process(subprocess.Popen):
-    """One that does not outlive a test that fails."""
+    """A Popen that kills its process when the `with` block raises, so that no test leaves it."""
 
     def __exit__(self, *error):
         if error[0] is not None:
@@ -30,32 +30,39 @@ class Process(subprocess.Popen):
         super().__exit__(*error)
 
 
-def start(*words, code=None, **options):
-    """Run a command line; with `code`, in an interpreter that has executed this before."""
-    program = CHARRNN if code is None else [sys.executable, "-c", f"{code}\n{RUN}"]
+def start(*arguments, code=None, **options):
+    """Start charrnn with these arguments and return the process; its output goes to pipes.
+
+    With `code`, the interpreter executes that first. `options` are those of Popen.
+    """
+    command = CHARRNN if code is None else [sys.executable, "-c", f"{code}\n{MAIN_CODE}"]
     pipes = dict.fromkeys(("stdout", "stderr"), subprocess.PIPE)
     return Process(
-        [*program, *map(str, words)], **({"stdin": subprocess.DEVNULL} | pipes | options)
+        [*command, *map(str, arguments)], **({"stdin": subprocess.DEVNULL} | pipes | options)
     )
 
 
-RUN = "import charrnn.cli.app; charrnn.cli.app.main(prog_name='charrnn')"
+# Code that runs the command line in `sys.argv`.
+MAIN_CODE = "import charrnn.cli.app; charrnn.cli.app.main(prog_name='charrnn')"
 
 
-def read_until(process, beginning):
-    """The lines on stderr up to one that begins so."""
+def read_until(process, prefix):
+    """Return the lines on stderr up to the first one that starts with `prefix`.
+
+    Raises AssertionError when stderr ends before.
+    """
     lines = []
     for line in process.stderr:
         lines.append(line.decode())
-        if lines[-1].startswith(beginning):
+        if lines[-1].startswith(prefix):
             return lines
-    raise AssertionError(f"the run ended by itself: {''.join(lines)}")
+    raise AssertionError(f"stderr ended without {prefix!r}: {''.join(lines)}")
 
 
-class Nursery:
-    """An interpreter that has imported all it needs, and forks a process for each command line.
+class ForkServer:
+    """An interpreter that has imported the program and forks a process for each command line.
 
-    That takes a hundredth of the time of a new interpreter. One process lives at a time.
+    A fork takes a hundredth of the time of a new interpreter. One process runs at a time.
     """
 
     CODE = """
@@ -79,7 +86,7 @@ for line in sys.stdin:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},  # what is forked has one thread
+            env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},  # one thread, so that forking is safe
         )
         self.stderr = self.process.stderr
         return self
@@ -88,9 +95,12 @@ for line in sys.stdin:
         self.process.__exit__(*error)
 
     @contextlib.contextmanager
-    def start(self, *words):
-        """Like a process: `.pid`, `.stderr`, and after the block `.returncode`."""
-        self.process.stdin.write(json.dumps([*map(str, words)]).encode() + b"\n")
+    def start(self, *arguments):
+        """Run a command line for the block: `.pid`, `.stderr`, and after the block `.returncode`.
+
+        Kill the process when the block raises.
+        """
+        self.process.stdin.write(json.dumps([*map(str, arguments)]).encode() + b"\n")
         self.process.stdin.flush()
         self.pid = int(self.process.stdout.readline())
         try:

@@ -5,7 +5,7 @@ import pickle
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from trials import LINES
+from run_helpers import LINES
 
 import charrnn as package
 from charrnn.errors import CharrnnError, CheckpointError, CorpusError

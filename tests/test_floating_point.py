@@ -7,7 +7,7 @@ import math
 import networks
 import numpy as np
 import pytest
-from trials import Silent, save
+from run_helpers import RecordingCallbacks, save
 
 from charrnn import checkpoint
 from charrnn.arrays import Batch
@@ -45,7 +45,7 @@ def is_clean(path):
 @pytest.mark.parametrize("cell", CELLS)
 def test_saturated_states_give_finite_numbers(cell, layers, dtype):
     """Weights of 1e4 drive every gate to its end; a loss and gradients still come out."""
-    model = networks.model_of(7, cell, 5, layers, dtype)
+    model = networks.make_model(7, cell, 5, layers, dtype)
     params = Params(model.shapes(), dtype)
     params.flat[:] = np.random.default_rng(0).normal(0, 1e4, params.flat.size)
     batch, state = networks.batch(), model.zero_state(networks.B)
@@ -60,7 +60,7 @@ def test_saturated_states_give_finite_numbers(cell, layers, dtype):
 def test_weights_that_cannot_overflow_do_not(cell):
     """The largest that are let through give finite logits; NumPy would raise here if not."""
     for dtype, layers in itertools.product(HUGE, (1, 2)):
-        model = networks.model_of(7, cell, 5, layers, dtype)
+        model = networks.make_model(7, cell, 5, layers, dtype)
         params = Params(model.shapes(), dtype)
         signs = np.random.default_rng(0).choice([-1.0, 1.0], params.flat.size)
         most = np.finfo(dtype).max / (8 * params.flat.size)
@@ -81,7 +81,7 @@ def test_weights_that_cannot_overflow_do_not(cell):
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_a_probability_that_underflows_has_a_finite_surprisal(dtype):
     """It is taken from the shifted logits: 1,000 nats here, where the probability is 0."""
-    model = networks.model_of(3, "rnn", 2, 1, dtype)
+    model = networks.make_model(3, "rnn", 2, 1, dtype)
     params = Params(model.shapes(), dtype)
     params["by"][:] = [0, 1000, 1000]
     ids, targets = np.array([[1]]), np.array([[0]])
@@ -153,7 +153,7 @@ def test_a_sample_of_weights_that_ran_away_ends_the_run(trainer, tmp_path):
     with quiet(), pytest.raises(DivergedError, match=r"the largest weight is 3\.4e\+38 at step 0"):
         run.sample(lambda: None)
     with quiet(), pytest.raises(DivergedError):
-        loop.run(run, str(tmp_path / "run.npz"), Silent())
+        loop.run(run, str(tmp_path / "run.npz"), RecordingCallbacks())
     assert not (tmp_path / "run.npz").exists()
 
 

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
-from trials import LINES
+from run_helpers import LINES
 
 from charrnn import __version__, checkpoint
 from charrnn.cli.app import main

@@ -9,7 +9,7 @@ import sys
 
 import numpy as np
 import pytest
-from trials import LINES, PROSE
+from run_helpers import LINES, PROSE
 
 from charrnn.parallel.pool import WorkerPool
 

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 from processes import CHARRNN, read_until, start
+from run_helpers import LINES
 from tqdm import tqdm
-from trials import LINES
 
 import charrnn as package
 from charrnn import checkpoint

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from trials import LINES
+from run_helpers import LINES
 
 from charrnn import checkpoint
 from charrnn.config.schema import CorpusConfig

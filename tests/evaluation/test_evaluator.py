@@ -41,7 +41,7 @@ def by_definition(evaluator, ids):
 def test_a_stream_is_scored_by_the_definition(evaluator):
     """Every character but the first, with carried state, to 1e-10."""
     ids = ids_of(700)
-    score = networks.score_of(evaluator, ids)
+    score = networks.score_stream(evaluator, ids)
     assert score.chars == 699
     assert score.total_nats == pytest.approx(by_definition(evaluator, ids), abs=1e-10)
     assert score.bits == pytest.approx(score.nats / math.log(2))
@@ -63,7 +63,7 @@ def test_pieces_side_by_side_score_every_character_once(evaluator, count):
     """This model forgets within the warm-up, so the sum equals that of the whole stream."""
     ids = ids_of(count)
     score = evaluator.validation(Corpus(VOCAB, ids[:0], ids, ""))
-    whole = networks.score_of(evaluator, ids)
+    whole = networks.score_stream(evaluator, ids)
     assert score.chars == whole.chars
     assert score.total_nats == pytest.approx(whole.total_nats, rel=1e-6)
 

@@ -32,7 +32,7 @@ def test_backward_agrees_with_finite_differences(cell, layers, masked, dropout):
     work = Workspace(model, networks.T, networks.B)
     if dropout:
         work.draw_dropout(np.random.PCG64(3), **dropout)
-    rows = gradcheck.check(model, params, batch, networks.state_of(model), work)
+    rows = gradcheck.check(model, params, batch, networks.nonzero_state(model), work)
     assert [row.name for row in rows] == [*params, gradcheck.STATE]
     assert all(row.passed for row in rows), rows
     assert all(row.checked == math.prod(row.shape) for row in rows)
@@ -51,7 +51,7 @@ def test_the_checker_rejects_a_gradient_that_is_wrong_by_a_thousandth(array, mon
 
     monkeypatch.setattr(model, "backward", wrong)
     work = Workspace(model, networks.T, networks.B)
-    rows = gradcheck.check(model, params, networks.batch(), networks.state_of(model), work)
+    rows = gradcheck.check(model, params, networks.batch(), networks.nonzero_state(model), work)
     assert {row.name for row in rows if not row.passed} == {array}
 
 
@@ -61,7 +61,7 @@ def test_the_checker_rejects_a_state_gradient_that_is_wrong(monkeypatch):
     right = model.backward
     monkeypatch.setattr(model, "backward", lambda *arguments: right(*arguments) * 1.001)
     work = Workspace(model, networks.T, networks.B)
-    rows = gradcheck.check(model, params, networks.batch(), networks.state_of(model), work)
+    rows = gradcheck.check(model, params, networks.batch(), networks.nonzero_state(model), work)
     assert [row.name for row in rows if not row.passed] == [gradcheck.STATE]
 
 
@@ -77,7 +77,7 @@ def test_one_row_equals_the_textbook_loop():
     state = hprev.reshape(model.state_shape(1))
     loss, grads, dstate, new_state = networks.gradients(model, params, batch, state)
     assert loss == pytest.approx(expected, abs=1e-10)
-    for name, letter in networks.TEXTBOOK.items():
+    for name, letter in networks.TEXTBOOK_NAMES.items():
         wanted = dweights[letter].T.reshape(grads[name].shape)
         np.testing.assert_allclose(grads[name], wanted, rtol=0, atol=1e-10)
     np.testing.assert_allclose(dstate.reshape(-1), dweights["hprev"][:, 0], rtol=0, atol=1e-10)
@@ -89,7 +89,7 @@ def test_one_row_equals_the_textbook_loop():
 def test_a_batch_is_the_mean_of_its_rows(cell, layers):
     """The softmax runs over the characters of a position, whatever the number of rows."""
     model, params = networks.network(cell, layers)
-    batch, state = networks.batch(), networks.state_of(model)
+    batch, state = networks.batch(), networks.nonzero_state(model)
     loss, grads, _, new_state = networks.gradients(model, params, batch, state)
     single = [
         networks.gradients(
@@ -130,7 +130,7 @@ def test_a_padded_batch_equals_its_records_one_by_one(cell, layers):
 def test_a_run_in_chunks_with_carried_state_equals_one_run(cell, layers):
     """The state at the end of a window is all that the next one needs to know."""
     model, params = networks.network(cell, layers)
-    whole, state = networks.batch(T=12), networks.state_of(model)
+    whole, state = networks.batch(T=12), networks.nonzero_state(model)
     loss, _, _, last = networks.gradients(model, params, whole, state)
     total = 0.0
     for start in (0, 5, 6):
@@ -174,14 +174,16 @@ def test_state_matters(cell, layers):
     after_one, after_two = work.logits[2], work.logits[3]
     assert np.abs(after_one - after_two).max() > 1e-3
     batch = Batch(ids, ids)
-    assert gradcheck.state_matters(model, params, batch, networks.state_of(model, 2), work) > 1e-3
+    assert (
+        gradcheck.state_matters(model, params, batch, networks.nonzero_state(model, 2), work) > 1e-3
+    )
 
 
 @every_cell
 def test_a_state_is_left_as_it_was_handed_in(cell):
     """Nothing is hidden in the model: the same call gives the same answer."""
     model, params = networks.network(cell)
-    batch, state = networks.batch(), networks.state_of(model)
+    batch, state = networks.batch(), networks.nonzero_state(model)
     before = state.copy()
     work = Workspace(model, networks.T, networks.B)
     first, new_state = model.forward(params, batch, state, work)
@@ -269,7 +271,7 @@ def test_workspaces_of_all_sizes_share_memory_and_agree():
     model, params = networks.network("rnn", layers=2)
     works = Workspaces(model)
     for T, B in [(6, 3), (2, 1), (9, 4), (6, 3), (1, 5)]:
-        batch, state = networks.batch(T, B, seed=T), networks.state_of(model, B)
+        batch, state = networks.batch(T, B, seed=T), networks.nonzero_state(model, B)
         grads = params.zeros_like()
         work = works.get(T, B)
         loss, _ = model.forward(params, batch, state, work)
@@ -283,7 +285,7 @@ def test_workspaces_of_all_sizes_share_memory_and_agree():
 def test_a_second_backward_without_a_forward_is_an_error():
     """The first one has made gradients of the probabilities; so has `run` made logits."""
     model, params = networks.network()
-    batch, state, grads = networks.batch(), networks.state_of(model), params.zeros_like()
+    batch, state, grads = networks.batch(), networks.nonzero_state(model), params.zeros_like()
     work = Workspaces(model).get(*batch.ids.shape)
     model.forward(params, batch, state, work)
     model.backward(params, batch, work, grads)

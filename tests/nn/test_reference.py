@@ -29,7 +29,7 @@ def test_loss_and_gradients_equal_those_of_pytorch(reference, cell, layers):
     """With the same weights, a state that is not zero, and padding; to 1e-12."""
     prefix = f"{cell}{layers}."
     entry = {k.removeprefix(prefix): v for k, v in reference.items() if k.startswith(prefix)}
-    model = networks.model_of(7, cell, 5, layers, "float64")
+    model = networks.make_model(7, cell, 5, layers, "float64")
     params = Params.of({name: entry[f"param.{name}"] for name in model.shapes()})
     batch = Batch(entry["ids"], entry["targets"], entry["mask"])
     loss, grads, dstate, last = networks.gradients(model, params, batch, entry["state"])
@@ -45,9 +45,9 @@ def test_loss_and_gradients_equal_those_of_pytorch(reference, cell, layers):
 def test_a_text_scores_what_pytorch_scores_it(reference, cell, layers):
     """A thousand characters in float32 on both sides, to 1e-5 nats a character."""
     prefix = f"{cell}{layers}."
-    model = networks.model_of(7, cell, 5, layers, "float32")
+    model = networks.make_model(7, cell, 5, layers, "float32")
     arrays = {n: reference[f"{prefix}param.{n}"].astype(np.float32) for n in model.shapes()}
-    score = networks.score_of(Evaluator(model, Params.of(arrays)), reference[prefix + "text"])
+    score = networks.score_stream(Evaluator(model, Params.of(arrays)), reference[prefix + "text"])
     assert score.chars == 999
     expected = float(reference[prefix + "text_nats"]) / score.chars
     assert score.nats == pytest.approx(expected, abs=1e-5)
@@ -78,7 +78,7 @@ def test_names_are_shuffled_as_pytorch_does(tmp_path, monkeypatch):
     assert makemore_split.permutation(12, 3407) == order
     (tmp_path / "names.txt").write_text("".join(f" name{n}\n\n" for n in range(12)))
     monkeypatch.setattr(sys, "argv", ["makemore_split.py", str(tmp_path / "names.txt")])
-    monkeypatch.setattr(makemore_split, "TEST", 2)
+    monkeypatch.setattr(makemore_split, "TEST_NAMES", 2)
     makemore_split.main()
     written = [(tmp_path / f"names.{part}.txt").read_text().split() for part in ("train", "test")]
     assert written == [[f"name{n}" for n in order[:-2]], [f"name{n}" for n in order[-2:]]]

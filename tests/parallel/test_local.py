@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import ranks
-from processes import has_ended, read_until, start
+import rank_functions
+from processes import read_until, start, wait_for_exit
 
 from charrnn import checkpoint
 from charrnn.errors import CharrnnError
@@ -49,8 +49,8 @@ def test_a_sum_has_the_same_bits_for_all(size):
 @METHODS
 def test_every_rank_gets_what_all_give(method):
     """Of any size, from another process; and what rank 0 alone gives."""
-    found = local.run(3, ranks.exchange, method)
-    assert found == [ranks.exchange_of(rank, 3) for rank in range(3)]
+    found = local.run(3, rank_functions.exchange, method)
+    assert found == [rank_functions.expected_exchange(rank, 3) for rank in range(3)]
 
 
 def test_nobody_passes_a_barrier_before_all_are_there():
@@ -111,17 +111,17 @@ def test_ranks_that_read_different_texts_are_refused():
 def test_an_error_of_rank_zero_ends_the_others(method, tmp_path):
     """Though they wait for it, or work for ever."""
     with pytest.raises(ZeroDivisionError):
-        local.run(3, ranks.Fails(tmp_path), method)
+        local.run(3, rank_functions.FailOnRankZero(tmp_path), method)
     pids = [int(path.read_text()) for path in tmp_path.iterdir()]
     assert len(pids) == 3
-    assert all(has_ended(pid) for pid in set(pids) - {os.getpid()})
+    assert all(wait_for_exit(pid) for pid in set(pids) - {os.getpid()})
 
 
 @METHODS
 def test_an_error_of_another_ends_rank_zero(method):
     """With the exit code of one that has told what happened."""
     with pytest.raises(PeerFailed) as caught:
-        local.run(2, ranks.exits, method)
+        local.run(2, rank_functions.exit_on_rank_one, method)
     assert caught.value.exit_code == 7
 
 
@@ -178,10 +178,10 @@ def test_where_there_is_no_room_one_process_does_it_all(monkeypatch, caplog, wha
             raise OSError(errno.ENOSPC, "No space left on device")
 
         monkeypatch.setattr(multiprocessing.synchronize.SemLock, "__init__", none)
-    assert local.run(3, ranks.size_of, method) == 1
+    assert local.run(3, rank_functions.group_size, method) == 1
     assert "3 processes cannot be had (" in caplog.text
     assert "one does all the work" in caplog.text
-    assert all(has_ended(pid) for pid in started)
+    assert all(wait_for_exit(pid) for pid in started)
 
 
 def test_a_process_with_other_threads_is_not_forked(monkeypatch):
@@ -211,7 +211,13 @@ SINGLE = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}
 
 def begin(config, method, tmp_path):
     """A run of three, its processes, and those of Python that look after them."""
-    process = start("train", config(**ENDLESS), code=ranks.BY[method], cwd=tmp_path, env=SINGLE)
+    process = start(
+        "train",
+        config(**ENDLESS),
+        code=rank_functions.START_METHOD_CODE[method],
+        cwd=tmp_path,
+        env=SINGLE,
+    )
     read_until(process, "initial loss")
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
     words = {int(pid): Path(f"/proc/{pid}/cmdline").read_text() for pid in children}
@@ -236,10 +242,10 @@ def test_a_killed_rank_ends_all(config, tmp_path, method, rank):
         assert sorted(os.listdir(tmp_path)) == ["corpus.txt", "small.yaml"]
     else:
         assert b"Error: the run has ended, because its first process is gone\n" in said
-    assert all(has_ended(pid) for pid in (*pids, *others))
+    assert all(wait_for_exit(pid) for pid in (*pids, *others))
     # The lock went with the first process.
     done = subprocess.run(
-        [*ranks.COMMAND, "train", "small.yaml", "--set", "train.steps=2", "-q"],
+        [*rank_functions.CHARRNN, "train", "small.yaml", "--set", "train.steps=2", "-q"],
         cwd=tmp_path, env=SINGLE, capture_output=True, timeout=60, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -260,13 +266,18 @@ def test_a_signal_to_any_rank_saves_and_ends_all(config, tmp_path, method, numbe
     assert said.count(b"Error: stopped at step ") == said.count(b"\n") == 1
     assert checkpoint.load(str(tmp_path / "small.npz")).step > 0
     assert sorted(os.listdir(tmp_path)) == ["corpus.txt", "small.npz", "small.yaml"]
-    assert all(has_ended(pid) for pid in (*pids, *others))
+    assert all(wait_for_exit(pid) for pid in (*pids, *others))
 
 
 def test_an_error_of_one_worker_is_told_by_it(config, tmp_path):
     """Once, with its exit code; the last checkpoint is whole."""
     settings = config(train=ENDLESS["train"])
-    with start("train", settings, code=ranks.FAILING + ranks.BY["fork"], env=SINGLE) as process:
+    with start(
+        "train",
+        settings,
+        code=rank_functions.FAILING_CODE + rank_functions.START_METHOD_CODE["fork"],
+        env=SINGLE,
+    ) as process:
         printed, said = process.communicate(timeout=60)
     assert (process.returncode, printed) == (3, b""), said
     assert said.count(b"Error: rank 1 of 3, on ") == said.count(b"Error: ") == 1
@@ -287,7 +298,14 @@ def test_what_is_wrong_for_all_is_told_once(config, charrnn, tmp_path, words, me
     """By rank 0, before the others come upon it."""
     settings = config(train={"steps": 3, "seed": 7, "batch_size": 3, "workers": 3})
     assert charrnn("train", settings, "--workers", 1, "-q").exit_code == 0
-    with start("train", settings, *words, code=ranks.BY["fork"], env=SINGLE, cwd=tmp_path) as run:
+    with start(
+        "train",
+        settings,
+        *words,
+        code=rank_functions.START_METHOD_CODE["fork"],
+        env=SINGLE,
+        cwd=tmp_path,
+    ) as run:
         printed, said = run.communicate(timeout=60)
     assert (run.returncode > 0, printed) == (True, b""), said
     assert said.count(b"Error: ") == 1

@@ -13,9 +13,9 @@ from types import SimpleNamespace
 
 import networks
 import pytest
-import ranks
-from processes import RUN, Process, read_until
-from trials import assert_alike, metrics
+import rank_functions
+from processes import MAIN_CODE, Process, read_until
+from run_helpers import assert_checkpoints_close, metrics
 
 from charrnn import checkpoint
 from charrnn.errors import CharrnnError
@@ -127,7 +127,7 @@ ENVIRONMENT = {
 def start(size, *words, code=""):
     """Let so many processes run a command line, each in an interpreter that has executed this."""
     return Process(
-        [MPIEXEC, "-n", str(size), sys.executable, "-c", f"{code}\n{RUN}", *map(str, words)],
+        [MPIEXEC, "-n", str(size), sys.executable, "-c", f"{code}\n{MAIN_CODE}", *map(str, words)],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -187,7 +187,7 @@ def test_real_ranks_give_the_same_run(charrnn, config, tmp_path):
 
     for name in settings:
         assert charrnn("train", settings[name], "--out", tmp_path / f"{name}-1.npz").exit_code == 0
-        assert_alike(tmp_path / f"{name}.npz", tmp_path / f"{name}-1.npz")
+        assert_checkpoints_close(tmp_path / f"{name}.npz", tmp_path / f"{name}-1.npz")
         figures = [metrics(tmp_path / f"{stem}.jsonl") for stem in (name, f"{name}-1")]
         for mine, expected in zip(*figures, strict=True):
             assert mine == pytest.approx(expected, abs=1e-10)
@@ -198,7 +198,7 @@ def test_real_ranks_give_the_same_run(charrnn, config, tmp_path):
     assert code == 0, said
     assert said.count("going on at step 10 of 20") == 1
     for resumed in (one, two):
-        assert_alike(resumed, tmp_path / "stream-1.npz")
+        assert_checkpoints_close(resumed, tmp_path / "stream-1.npz")
 
 
 ENDLESS = {"train": {"steps": 10**9, "batch_size": 2, "seed": 7}}
@@ -237,7 +237,7 @@ def test_a_signal_to_any_of_them_saves_and_ends_all(config, tmp_path, whom):
 def test_an_error_of_one_rank_ends_all(config, tmp_path):
     """With its message and its exit code; the last checkpoint is whole."""
     settings = config(train=ENDLESS["train"] | {"seed": None})
-    code, printed, said = together(2, "train", settings, code=ranks.FAILING)
+    code, printed, said = together(2, "train", settings, code=rank_functions.FAILING_CODE)
     assert (code, printed) == (3, ""), said
     assert said.count("seed ") == 1
     assert said.count("Error: rank 1 of 2, on ") == said.count("enough") == 1

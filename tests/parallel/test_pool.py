@@ -11,7 +11,7 @@ import time
 import networks
 import numpy as np
 import pytest
-from processes import has_ended
+from processes import wait_for_exit
 
 from charrnn.data.corpus import Records
 from charrnn.errors import CharrnnError
@@ -119,7 +119,7 @@ def test_workers_end_with_the_first_process(end):
     )  # fmt: skip
     pids = [int(word) for word in done.stdout.split()]
     assert pids
-    assert all(has_ended(pid) for pid in pids)
+    assert all(wait_for_exit(pid) for pid in pids)
 
 
 @pytest.mark.parametrize("words", [("eval",), ("score",), ("score", "--above", "2")])

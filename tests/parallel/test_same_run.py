@@ -8,9 +8,9 @@ from pathlib import Path
 import networks
 import numpy as np
 import pytest
-import ranks
+import rank_functions
 from processes import start
-from trials import Silent, assert_alike, contents, metrics
+from run_helpers import RecordingCallbacks, assert_checkpoints_close, contents, metrics
 
 from charrnn import checkpoint
 from charrnn.errors import CheckpointError, DivergedError, Interrupted
@@ -49,9 +49,9 @@ def train(size, one, path, stop_at=None, stopping=0, saved=None):
     """Let so many forked ranks train what `one` would; the weights of each at its end."""
 
     def work(group):
-        run, watch = Trainer(one.config, one.corpus, group), Silent()
+        run, watch = Trainer(one.config, one.corpus, group), RecordingCallbacks()
         if group.rank == stopping:
-            watch = Silent(stop_at)
+            watch = RecordingCallbacks(stop_at)
         watch.trainer = run
         if saved is not None:
             run.restore(saved)
@@ -78,10 +78,10 @@ def test_ranks_train_as_one_process_would(short, tmp_path, mode, cell, size):
     one = short(*COMMON, *settings, f"model.cell={cell}", mode=corpus_mode)
     whole, path = (str(tmp_path / f"{name}.npz") for name in ("whole", "run"))
     first, *others = train(size, one, path)
-    loop.run(one, whole, Silent())
+    loop.run(one, whole, RecordingCallbacks())
     assert one.batches.epoch
-    assert_alike(path, whole)
-    assert_alike(best_path(path), best_path(whole))
+    assert_checkpoints_close(path, whole)
+    assert_checkpoints_close(best_path(path), best_path(whole))
     for mine, expected in zip(*(metrics(tmp_path / f"{n}.jsonl") for n in ("run", "whole")),
                               strict=True):  # fmt: skip
         assert mine == pytest.approx(expected, abs=1e-10)
@@ -110,10 +110,10 @@ def test_a_stop_of_one_rank_stops_all_and_any_number_goes_on(short, tmp_path, mo
     with pytest.raises(Interrupted, match="stopped at step 11 of 20"):  # the next sum tells it
         train(2, one, path, stop_at=10, stopping=who)
     saved = checkpoint.load(path)
-    loop.run(one, whole, Silent())
+    loop.run(one, whole, RecordingCallbacks())
     for size in (1, 3):
         train(size, short(*COMMON, *settings, mode=corpus_mode), path, saved=saved)
-        assert_alike(path, whole)
+        assert_checkpoints_close(path, whole)
 
 
 def test_a_stop_in_the_middle_of_a_validation_stops_all(short, tmp_path):
@@ -174,7 +174,9 @@ def test_a_single_process_meets_nobody():
 
 def run_program(method, words, stdin=b""):
     """What a run by this start method leaves in its checkpoint."""
-    with start(*words, code=ranks.BY[method], env=SINGLE, stdin=subprocess.PIPE) as process:
+    with start(
+        *words, code=rank_functions.START_METHOD_CODE[method], env=SINGLE, stdin=subprocess.PIPE
+    ) as process:
         printed, said = process.communicate(stdin, timeout=60)
     assert process.returncode == 0, said.decode()
     assert said.count(b"initial loss") == said.count(b"repeated lines") == 1

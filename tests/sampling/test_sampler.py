@@ -85,7 +85,7 @@ def test_a_step_is_a_window_of_one(cell, layers):
     model, params = networks.network(cell, layers)
     step, ids = step_of(model, params), np.random.default_rng(0).integers(0, networks.V, 30)
     assert isinstance(step, RNNStep) == ((cell, layers) == ("rnn", 1))
-    state = networks.state_of(model, 1).clip(-1, 1)
+    state = networks.nonzero_state(model, 1).clip(-1, 1)
     work = networks.Workspace(model, len(ids), 1)
     model.run(params, ids.reshape(-1, 1), state, work)
     for _ in range(2):  # it can start again
@@ -249,8 +249,8 @@ def test_the_nats_of_a_text_are_those_of_scoring_it():
     one = sampler("lines")
     evaluator = Evaluator(one.model, one.params)
     for text in one.texts(1, Taste(0.7, top_k=5), Limits(), "b", 10, scored=True):
-        whole = networks.score_of(evaluator, VOCAB.encode(f"\n{text.text}\n")).total_nats
-        before = networks.score_of(evaluator, VOCAB.encode("\nb")).total_nats
+        whole = networks.score_stream(evaluator, VOCAB.encode(f"\n{text.text}\n")).total_nats
+        before = networks.score_stream(evaluator, VOCAB.encode("\nb")).total_nats
         assert text.nats == pytest.approx(whole - before, abs=1e-9)
         assert text.bits_per_char == pytest.approx(text.nats / np.log(2) / text.chars)
 

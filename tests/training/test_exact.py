@@ -5,7 +5,7 @@ import subprocess
 import sys
 
 import pytest
-from trials import contents
+from run_helpers import contents
 
 from charrnn.parallel.blas import VARIABLES
 

@@ -6,7 +6,7 @@ import shutil
 
 import numpy as np
 import pytest
-from trials import Silent, contents, metrics
+from run_helpers import RecordingCallbacks, contents, metrics
 
 from charrnn import atomic, checkpoint
 from charrnn.cli import progress
@@ -308,9 +308,9 @@ def test_run_raises_what_the_command_says(config, tmp_path, full_disk, monkeypat
     settings = configs.load(str(config(**SETTINGS)))
     trainer = Trainer(settings, corpus.read(settings.corpus, 7))
     told = []
-    monkeypatch.setattr(Silent, "troubled", lambda _, message: told.append(message))
+    monkeypatch.setattr(RecordingCallbacks, "troubled", lambda _, message: told.append(message))
     with pytest.raises(CheckpointError, match="nor is any before it"):
-        loop.run(trainer, str(tmp_path / "small.npz"), Silent())
+        loop.run(trainer, str(tmp_path / "small.npz"), RecordingCallbacks())
     assert [message.split(":")[0] for message in told] == [f"step {n}0" for n in range(1, 6)]
 
 

@@ -6,8 +6,8 @@ import signal
 import time
 
 import pytest
-from processes import Nursery, read_until, start
-from trials import contents, metrics
+from processes import ForkServer, read_until, start
+from run_helpers import contents, metrics
 
 from charrnn import checkpoint
 
@@ -63,11 +63,11 @@ def test_a_run_killed_again_and_again_equals_one_that_was_not(
         (tmp_path / name).unlink()
 
     rng, left = random.Random(1), 0
-    with Nursery() as nursery:
+    with ForkServer() as fork_server:
         for number in range(kills):
             words = ["train", settings, *(["--resume"] if path.exists() else [])]
             kill = kill_while_writing if number % 2 else kill_after_lines
-            with (start if number < NEW_INTERPRETERS else nursery.start)(*words) as process:
+            with (start if number < NEW_INTERPRETERS else fork_server.start)(*words) as process:
                 kill(process, rng, tmp_path)
             assert process.returncode == -signal.SIGKILL, "the run ended by itself"
             left += bool(parts(tmp_path))

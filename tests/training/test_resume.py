@@ -8,7 +8,7 @@ import os
 
 import numpy as np
 import pytest
-from trials import Silent, contents, metrics, save
+from run_helpers import RecordingCallbacks, contents, metrics, save
 
 from charrnn import checkpoint
 from charrnn.cli import progress
@@ -80,7 +80,7 @@ def test_the_matrix_has_every_pair_of_choices():
 
 def interrupt(run, path, stop_at):
     """Let a run go on until it is stopped at a step."""
-    watch = Silent(stop_at)
+    watch = RecordingCallbacks(stop_at)
     watch.trainer = run
     with pytest.raises(Interrupted) as caught:
         loop.run(run, path, watch)
@@ -101,7 +101,7 @@ def test_interrupted_four_times_equals_never(
     )
     whole, path = (str(tmp_path / f"{name}.npz") for name in ("whole", "run"))
     expected = short(*settings, mode=corpus_mode)
-    loop.run(expected, whole, Silent())
+    loop.run(expected, whole, RecordingCallbacks())
     assert expected.batches.epoch, "this run is meant to go through its text more than once"
 
     run = short(*settings, mode=corpus_mode)
@@ -110,7 +110,7 @@ def test_interrupted_four_times_equals_never(
         saved, run = checkpoint.load(path), short(*settings, mode=corpus_mode)
         assert check_same_run(saved, run.config, run.corpus) == []
         run.restore(saved)
-    loop.run(run, path, Silent())
+    loop.run(run, path, RecordingCallbacks())
     assert contents(path) == contents(whole)
     assert contents(best_path(path)) == contents(best_path(whole))
     assert metrics(tmp_path / "run.jsonl") == metrics(tmp_path / "whole.jsonl")
@@ -133,7 +133,7 @@ def test_a_resume_falls_within_a_record_and_goes_on_there(short, tmp_path):
 def test_a_run_that_was_killed_goes_on_from_its_last_save(short, tmp_path, mode):
     """What it did after that is done again, and does not stand twice in the metrics."""
 
-    class Killed(Silent):
+    class Killed(RecordingCallbacks):
         def ticked(self, step, smooth_nats):
             if step == 13:
                 raise KeyboardInterrupt
@@ -141,13 +141,13 @@ def test_a_run_that_was_killed_goes_on_from_its_last_save(short, tmp_path, mode)
     corpus_mode, windows = MODES[mode]
     settings = (*COMMON, *windows, "model.dropout=0.3", "optimizer.ema=0.9")
     whole, path = (str(tmp_path / f"{name}.npz") for name in ("whole", "run"))
-    loop.run(short(*settings, mode=corpus_mode), whole, Silent())
+    loop.run(short(*settings, mode=corpus_mode), whole, RecordingCallbacks())
     with pytest.raises(KeyboardInterrupt):
         loop.run(short(*settings, mode=corpus_mode), path, Killed())
     again, saved = short(*settings, mode=corpus_mode), checkpoint.load(path)
     assert saved.step == 8
     again.restore(saved)
-    loop.run(again, path, Silent())
+    loop.run(again, path, RecordingCallbacks())
     assert contents(path) == contents(whole)
     assert metrics(tmp_path / "run.jsonl") == metrics(tmp_path / "whole.jsonl")
 
@@ -158,13 +158,13 @@ def test_patience_counts_on(short, tmp_path):
                 "optimizer.learning_rate=1e-12")  # fmt: skip
     whole, path = (str(tmp_path / f"{name}.npz") for name in ("whole", "run"))
     expected, run = short(*settings), short(*settings)
-    loop.run(expected, whole, Silent())
+    loop.run(expected, whole, RecordingCallbacks())
     assert expected.step < 500
     interrupt(run, path, expected.step - 1)
     again = short(*settings)
     again.restore(checkpoint.load(path))
     assert again.progress.waited == 1
-    loop.run(again, path, Silent())
+    loop.run(again, path, RecordingCallbacks())
     assert contents(path) == contents(whole)
 
 
@@ -175,14 +175,14 @@ def test_a_plateau_goes_on_falling(short, tmp_path, cell):
                 "optimizer.plateau_patience=2", "optimizer.learning_rate=3",
                 "output.validate_every=1")  # fmt: skip
     whole, path = (str(tmp_path / f"{name}.npz") for name in ("whole", "run"))
-    loop.run(short(*settings), whole, Silent())
+    loop.run(short(*settings), whole, RecordingCallbacks())
     run, seen = short(*settings), []
     for stop_at in range(5, 24, 2):
         interrupt(run, path, stop_at)
         seen.append((run.schedule.factor, run.progress.waited % 2))
         run = short(*settings)
         run.restore(checkpoint.load(path))
-    loop.run(run, path, Silent())
+    loop.run(run, path, RecordingCallbacks())
     assert min(seen)[0] < max(seen)[0], "this run is meant to get worse"
     assert {waited for _, waited in seen} == {0, 1}
     assert contents(path) == contents(whole)

@@ -3,7 +3,7 @@
 import contextlib
 
 import pytest
-from trials import Silent
+from run_helpers import RecordingCallbacks
 
 from charrnn import checkpoint
 from charrnn.config.loader import Assignment
@@ -14,7 +14,7 @@ from charrnn.training import session
 
 def test_a_run_needs_no_command_line(config, tmp_path):
     """Settled first, then trained to its end, and continued from there."""
-    path, watch = str(config()), Silent()
+    path, watch = str(config()), RecordingCallbacks()
     settled, out = session.settled(path, ["train.steps=30"], [], False, None, SingleProcess())
     assert (settled.train.steps, out) == (30, str(tmp_path / "small.npz"))
     session.run(settled, out, False, None, SingleProcess(), contextlib.nullcontext(watch))
@@ -29,7 +29,9 @@ def test_a_seed_is_settled_once(config):
     path = str(config(train={"seed": None}))
     first, out = session.settled(path, [], [], False, None, SingleProcess())
     assert first.train.seed is not None
-    session.run(first, out, False, None, SingleProcess(), contextlib.nullcontext(Silent()))
+    session.run(
+        first, out, False, None, SingleProcess(), contextlib.nullcontext(RecordingCallbacks())
+    )
     again, _ = session.settled(path, [], [], True, None, SingleProcess())
     assert again.train.seed == first.train.seed
 

@@ -7,7 +7,7 @@ import min_char_rnn
 import networks
 import numpy as np
 import pytest
-from trials import TEXT, Silent, save
+from run_helpers import TEXT, RecordingCallbacks, save
 
 from charrnn import checkpoint, lock
 from charrnn.errors import CheckpointError, DivergedError
@@ -30,7 +30,7 @@ def test_a_whole_run_equals_the_textbook_loop(trainer, steps, rate, hidden):
         expected, loss = loop.step(), fused.update()
     assert loss == pytest.approx(expected, abs=1e-8)
     assert fused.progress.smooth_loss == pytest.approx(loop.smooth_loss, abs=1e-8)
-    for name, letter in networks.TEXTBOOK.items():
+    for name, letter in networks.TEXTBOOK_NAMES.items():
         wanted = loop.weights[letter].T.reshape(fused.params[name].shape)
         np.testing.assert_allclose(fused.params[name], wanted, rtol=0, atol=1e-8)
 
@@ -76,7 +76,7 @@ def test_one_line_can_be_memorised(trainer, tmp_path, mode):
 
 def test_the_first_loss_is_that_of_guessing(trainer, tmp_path):
     """What the first line of a run says, beside ln V."""
-    run, watch = trainer("model.init=karpathy"), Silent()
+    run, watch = trainer("model.init=karpathy"), RecordingCallbacks()
     train.run(run, str(tmp_path / "run.npz"), watch)
     step, steps, nats, size = watch.initial
     assert (step, steps, size) == (0, 60, len(set(TEXT)))
@@ -86,7 +86,7 @@ def test_the_first_loss_is_that_of_guessing(trainer, tmp_path):
 def test_metrics_hold_one_object_a_validation(trainer, tmp_path):
     """Also after a resume, without repeats."""
     path = str(tmp_path / "run.npz")
-    run, watch = trainer("train.steps=40"), Silent()
+    run, watch = trainer("train.steps=40"), RecordingCallbacks()
     train.run(run, path, watch)
     longer = trainer()
     longer.restore(checkpoint.load(path))
@@ -102,7 +102,7 @@ def test_metrics_hold_one_object_a_validation(trainer, tmp_path):
 def test_the_training_figure_is_the_mean_since_the_last_report(trainer, tmp_path):
     """Computed here from the loss of every window."""
     path = str(tmp_path / "run.npz")
-    by_hand, run, watch = trainer(), trainer(), Silent()
+    by_hand, run, watch = trainer(), trainer(), RecordingCallbacks()
     losses = [by_hand.update() for _ in range(60)]
     train.run(run, path, watch)
     for n, report in enumerate(watch.reports):
@@ -118,7 +118,7 @@ def test_a_loss_that_is_not_finite_ends_the_run(trainer, tmp_path):
     before = path.read_bytes()
     run.params.flat[:] = np.inf
     with np.errstate(all="ignore"), pytest.raises(DivergedError, match="the loss is nan") as e:
-        train.run(run, str(path), Silent())
+        train.run(run, str(path), RecordingCallbacks())
     assert e.value.exit_code == 3
     assert "learning_rate=0.01" in e.value.hint
     with pytest.raises(DivergedError, match="the largest weight is inf"):
@@ -146,7 +146,7 @@ def test_three_times_the_first_loss_after_an_epoch_ends_the_run(trainer, tmp_pat
     save(run, path)
     before = path.read_bytes()
     with np.errstate(all="ignore"), pytest.raises(DivergedError) as caught:
-        train.run(run, str(path), Silent())
+        train.run(run, str(path), RecordingCallbacks())
     assert "nats per character, and it began at" in str(caught.value)
     assert "clip_by=norm" in caught.value.hint
     assert run.batches.epoch >= 1
@@ -156,7 +156,7 @@ def test_three_times_the_first_loss_after_an_epoch_ends_the_run(trainer, tmp_pat
 def test_the_average_of_the_weights_is_validated_and_saved(trainer, tmp_path):
     """And the weights themselves are kept to go on from."""
     path = str(tmp_path / "run.npz")
-    run, watch = trainer("optimizer.ema=0.95", "train.steps=40"), Silent()
+    run, watch = trainer("optimizer.ema=0.95", "train.steps=40"), RecordingCallbacks()
     train.run(run, path, watch)
     saved = checkpoint.load(path)
     assert (saved.params.flat == run.shown.flat).all()
@@ -171,7 +171,7 @@ def test_the_best_validation_is_kept_beside_the_last(trainer, tmp_path):
     path = str(tmp_path / "run.npz")
     run, watch = (
         trainer("output.keep=best", "train.steps=200", "optimizer.learning_rate=0.5"),
-        Silent(),
+        RecordingCallbacks(),
     )
     train.run(run, path, watch)
     nats = [report.validation.nats for report in watch.reports]
@@ -188,7 +188,7 @@ def test_patience_ends_a_run_that_no_longer_gets_better(trainer, tmp_path):
     path = str(tmp_path / "run.npz")
     run, watch = (
         trainer("train.patience=2", "train.steps=5000", "optimizer.learning_rate=0.5"),
-        Silent(),
+        RecordingCallbacks(),
     )
     train.run(run, path, watch)
     nats = [report.validation.nats for report in watch.reports]
@@ -196,13 +196,13 @@ def test_patience_ends_a_run_that_no_longer_gets_better(trainer, tmp_path):
     assert run.step < 5000
     again = trainer("train.patience=2", "train.steps=5000", "optimizer.learning_rate=0.5")
     again.restore(checkpoint.load(path))
-    train.run(again, path, Silent())
+    train.run(again, path, RecordingCallbacks())
     assert again.step == run.step
 
 
 def test_the_norm_of_the_gradient_is_reported(trainer, tmp_path):
     """Its mean since the last report, as it was before clipping by norm."""
-    run, watch = trainer("optimizer.clip_by=norm", "optimizer.clip=0.1"), Silent()
+    run, watch = trainer("optimizer.clip_by=norm", "optimizer.clip=0.1"), RecordingCallbacks()
     train.run(run, str(tmp_path / "run.npz"), watch)
     assert all(report.gradient_norm > 0.1 for report in watch.reports)
 
@@ -231,11 +231,11 @@ def test_metrics_that_are_no_text_do_not_stop_a_resume(trainer, tmp_path):
     """They are replaced; a checkpoint may not take their place."""
     path = str(tmp_path / "run.npz")
     run = trainer("train.steps=20")
-    train.run(run, path, Silent())
+    train.run(run, path, RecordingCallbacks())
     (tmp_path / "run.jsonl").write_bytes(b"\xff\xfe\x00")
     longer = trainer()
     longer.restore(checkpoint.load(path))
-    train.run(longer, path, Silent())
+    train.run(longer, path, RecordingCallbacks())
     assert len((tmp_path / "run.jsonl").read_text(encoding="utf-8").splitlines()) == 2
     with pytest.raises(CheckpointError, match="the metrics' place"):
         checkpoint.check_writable(str(tmp_path / "run.jsonl"))
@@ -247,7 +247,7 @@ def test_a_validation_that_is_not_finite_ends_the_run(trainer, tmp_path, monkeyp
     score = Score(float("inf"), 10)
     monkeypatch.setattr(run.evaluator, "validation", lambda *arguments: score)
     with pytest.raises(DivergedError, match="the validation loss is inf at step 20"):
-        train.run(run, str(tmp_path / "run.npz"), Silent())
+        train.run(run, str(tmp_path / "run.npz"), RecordingCallbacks())
     assert not (tmp_path / "run.npz").exists()
 
 
@@ -276,7 +276,7 @@ def test_a_config_whose_name_has_a_dot_keeps_it(config, charrnn, tmp_path, monke
 def test_a_run_without_samples_shows_none(trainer, tmp_path):
     """Not at its end either."""
     for every, expected in ((None, []), (40, [40, 60])):
-        watch = Silent()
+        watch = RecordingCallbacks()
         watch.sampled = lambda step, text, seen=(seen := []): seen.append(step)
         overrides = [] if every is None else [f"output.sample_every={every}"]
         train.run(trainer(*overrides), str(tmp_path / "run.npz"), watch)

@@ -9,8 +9,8 @@ import shutil
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from hostile import HOSTILE, hostile_page
-from trials import LINES
+from hostile_text import HOSTILE_TEXT, hostile_page
+from run_helpers import LINES
 
 from charrnn.checkpoint import load as load_checkpoint
 from charrnn.cli.app import main
@@ -43,7 +43,11 @@ def browser():
 def made(tmp_path_factory):
     """A folder with three pages, and what `prose.html` shows."""
     folder = tmp_path_factory.mktemp("pages")
-    for name, text in (("prose", PROSE * 40), ("hostile", HOSTILE * 30), ("names", LINES * 10)):
+    for name, text in (
+        ("prose", PROSE * 40),
+        ("hostile", HOSTILE_TEXT * 30),
+        ("names", LINES * 10),
+    ):
         mode = "lines" if name == "names" else "stream"
         (folder / f"{name}.txt").write_text(text, encoding="utf-8", newline="")
         (folder / f"{name}.yaml").write_text(
@@ -277,7 +281,7 @@ def test_a_hostile_text_is_only_text(visit):
         assert escape in shown
     assert page.title() == "What a network makes of a <b> & \\u202e\\udcff.txt"
     page.evaluate("spans.forEach((_, i) => move(i))")
-    assert focused(page) == len(HOSTILE) - 1
+    assert focused(page) == len(HOSTILE_TEXT) - 1
 
 
 def contrast(one, other):

@@ -11,8 +11,8 @@ import re
 import networks
 import numpy as np
 import pytest
-from hostile import HOSTILE, hostile_page
-from trials import LINES, PROSE
+from hostile_text import HOSTILE_TEXT, hostile_page
+from run_helpers import LINES, PROSE
 
 from charrnn.arrays import Batch
 from charrnn.checkpoint import load as load_checkpoint
@@ -352,12 +352,12 @@ def _written(path, text):
 
 def test_nothing_of_a_text_is_markup(charrnn, config, tmp_path):
     """The elements are those of any page, and the data says what the text said."""
-    path = charrnn("train", config(HOSTILE * 30, "stream"), "-q").stdout.strip()
+    path = charrnn("train", config(HOSTILE_TEXT * 30, "stream"), "-q").stdout.strip()
     page = hostile_page(path, tmp_path)
     usual = charrnn("page", path, "-o", "-").stdout
     assert [tag for tag, _ in Parts(page).tags] == [tag for tag, _ in Parts(usual).tags]
     facts = shown(Parts(page))
-    assert "".join(chr(facts["points"][i]) for i in facts["text"]) == "\ud83d" + HOSTILE[1:]
+    assert "".join(chr(facts["points"][i]) for i in facts["text"]) == "\ud83d" + HOSTILE_TEXT[1:]
     block = re.search(r'<script type="application/json" id="reading">(.*?)</script>', page)[1]
     assert not set("<>&") & set(block)
     assert block.isascii()

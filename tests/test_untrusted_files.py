@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from trials import save
+from run_helpers import save
 
 from charrnn import checkpoint
 from charrnn.api import TextModel

@@ -1,0 +1,26 @@
+"""A text that tries to inject markup and control characters into the page that shows it."""
+
+import dataclasses
+
+from charrnn.checkpoint import load as load_checkpoint
+from charrnn.evaluation.scoring_task import Subject
+from charrnn.web import inspection as inspections
+from charrnn.web import page as pages
+
+HOSTILE_TEXT = (
+    "</script><script>alert(1)</script><!-- ]]> \"'` &lt; \x00\x1b[2J \u2028\u2029 "
+    "\u202eevil\u2066 👩\u200d👩\u200d👧 <img src=x onerror=alert(2)> ${reading}\ttab\n"
+)
+
+
+def hostile_page(path, folder):
+    """Return the page of HOSTILE_TEXT, scored by the checkpoint at `path`.
+
+    Its first character is replaced by half of a surrogate pair.
+    """
+    (folder / "x.txt").write_text(HOSTILE_TEXT, encoding="utf-8", newline="")
+    subject = Subject(load_checkpoint(path), str(folder / "x.txt"), skip_unknown=True)
+    subject.name = "a <b> & \u202e\udcff.txt"
+    inspection = inspections.read(subject)
+    assert inspection.text == HOSTILE_TEXT
+    return pages.page(subject, dataclasses.replace(inspection, text="\ud83d" + HOSTILE_TEXT[1:]))
