@@ -1,4 +1,4 @@
-"""What a newcomer adds has one place: a cell, an optimiser, a schedule, a command."""
+"""Extensions are added in one place: a cell, an optimizer, a schedule, a command."""
 
 from pathlib import Path
 
@@ -30,23 +30,23 @@ from charrnn.training.schedules import SCHEDULES
         ("optimizer.schedule", SCHEDULES),
     ],
 )
-def test_the_words_of_the_schema_are_those_of_the_registry(setting, registry):
-    """The schema cannot see what it names; neither may have a word that the other lacks."""
-    words = KINDS[setting].expected.split(" or ")
-    assert words == list(registry)
+def test_the_choices_of_the_schema_are_the_names_in_the_registry(setting, registry):
+    """The schema does not import the registries, so it lists their names again."""
+    choices = KINDS[setting].expected.split(" or ")
+    assert choices == list(registry)
     assert Config().flat()[setting] in registry
 
 
-def test_every_way_to_begin_that_a_cell_names_is_a_setting():
-    """And so may be asked for by name."""
+def test_the_initialization_of_every_cell_is_a_setting():
+    """The default initialization of each cell is a value of model.init."""
     for cell in CELLS.values():
         assert KINDS["model.init"].read(cell.init, "") == cell.init
 
 
 @pytest.fixture
 def leaky(monkeypatch):
-    """A cell of our own: one class, and one word in the schema."""
-    before = dict(CELLS)
+    """Register a cell for the test: one class, and its name in the schema."""
+    original_cells = dict(CELLS)
 
     class Leaky(Layer):
         """h[t] = (h[t-1] + tanh(a[t] + h[t-1] Whh)) / 2."""
@@ -75,11 +75,11 @@ def leaky(monkeypatch):
     monkeypatch.setitem(schema.KINDS, "model.cell", choice("rnn", "gru", "lstm", "leaky"))
     yield Leaky
     CELLS.clear()
-    CELLS.update(before)
+    CELLS.update(original_cells)
 
 
-def test_a_new_cell_is_one_class_and_one_word(leaky, trainer, tmp_path):
-    """Its gradients are checked, and it trains, samples and comes back from its checkpoint."""
+def test_a_new_cell_takes_one_class_and_one_name(leaky, trainer, tmp_path):
+    """Its gradients are correct; it trains, samples and is loaded from its checkpoint."""
     model, params = networks.network("leaky", layers=2)
     batch, state = networks.batch(masked=True), networks.nonzero_state(model)
     rows = gradcheck.check(model, params, batch, state, Workspace(model, *batch.ids.shape))
@@ -100,9 +100,9 @@ def test_a_new_cell_is_one_class_and_one_word(leaky, trainer, tmp_path):
     assert len("".join(sampler.stream(1, Taste(), Limits(chars=20)))) == 20
 
 
-def test_a_new_optimiser_is_one_class(monkeypatch, trainer):
-    """And one word."""
-    before = dict(OPTIMIZERS)
+def test_a_new_optimizer_takes_one_class_and_one_name(monkeypatch, trainer):
+    """It is registered by its class name, and it reduces the loss."""
+    original_optimizers = dict(OPTIMIZERS)
 
     class Sign(Optimizer):
         """p -= rate sign(g)."""
@@ -112,23 +112,23 @@ def test_a_new_optimiser_is_one_class(monkeypatch, trainer):
 
     monkeypatch.setitem(schema.KINDS, "optimizer.name", choice(*OPTIMIZERS))
     run = trainer("optimizer.name=sign", "optimizer.learning_rate=0.001")
-    first = np.mean([run.update() for _ in range(5)])
+    first_loss = np.mean([run.update() for _ in range(5)])
     for _ in range(40):
         run.update()
-    assert np.mean([run.update() for _ in range(5)]) < first
+    assert np.mean([run.update() for _ in range(5)]) < first_loss
     OPTIMIZERS.clear()
-    OPTIMIZERS.update(before)
+    OPTIMIZERS.update(original_optimizers)
 
 
-def test_a_command_is_one_file_and_one_word():
-    """Every file with a command is listed, under its own name."""
+def test_a_command_takes_one_file_and_one_name():
+    """COMMANDS lists every file with a command; the command has the name of the file."""
     folder = Path(app.__file__).parent
-    files = {
+    command_files = {
         path.stem
         for path in folder.glob("*.py")
         if "@click.command()" in path.read_text(encoding="utf-8")
     }
-    assert files == set(app.COMMANDS) == set(app.main.commands)
+    assert command_files == set(app.COMMANDS) == set(app.main.commands)
     for name, command in app.main.commands.items():
         assert isinstance(command, click.Command)
         assert command.name == name

@@ -1,4 +1,4 @@
-"""At the ends of the number range: finite numbers, or a clean end, and never NaN in a file."""
+"""Overflow, underflow and NaN: results stay finite, or training stops before NaN is saved."""
 
 import itertools
 import json
@@ -21,20 +21,23 @@ from charrnn.nn.workspace import Workspace
 from charrnn.training import loop, optimizers
 from charrnn.training.schedules import Schedule
 
-HUGE = {"float32": 1e30, "float64": 1e290}
-LARGEST = float(np.finfo(np.float32).max)
+HUGE = {"float32": 1e30, "float64": 1e290}  # their squares overflow
+MAX_FLOAT32 = float(np.finfo(np.float32).max)
 
 
-def quiet():
-    """Floating point as `charrnn train` has it: divisions by zero still raise."""
+def train_errstate():
+    """Return the error handling of `charrnn train`: only a division by zero raises."""
     return np.errstate(over="ignore", invalid="ignore")
 
 
 def is_clean(path):
-    """Whether every number in a checkpoint is finite, but for validations there were none of."""
-    with np.load(path, allow_pickle=False) as archive:
-        arrays = {name: array for name, array in archive.items() if name != "meta"}
-        meta = str(archive["meta"])
+    """Return whether every number in a checkpoint is finite.
+
+    The validation losses in the history are not checked: they are NaN where there is no validation.
+    """
+    with np.load(path, allow_pickle=False) as npz:
+        arrays = {name: array for name, array in npz.items() if name != "meta"}
+        meta = str(npz["meta"])
     arrays["history"] = arrays["history"][:, :4]
     json.loads(meta, parse_constant=pytest.fail)
     return all(np.isfinite(array).all() for array in arrays.values())
@@ -44,7 +47,7 @@ def is_clean(path):
 @pytest.mark.parametrize("layers", [1, 2])
 @pytest.mark.parametrize("cell", CELLS)
 def test_saturated_states_give_finite_numbers(cell, layers, dtype):
-    """Weights of 1e4 drive every gate to its end; a loss and gradients still come out."""
+    """Weights of 1e4 saturate every gate; the loss and the gradients are still finite."""
     model = networks.make_model(7, cell, 5, layers, dtype)
     params = Params(model.shapes(), dtype)
     params.flat[:] = np.random.default_rng(0).normal(0, 1e4, params.flat.size)
@@ -57,30 +60,30 @@ def test_saturated_states_give_finite_numbers(cell, layers, dtype):
 
 
 @pytest.mark.parametrize("cell", CELLS)
-def test_weights_that_cannot_overflow_do_not(cell):
-    """The largest that are let through give finite logits; NumPy would raise here if not."""
+def test_weights_below_the_overflow_limit_do_not_overflow(cell):
+    """The largest weights that `can_overflow` allows give finite logits, or NumPy raises here."""
     for dtype, layers in itertools.product(HUGE, (1, 2)):
         model = networks.make_model(7, cell, 5, layers, dtype)
         params = Params(model.shapes(), dtype)
         signs = np.random.default_rng(0).choice([-1.0, 1.0], params.flat.size)
-        most = np.finfo(dtype).max / (8 * params.flat.size)
-        params.flat[:] = signs * most * 0.999
+        limit = np.finfo(dtype).max / (8 * params.flat.size)
+        params.flat[:] = signs * limit * 0.999
         assert not params.can_overflow()
         for same_sign in (False, True):
             if same_sign:
-                params.flat[:] = most * 0.999
+                params.flat[:] = limit * 0.999
             work, state = Workspace(model, 6, 3), model.zero_state(3)
             loss, state = model.forward(params, networks.batch(), state, work)
             assert math.isfinite(loss)
             assert np.isfinite(state).all()
-        for wrong in (most * 1.001, -most * 1.001, math.inf, -math.inf, math.nan):
-            params.flat[3] = wrong
-            assert params.can_overflow(), wrong
+        for too_large in (limit * 1.001, -limit * 1.001, math.inf, -math.inf, math.nan):
+            params.flat[3] = too_large
+            assert params.can_overflow(), too_large
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_a_probability_that_underflows_has_a_finite_surprisal(dtype):
-    """It is taken from the shifted logits: 1,000 nats here, where the probability is 0."""
+    """It is computed from the shifted logits: it is 1,000 nats here, and the probability is 0."""
     model = networks.make_model(3, "rnn", 2, 1, dtype)
     params = Params(model.shapes(), dtype)
     params["by"][:] = [0, 1000, 1000]
@@ -102,15 +105,15 @@ def test_a_probability_that_underflows_has_a_finite_surprisal(dtype):
 def test_any_learning_rate_ends_with_finite_numbers_or_exit_code_3(
     charrnn, config, tmp_path, cell, name, rate
 ):
-    """An earlier checkpoint at the place is then still there."""
+    """With exit code 3 the checkpoint is an earlier one."""
     path = config(
         model={"hidden": 6, "cell": cell, "dropout": 0.1},
         optimizer={"name": name, "learning_rate": rate, "clip": None, "ema": 0.5},
         output={"validate_every": 3, "sample_every": 1},
     )
-    good = config(name="good")
+    good_path = config(name="good")
     out = tmp_path / "small.npz"
-    assert charrnn("train", good, "--set", "train.steps=1", "--out", out, "-q").exit_code == 0
+    assert charrnn("train", good_path, "--set", "train.steps=1", "--out", out, "-q").exit_code == 0
     before = out.read_bytes()
     result = charrnn("train", path, "-q")
     assert result.exit_code in ((3,) if rate == "1e300" else (0, 3)), result.stderr
@@ -125,10 +128,13 @@ def test_any_learning_rate_ends_with_finite_numbers_or_exit_code_3(
         assert charrnn("eval", out).exit_code == 0
 
 
-@pytest.mark.parametrize("where", ["params", "shown", "memory", "state"])
-@pytest.mark.parametrize("what", [math.nan, math.inf])
-def test_nothing_that_is_not_finite_is_saved(trainer, tmp_path, where, what):
-    """In the weights, their average, the optimiser's vectors or the state; the old file stays."""
+@pytest.mark.parametrize("array_name", ["params", "shown", "memory", "state"])
+@pytest.mark.parametrize("number", [math.nan, math.inf])
+def test_nothing_that_is_not_finite_is_saved(trainer, tmp_path, array_name, number):
+    """The weights, their average, the optimizer's vectors and the state are checked.
+
+    The old file stays.
+    """
     run, path = trainer("optimizer.ema=0.9"), tmp_path / "run.npz"
     run.update()
     save(run, path)
@@ -138,95 +144,100 @@ def test_nothing_that_is_not_finite_is_saved(trainer, tmp_path, where, what):
         "shown": run.shown.flat,
         "memory": run.optimizer.memory["squares"],
         "state": run.state,
-    }[where]
-    array.flat[-1] = what
-    with pytest.raises(DivergedError, match=r"training diverged: .* at step 1") as caught:
+    }[array_name]
+    array.flat[-1] = number
+    with pytest.raises(DivergedError, match=r"training diverged: .* at step 1") as raised:
         save(run, path)
-    assert caught.value.exit_code == 3
+    assert raised.value.exit_code == 3
     assert path.read_bytes() == before
 
 
-def test_a_sample_of_weights_that_ran_away_ends_the_run(trainer, tmp_path):
-    """Also where no validation stands before it."""
+def test_sampling_from_diverged_weights_ends_the_run(trainer, tmp_path):
+    """It also does when there is no validation before the sample."""
     run = trainer("output.sample_every=1")
-    run.params.flat[:] = LARGEST
-    with quiet(), pytest.raises(DivergedError, match=r"the largest weight is 3\.4e\+38 at step 0"):
+    run.params.flat[:] = MAX_FLOAT32
+    with (
+        train_errstate(),
+        pytest.raises(DivergedError, match=r"the largest weight is 3\.4e\+38 at step 0"),
+    ):
         run.sample(lambda: None)
-    with quiet(), pytest.raises(DivergedError):
+    with train_errstate(), pytest.raises(DivergedError):
         loop.run(run, str(tmp_path / "run.npz"), RecordingCallbacks())
     assert not (tmp_path / "run.npz").exists()
 
 
-def test_a_checkpoint_of_weights_too_large_to_compute_with_is_refused(charrnn, trained):
-    """Every command that reads one says so, instead of sampling from NaN."""
+def test_a_checkpoint_with_weights_that_can_overflow_is_refused(charrnn, trained):
+    """Every command that reads one prints an error, instead of computing with NaN."""
     saved = checkpoint.load(trained)
-    saved.params.flat[:] = LARGEST
+    saved.params.flat[:] = MAX_FLOAT32
     checkpoint.save(saved, trained)
-    for words in (["sample"], ["eval"], ["info"], ["train", "--resume"]):
-        result = charrnn(words[0], trained, *words[1:])
+    for command, *options in (["sample"], ["eval"], ["info"], ["train", "--resume"]):
+        result = charrnn(command, trained, *options)
         assert (result.exit_code, result.stdout) == (1, "")
         assert "its weights are too large to compute with" in result.stderr
 
 
 @pytest.mark.parametrize("dtype", HUGE)
 @pytest.mark.parametrize("sign", [1, -1])
-def test_the_norm_of_a_gradient_whose_squares_overflow(dtype, sign):
-    """Is right, and the clipped gradient has the limit's length."""
+def test_a_gradient_whose_squares_overflow_is_clipped_by_norm(dtype, sign):
+    """The norm is correct, and the norm of the clipped gradient is the limit."""
     huge = HUGE[dtype]
     gradient = sign * np.array([3 * huge, 4 * huge, 0], dtype=dtype)
     assert optimizers.clip_by_norm(gradient, 5.0) == pytest.approx(5 * huge, rel=1e-6)
     np.testing.assert_allclose(gradient, [sign * 3, sign * 4, 0], rtol=1e-6)
 
 
-@pytest.mark.parametrize("wrong", [math.nan, math.inf, -math.inf])
-def test_a_gradient_that_is_not_finite_has_no_norm(wrong):
-    """And is left as it was, for the run to end."""
-    gradient = np.array([1, wrong, 2], dtype=np.float32)
+@pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf])
+def test_the_norm_of_a_gradient_that_is_not_finite_is_not_finite(number):
+    """The gradient is not clipped: the run ends."""
+    gradient = np.array([1, number, 2], dtype=np.float32)
     assert not math.isfinite(optimizers.clip_by_norm(gradient, 1.0))
     assert gradient[[0, 2]].tolist() == [1, 2]
 
 
-def test_clipping_by_value_cuts_infinity_and_tells_nan():
-    """Infinity has a sign to go by; NaN has nothing."""
+def test_clipping_by_value_clips_infinity_and_returns_nan():
+    """Infinity is clipped to the limit; NaN cannot be clipped, and the returned maximum is NaN."""
     gradient = np.array([math.inf, 1, -math.inf], dtype=np.float32)
     assert optimizers.clip_by_value(gradient, 5.0) == math.inf
     assert gradient.tolist() == [5, 1, -5]
-    for place in range(3):
+    for i in range(3):
         gradient = np.ones(3, dtype=np.float32)
-        gradient[place] = math.nan
+        gradient[i] = math.nan
         assert math.isnan(optimizers.clip_by_value(gradient, 5.0))
 
 
 @pytest.mark.parametrize(
-    ("clip_by", "wrong", "said"),
+    ("clip_by", "number", "message"),
     [
         ("norm", math.inf, "the gradient's norm is inf at step 2"),
         ("norm", math.nan, "the gradient's norm is nan at step 2"),
         ("value", math.nan, "the gradient is not a number at step 2"),
     ],
 )
-def test_a_gradient_that_cannot_be_clipped_ends_the_run(trainer, monkeypatch, clip_by, wrong, said):
-    """Before it touches a weight or a figure of the run."""
+def test_a_gradient_that_cannot_be_clipped_ends_the_run(
+    trainer, monkeypatch, clip_by, number, message
+):
+    """The weights and the training state do not change."""
     run = trainer(f"optimizer.clip_by={clip_by}")
     run.update()
     before = run.params.flat.tobytes()
-    honest = Model.backward
+    original_backward = Model.backward
 
-    def broken(self, params, batch, work, grads, scale=1.0):
-        dstate = honest(self, params, batch, work, grads, scale)
-        grads.flat[5] = wrong
+    def backward(self, params, batch, work, grads, scale=1.0):
+        dstate = original_backward(self, params, batch, work, grads, scale)
+        grads.flat[5] = number
         return dstate
 
-    monkeypatch.setattr(Model, "backward", broken)
-    with pytest.raises(DivergedError, match=said):
+    monkeypatch.setattr(Model, "backward", backward)
+    with pytest.raises(DivergedError, match=message):
         run.update()
     assert run.params.flat.tobytes() == before
     assert math.isfinite(run.progress.recent_norms)
 
 
 @pytest.mark.parametrize("name", ["adagrad", "rmsprop", "adam"])
-def test_squares_that_underflow_make_small_steps(name):
-    """A gradient of 1e-30 has a square of 0 in single precision, and nothing is divided by it."""
+def test_squared_gradients_that_underflow_give_small_steps(name):
+    """The square of a gradient of 1e-30 is 0 in float32; it does not cause a division by zero."""
     flat = np.zeros(4, dtype=np.float32)
     optimizer = optimizers.OPTIMIZERS[name](OptimizerConfig(name=name), 4, "float32")
     for t in range(1, 50):
@@ -237,12 +248,12 @@ def test_squares_that_underflow_make_small_steps(name):
 
 
 @pytest.mark.parametrize("name", ["adagrad", "rmsprop", "adam"])
-def test_squares_that_overflow_are_not_saved(trainer, tmp_path, name):
-    """Without clipping, a gradient of 1e25 stops its weight for ever: the run has failed."""
+def test_squared_gradients_that_overflow_are_not_saved(trainer, tmp_path, name):
+    """Without clipping, the square of a gradient of 1e25 is infinite: its weight stops changing."""
     run = trainer(f"optimizer.name={name}", "optimizer.clip=null")
     gradient = run.grads.flat
     gradient[:] = 1e25
-    with quiet():
+    with train_errstate():
         run.optimizer.step(run.params.flat, gradient, 0.1, 1)
     assert np.isfinite(run.params.flat).all()
     with pytest.raises(DivergedError, match="a number of the optimiser's squares is not finite"):
@@ -250,8 +261,8 @@ def test_squares_that_overflow_are_not_saved(trainer, tmp_path, name):
     assert not (tmp_path / "run.npz").exists()
 
 
-def test_lengths_and_schedules_beyond_any_run(trainer):
-    """Numbers that a config allows, but whose products a float or an integer does not hold."""
+def test_extreme_numbers_of_steps_and_epochs_are_computed(trainer):
+    """The config allows numbers whose products overflow a float or an integer."""
     run = trainer("train.steps=null", "train.epochs=1e308")
     assert run.steps == 2**63 - 1
     for epochs in (1e-320, 1e-308, 1e-9):
@@ -263,8 +274,8 @@ def test_lengths_and_schedules_beyond_any_run(trainer):
 
 @pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize("name", optimizers.OPTIMIZERS)
-def test_a_text_of_one_character_is_foretold(charrnn, config, cell, name):
-    """With probability 1 and 0 nats: there is nothing to learn, and nothing breaks."""
+def test_a_text_of_one_distinct_character_is_predicted(charrnn, config, cell, name):
+    """Its probability is 1 and its loss 0 nats; every command works."""
     path = config("a" * 60, "stream", model={"hidden": 4, "cell": cell}, optimizer={"name": name})
     result = charrnn("train", path)
     assert result.exit_code == 0, result.stderr
@@ -279,11 +290,11 @@ def test_a_text_of_one_character_is_foretold(charrnn, config, cell, name):
     assert charrnn("train", path, "--resume", "--set", "train.steps=30").exit_code == 0
 
 
-def test_sums_that_are_not_finite_are_not_loaded(trained):
-    """A file that holds them was not written by this program."""
+def test_sums_of_squares_that_are_not_finite_are_not_loaded(trained):
+    """This program does not write such a file."""
     saved = checkpoint.load(trained)
-    for wrong in (math.inf, math.nan):
-        saved.slots["squares"] = np.full_like(saved.slots["squares"], wrong)
+    for number in (math.inf, math.nan):
+        saved.slots["squares"] = np.full_like(saved.slots["squares"], number)
         checkpoint.save(saved, trained)
         with pytest.raises(CheckpointError, match=r"optimizer\.squares holds numbers that are not"):
             checkpoint.load(trained)

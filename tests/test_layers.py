@@ -1,4 +1,4 @@
-"""Imports go down only: a room may import what is below it, never up, never sideways."""
+"""Imports between the layers of the package: a component imports only from lower layers."""
 
 import ast
 from pathlib import Path
@@ -9,8 +9,8 @@ import charrnn
 
 PACKAGE = Path(charrnn.__file__).parent
 
-# From the lowest to the highest. What stands in one set is a room: within it imports are free.
-# `charrnn` is the package itself, whose `load` imports api only when it is called.
+# From the lowest layer to the highest. A set is a component: the modules or subpackages in it may
+# import each other. `charrnn` is the package itself; its `load` imports api when it is called.
 LAYERS = [
     [{"charrnn", "errors", "arrays", "units"}],
     [{"archive", "atomic", "bar", "lock", "streams"}, {"rng"}],
@@ -25,17 +25,23 @@ LAYERS = [
 ALLOWED = {("charrnn", "api"), ("__main__", "cli")}
 
 
-def place_of(name, layers=LAYERS):
-    """Number of the layer, and the room, of the first part of a module's name."""
-    for level, rooms in enumerate(layers):
-        for room in rooms:
-            if name in room:
-                return level, room
+def find_component(name, layers=LAYERS):
+    """Return the index of the layer and the component of a module or subpackage.
+
+    Raises LookupError when it is in no layer.
+    """
+    for level, components in enumerate(layers):
+        for component in components:
+            if name in component:
+                return level, component
     raise LookupError(f"{name} is in no layer")
 
 
 def imports(source, package=PACKAGE):
-    """Every module of ours that a source imports, also inside functions and for types alone."""
+    """Yield the modules and subpackages of charrnn that a source imports.
+
+    Imports in functions and for type checking count too.
+    """
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
@@ -50,40 +56,42 @@ def imports(source, package=PACKAGE):
         else:
             continue
         for name in names:
-            first, _, rest = name.partition(".")
+            first, _, remainder = name.partition(".")
             if first == "charrnn":
-                yield rest.partition(".")[0] or "charrnn"
+                yield remainder.partition(".")[0] or "charrnn"
 
 
 def is_module(name, package):
     return (package / name).is_dir() or (package / f"{name}.py").exists()
 
 
-def wrong(importer, source, layers=LAYERS):
-    """What a module of this room or name may not import, and does."""
+def forbidden_imports(importer, source, layers=LAYERS):
+    """Yield a message for each import in `source` that `importer` may not make."""
     for imported in imports(source):
         if (importer, imported) in ALLOWED or importer == "__main__":
             continue
-        level, room = place_of(importer, layers)
-        below, other = place_of(imported, layers)
-        if room is not other and below >= level:
+        level, component = find_component(importer, layers)
+        imported_level, imported_component = find_component(imported, layers)
+        if imported_component is not component and imported_level >= level:
             yield f"{importer} imports {imported}"
 
 
 def modules():
+    """Yield the module or subpackage and the path of every file of the package."""
     for path in sorted(PACKAGE.rglob("*.py")):
         parts = path.relative_to(PACKAGE).with_suffix("").parts
         yield "charrnn" if parts == ("__init__",) else parts[0], path
 
 
 @pytest.mark.parametrize(
-    ("room", "path"), [pytest.param(*m, id=str(m[1].relative_to(PACKAGE))) for m in modules()]
+    ("name", "path"),
+    [pytest.param(name, path, id=str(path.relative_to(PACKAGE))) for name, path in modules()],
 )
-def test_imports_go_down(room, path):
-    """Every module is in a layer, and imports what is below it or in its own room."""
-    if room != "__main__":
-        place_of(room)
-    assert list(wrong(room, path.read_text(encoding="utf-8"))) == []
+def test_imports_are_from_lower_layers(name, path):
+    """Every module is in a layer and imports from lower layers or from its component."""
+    if name != "__main__":
+        find_component(name)
+    assert list(forbidden_imports(name, path.read_text(encoding="utf-8"))) == []
 
 
 @pytest.mark.parametrize(
@@ -102,31 +110,31 @@ def test_imports_go_down(room, path):
         ("web", "def f():\n    from charrnn.plots import history", "web imports plots"),
     ],
 )
-def test_an_import_that_goes_up_or_sideways_is_found(importer, source, expected):
-    """Wherever it stands."""
-    assert list(wrong(importer, source)) == [expected]
+def test_a_forbidden_import_is_detected(importer, source, expected):
+    """It is detected at the top, in a function and under TYPE_CHECKING."""
+    assert list(forbidden_imports(importer, source)) == [expected]
 
 
-def test_imports_that_go_down_are_none_of_these():
-    """The package itself is at the bottom, and a room may import itself."""
+def test_allowed_imports_are_accepted():
+    """The package itself is in the lowest layer, and a component may import itself."""
     for importer, source in [
         ("nn", "from charrnn.nn.cells import CELLS\nfrom charrnn import __version__, errors"),
         ("cli", "from charrnn.cli import terminal\nfrom charrnn import api"),
         ("lock", "from charrnn.atomic import beside"),
     ]:
-        assert list(wrong(importer, source)) == []
+        assert list(forbidden_imports(importer, source)) == []
 
 
-def test_a_module_in_no_layer_is_found():
-    """A new room has to be given its place."""
+def test_a_module_in_no_layer_is_an_error():
+    """A new module or subpackage must be added to LAYERS."""
     with pytest.raises(LookupError, match="utils is in no layer"):
-        place_of("utils")
+        find_component("utils")
     with pytest.raises(LookupError, match="rng is in no layer"):
-        list(wrong("nn", "from charrnn import rng", [[{"nn"}]]))
+        list(forbidden_imports("nn", "from charrnn import rng", [[{"nn"}]]))
 
 
-def test_no_room_has_too_many_modules():
-    """At most 13, and 15 for the commands."""
+def test_no_folder_has_too_many_modules():
+    """There are at most 13 in a folder, and 15 in cli."""
     for folder in {path.parent for _, path in modules()}:
         count = len([path for path in folder.glob("*.py") if path.name != "__init__.py"])
         assert count <= (15 if folder.name == "cli" else 13), folder

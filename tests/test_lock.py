@@ -1,4 +1,4 @@
-"""One run at a time: the lock refuses the second, and ends with its holder, however that ends."""
+"""The lock of a checkpoint: a second run is refused; the lock ends with its process."""
 
 import contextlib
 import errno
@@ -19,24 +19,27 @@ ENDLESS = {"steps": 10**9, "seed": 7}
 
 @pytest.fixture
 def path(tmp_path):
-    """A checkpoint's, which is not there."""
+    """Return the path of a checkpoint that does not exist."""
     return str(tmp_path / "run.npz")
 
 
 @pytest.fixture
-def notes():
-    """What the lock says."""
-    handler, said = logging.Handler(), []
-    handler.emit = lambda record: said.append(record.getMessage())
+def log_messages():
+    """Yield the list of messages that are logged during a test."""
+    handler, messages = logging.Handler(), []
+    handler.emit = lambda record: messages.append(record.getMessage())
     logger.addHandler(handler)
-    yield said
+    yield messages
     logger.removeHandler(handler)
 
 
 @contextlib.contextmanager
-def running(*words):
-    """A run that has begun; killed at the end of the block."""
-    with start("train", *words) as process:
+def running(*arguments):
+    """Run `charrnn train` for the block and kill it at the end.
+
+    The block starts when training has started; its value is the process.
+    """
+    with start("train", *arguments) as process:
         try:
             read_until(process, "initial loss")
             yield process
@@ -44,24 +47,24 @@ def running(*words):
             process.kill()
 
 
-def test_a_second_run_is_refused_and_the_first_named(config, charrnn, tmp_path):
-    """By its process and the time it began; the refused run leaves no trace."""
+def test_a_second_run_is_refused_and_the_first_is_named(config, charrnn, tmp_path):
+    """The message has its process id and the time it started; the second run leaves no files."""
     settings = config(train=ENDLESS, output={"validate_every": 10**8})
     with running(settings) as first:
         before = sorted(os.listdir(tmp_path))
-        for also in ((), ("--resume",)):
-            second = charrnn("train", settings, *also, "--set", "train.steps=20")
+        for options in ((), ("--resume",)):
+            second = charrnn("train", settings, *options, "--set", "train.steps=20")
             assert second.exit_code == 1
-            wanted = rf"small\.npz is taken: process {first.pid} on .* since \d{{4}}-.*--out FILE"
-            assert re.search(wanted, second.stderr)
+            pattern = rf"small\.npz is taken: process {first.pid} on .* since \d{{4}}-.*--out FILE"
+            assert re.search(pattern, second.stderr)
         assert sorted(os.listdir(tmp_path)) == before
         assert first.poll() is None
-        elsewhere = charrnn("train", settings, "--set", "train.steps=20", "--out", tmp_path / "b")
-        assert elsewhere.exit_code == 0, elsewhere.stderr
+        third = charrnn("train", settings, "--set", "train.steps=20", "--out", tmp_path / "b")
+        assert third.exit_code == 0, third.stderr
 
 
 def test_a_killed_run_leaves_no_lock(config, charrnn, tmp_path):
-    """Its file stays, names it, and hinders nobody."""
+    """Its lock file stays and has its process id, but the next run starts."""
     settings = config(train=ENDLESS, output={"validate_every": 10**8})
     with running(settings) as first:
         first.send_signal(signal.SIGKILL)
@@ -73,57 +76,58 @@ def test_a_killed_run_leaves_no_lock(config, charrnn, tmp_path):
     assert not (tmp_path / ".small.lock").exists()
 
 
-def test_the_file_goes_when_the_run_ends(path, notes, tmp_path):
-    """Well or not; while it lasts, the file tells whose it is."""
+def test_the_lock_file_is_removed_at_the_end_of_the_run(path, log_messages, tmp_path):
+    """It is also removed after an error. It has the process id and the path of the checkpoint."""
     with lock.held(path):
-        said = (tmp_path / ".run.lock").read_text()
-        assert said.startswith(f"process {os.getpid()} on ")
-        assert os.path.realpath(path) in said
+        content = (tmp_path / ".run.lock").read_text()
+        assert content.startswith(f"process {os.getpid()} on ")
+        assert os.path.realpath(path) in content
     assert os.listdir(tmp_path) == []
     with pytest.raises(ZeroDivisionError), lock.held(path):
         raise ZeroDivisionError
     assert os.listdir(tmp_path) == []
-    assert notes == []
+    assert log_messages == []
 
 
-def test_a_link_and_a_name_without_its_ending_are_the_same_run(path, notes, tmp_path):
-    """A link leads to the same checkpoint, and `run` has the metrics of run.npz; not run.ckpt."""
+def test_a_link_and_a_name_without_suffix_are_the_same_run(path, log_messages, tmp_path):
+    """A link leads to the same checkpoint, and `run` and run.npz have the same metrics file.
+
+    run.ckpt and run.best.npz are other runs.
+    """
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "elsewhere" / "link.npz").symlink_to(path)
-    others = (path, str(tmp_path / "elsewhere" / "link.npz"), str(tmp_path / "run"))
+    same_run = (path, str(tmp_path / "elsewhere" / "link.npz"), str(tmp_path / "run"))
     with lock.held(path):
-        for other in others:
-            with pytest.raises(CheckpointError, match="is taken"), lock.held(other):
+        for same in same_run:
+            with pytest.raises(CheckpointError, match="is taken"), lock.held(same):
                 pass
         for different in ("run.best.npz", "run.ckpt"):
-            with lock.held(str(tmp_path / different)) as alone:
-                assert alone
-    for other in others:
-        with lock.held(other) as alone:
-            assert alone
+            with lock.held(str(tmp_path / different)) as is_locked:
+                assert is_locked
+    for same in same_run:
+        with lock.held(same) as is_locked:
+            assert is_locked
 
 
-def test_a_lock_on_a_file_that_is_removed_meanwhile_does_not_count(
-    path, notes, tmp_path, monkeypatch
-):
-    """Opened, then removed by its holder, then locked: the third run would lock another file."""
-    true_try, removed = lock._try, []
+def test_a_lock_on_a_removed_file_does_not_count(path, log_messages, tmp_path, monkeypatch):
+    """The file is removed between opening and locking: a third run would lock another file."""
+    original_try, removed = lock._try, []
 
-    def removed_first(descriptor):
+    def remove_then_lock(descriptor):
         if not removed:
             removed.append(os.fstat(descriptor).st_ino)
             (tmp_path / ".run.lock").rename(tmp_path / "removed")
-        true_try(descriptor)
+        original_try(descriptor)
 
-    monkeypatch.setattr(lock, "_try", removed_first)
+    monkeypatch.setattr(lock, "_try", remove_then_lock)
     with lock.held(path):
         assert removed
         with pytest.raises(CheckpointError, match="is taken"), lock.held(path):
             pass
 
 
-def test_the_end_of_a_run_does_not_remove_the_lock_of_another(path, notes, tmp_path):
-    """As when the folder was removed, made again, and used by a new run."""
+def test_the_end_of_a_run_does_not_remove_the_lock_of_another(path, log_messages, tmp_path):
+    """The folder may have been removed, created again, and used by a new run."""
     with lock.held(path):
         (tmp_path / ".run.lock").unlink()
         second = lock.held(path)
@@ -136,10 +140,8 @@ def test_the_end_of_a_run_does_not_remove_the_lock_of_another(path, notes, tmp_p
 
 
 @pytest.mark.parametrize("code", [errno.ENOLCK, errno.EOPNOTSUPP])
-def test_where_files_cannot_be_locked_training_goes_on(
-    config, charrnn, tmp_path, monkeypatch, code
-):
-    """With a note, and without clearing away what may be another run's."""
+def test_training_runs_where_files_cannot_be_locked(config, charrnn, tmp_path, monkeypatch, code):
+    """It warns, and does not remove partial files, which may belong to another run."""
 
     def no_locks(descriptor):
         raise OSError(code, os.strerror(code))
@@ -154,8 +156,8 @@ def test_where_files_cannot_be_locked_training_goes_on(
 
 
 @pytest.mark.parametrize("content", [b"", b"\x1b[2Jgotcha\n", b"\xff" * 10_000])
-def test_a_lock_file_of_nonsense_is_not_repeated(path, notes, tmp_path, content):
-    """Anybody may have written it, and a terminal obeys some characters."""
+def test_invalid_content_of_a_lock_file_is_not_printed(path, log_messages, tmp_path, content):
+    """Another program may have written it, and control characters affect a terminal."""
     with lock.held(path):
         (tmp_path / ".run.lock").write_bytes(content)
         with (
@@ -165,37 +167,37 @@ def test_a_lock_file_of_nonsense_is_not_repeated(path, notes, tmp_path, content)
             pass
 
 
-def test_a_lock_without_space_for_a_name_holds(path, notes, monkeypatch):
-    """A full disk takes the name, not the lock."""
+def test_the_lock_works_on_a_full_disk(path, log_messages, monkeypatch):
+    """The lock file is then empty, so the message does not name the process."""
 
     def no_space(*_):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "write", no_space)
-        held = lock.held(path)
-        assert held.__enter__()
+        first = lock.held(path)
+        assert first.__enter__()
     with (
         pytest.raises(CheckpointError, match="taken: another process is writing it"),
         lock.held(path),
     ):
         pass
-    held.__exit__(None, None, None)
+    first.__exit__(None, None, None)
 
 
-def test_parts_of_killed_runs_are_cleared_away(config, charrnn, tmp_path):
-    """Those of the run's own files; a name that only begins alike is another run's."""
+def test_partial_files_of_killed_runs_are_removed(config, charrnn, tmp_path):
+    """Only those of the run's files: a name with the same start can belong to another run."""
     stale = [f".small{ending}.ab_de0gh.part" for ending in (".npz", ".best.npz", ".jsonl")]
     others = [".small.npz.x.abcdefgh.part", ".small.npz.part", ".tall.npz.abcdefgh.part"]
     for name in (*stale, *others):
         (tmp_path / name).write_bytes(b"part")
     assert charrnn("train", config(), "-q").exit_code == 0
-    left = [name for name in os.listdir(tmp_path) if name.startswith(".")]
-    assert sorted(left) == sorted(others)
+    remaining = [name for name in os.listdir(tmp_path) if name.startswith(".")]
+    assert sorted(remaining) == sorted(others)
 
 
-def test_parts_of_a_live_run_stay(config, charrnn, tmp_path, path, notes):
-    """Nothing is cleared before the lock is held."""
+def test_partial_files_of_another_run_stay(config, charrnn, tmp_path, path, log_messages):
+    """No file is removed before the lock is acquired."""
     part = tmp_path / ".small.npz.abcdefgh.part"
     part.write_bytes(b"being written")
     with lock.held(str(tmp_path / "small.npz")):

@@ -1,4 +1,4 @@
-"""The pages cannot drift: their commands run, and they name every command and setting."""
+"""The READMEs agree with the program: their commands run, and no command or setting is missing."""
 
 import os
 import re
@@ -24,18 +24,18 @@ PAGES = {
 }
 README = PAGES["README.md"]
 SHORTEN = " --set train.epochs=null --set train.steps=300 --set output.validate_every=300"
-# Commands about the repository itself, or about a text that only the reader has.
-NOT_HERE = (
+# Commands that are not run here: they install, take long, or read a text of the user.
+SKIPPED_COMMANDS = (
     "pip install -e '.[test]'",
     "python scripts/bench.py",
     "charrnn new mine.txt",
     "charrnn train mine.yaml",
-    "find ",  # minutes: see the test of the recipe for code
+    "find ",  # takes minutes: see test_the_config_for_code_reads_a_pipe
 )
 
 
 def commands():
-    """The lines of every shell block of every page, each once."""
+    """Return the distinct lines of the shell blocks of all pages."""
     blocks = re.findall(
         r"^```sh\n(.*?)^```", "\n".join(PAGES.values()), flags=re.MULTILINE | re.DOTALL
     )
@@ -44,17 +44,19 @@ def commands():
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """A copy of configs and data, with a model trained for a moment by the README's command."""
+    """Return a folder with configs, data, and a model that the README's command trained briefly."""
     folder = tmp_path_factory.mktemp("readme")
     for name in ("configs", "data"):
         shutil.copytree(ROOT / name, folder / name)
-    install = next(line for line in commands() if "charrnn train configs/dinos.yaml" in line)
-    run(folder, install.partition(" && ")[2] + SHORTEN)
+    install_and_train = next(
+        line for line in commands() if "charrnn train configs/dinos.yaml" in line
+    )
+    run(folder, install_and_train.partition(" && ")[2] + SHORTEN)
     return folder
 
 
 def run(folder, command):
-    """Runs one line in a shell that knows `charrnn`; returns its stdout."""
+    """Run a command line in a shell that has a function `charrnn`; return its stdout."""
     function = f'charrnn() {{ "{sys.executable}" -m charrnn "$@"; }}\n'
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     result = subprocess.run(
@@ -70,41 +72,46 @@ def run(folder, command):
 
 
 @pytest.mark.parametrize(
-    "command", [c for c in commands() if not c.startswith(NOT_HERE) and "pip install" not in c]
+    "command",
+    [
+        command
+        for command in commands()
+        if not command.startswith(SKIPPED_COMMANDS) and "pip install" not in command
+    ],
 )
 def test_a_command_of_a_page_runs(folder, command):
-    """As it stands there, but for the length of a training run, and it prints something."""
+    """It is run unchanged, except that training is shortened, and it prints something."""
     if command == "charrnn train configs/dinos.yaml":
         command += SHORTEN
     assert run(folder, command).strip()
 
 
-def test_the_two_install_commands_stand_there():
-    """One that installs and runs the main job, one that installs and passes the tests."""
+def test_the_pages_have_the_install_commands():
+    """One installs and trains, the other installs and runs the tests."""
     assert "pip install -e . && charrnn train configs/dinos.yaml" in commands()
     assert "pip install -e '.[test]' && pytest" in commands()
 
 
-def test_the_front_page_is_short():
-    """Whoever reads nothing else can use the program."""
+def test_the_readme_is_short():
+    """It has at most 220 lines, and is enough to use the program."""
     assert len(README.splitlines()) <= 220
 
 
-def test_what_a_page_names_is_there():
-    """Links, tests and modules."""
+def test_what_a_page_names_exists():
+    """Every link, module and test that a page names exists."""
     for page, text in PAGES.items():
         folder = (ROOT / page).parent
         for link in re.findall(r"\]\(([^)#]+)\)", text):
             assert link.startswith("http") or (folder / link).exists(), f"{page}: {link}"
         for name in re.findall(r"`([\w/]+\.py)`", text):
-            places = [ROOT / name, ROOT / "charrnn" / name, ROOT / "tests" / name]
-            assert any(place.exists() for place in places), f"{page}: {name}"
+            paths = [ROOT / name, ROOT / "charrnn" / name, ROOT / "tests" / name]
+            assert any(path.exists() for path in paths), f"{page}: {name}"
         for name in re.findall(r"`(test_\w+)`", text):
             assert any(name in path.read_text() for path in ROOT.glob("tests/**/test_*.py")), name
 
 
-def test_every_command_has_help_and_stands_in_the_readme():
-    """A command nobody can find does not exist."""
+def test_every_command_has_help_and_is_in_the_readme():
+    """Every option has a help text too."""
     for name, command in main.commands.items():
         assert command.help, name
         assert f"charrnn {name} " in README, name
@@ -113,13 +120,13 @@ def test_every_command_has_help_and_stands_in_the_readme():
                 assert parameter.help, f"{name} {parameter.name}"
 
 
-def test_the_table_of_settings_is_that_of_the_code():
-    """As scripts/settings_table.py prints it."""
+def test_the_table_of_settings_agrees_with_the_code():
+    """configs/README.md has the table that scripts/settings_table.py prints."""
     assert settings_table.table() in PAGES["configs/README.md"]
 
 
-def test_every_config_here_is_sound(charrnn, tmp_path):
-    """And opens with a comment that says what it trains and how long it takes."""
+def test_every_config_in_configs_is_valid(charrnn, tmp_path):
+    """It starts with a comment that says what it trains and how long training takes."""
     from charrnn.config import loader
 
     for path in sorted((ROOT / "configs").glob("*.yaml")):
@@ -129,15 +136,15 @@ def test_every_config_here_is_sound(charrnn, tmp_path):
         assert re.search(r"^# Takes ", text, flags=re.MULTILINE), path
 
 
-def test_the_recipe_for_code_reads_a_pipe(folder):
-    """The README's line, with a few of the sources and updates."""
+def test_the_config_for_code_reads_a_pipe(folder):
+    """The README's command is run with 20 source files and 2 updates."""
     (line,) = [line for line in commands() if line.startswith("find ")]
-    short = line.replace("-print0 | xargs -0 cat", "| sort | head -20 | xargs cat")
-    assert run(folder, short + " -q --set train.steps=2").strip().endswith("code.npz")
+    short_command = line.replace("-print0 | xargs -0 cat", "| sort | head -20 | xargs cat")
+    assert run(folder, short_command + " -q --set train.steps=2").strip().endswith("code.npz")
 
 
-def test_the_dinosaurs_are_sorted_unique_and_many():
-    """Lower case, one a line, 800 and more."""
+def test_the_dinosaur_names_are_sorted_and_unique():
+    """There are at least 800, one per line, in lower case; data/README.md has their number."""
     names = (ROOT / "data" / "dinos.txt").read_text(encoding="utf-8").splitlines()
     assert len(names) >= 800
     assert names == sorted(set(names))

@@ -1,4 +1,4 @@
-"""Nats and bits: of a number, of an array, and as a reader sees them."""
+"""Conversion of nats to bits, of a number and of an array."""
 
 import doctest
 import math
@@ -8,13 +8,13 @@ import numpy as np
 from charrnn import units
 
 
-def test_a_halved_probability_costs_a_bit():
-    """One number or many."""
+def test_a_probability_of_one_half_is_one_bit():
+    """`bits` converts a number or each element of an array."""
     assert units.bits(-math.log(0.5)) == 1.0
     np.testing.assert_allclose(units.bits(-np.log([[1.0, 0.25]])), [[0, 2]])
     assert units.bits(units.LN2) == 1.0
 
 
-def test_the_example_in_the_docstring_runs():
-    """And shows what it says."""
+def test_the_docstring_example_is_correct():
+    """The module has one doctest."""
     assert doctest.testmod(units) == (0, 1)

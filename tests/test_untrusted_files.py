@@ -1,4 +1,4 @@
-"""Files from anybody: whatever is in them, the program works or says in one message why not."""
+"""Untrusted texts, configs and checkpoints: each is accepted, or refused with one message."""
 
 import contextlib
 import copy
@@ -34,23 +34,24 @@ SCRIPTS = {
     "right to left": "שלום עולם\nمرحبا بالعالم\u200f\n",
     "joined emoji": "👩‍👩‍👧‍👦🏳️‍🌈\n👍🏽é\n",
     "combining marks": "e\u0301a\u0308\u0323\nz\u0351\u036b\u0343\n",
-    "composed and not": "\u00e9e\u0301\u212b\u00c5\n",
+    "composed and decomposed": "\u00e9e\u0301\u212b\u00c5\n",
     "Chinese, Japanese, Korean": "天地玄黃\nいろは\n가나다\n",
     "beyond 16 bits": "𐎀𐎁\U0010ffff\n𠮷\n",
     "control characters": "a\0b\x07\x1b[2J\n\x7f\x85c\u2028d\n",
-    "marks in the middle": "a\ufeffb\n\ufffec\n",
+    "byte order marks in the middle": "a\ufeffb\n\ufffec\n",
     "bare carriage returns": "a\rb\nc\r\r\nd\n",
-    "blanks": " \t\u00a0\u3000\n \n",
+    "white space": " \t\u00a0\u3000\n \n",
 }
 
-ALL_OF_IT = ["-q", "--set", "corpus.validation=0"]
-PAIRS = itertools.chain.from_iterable(itertools.product(range(256), range(0xD8)))
+NO_VALIDATION = ["-q", "--set", "corpus.validation=0"]
+# UTF-16 code units (low byte, high byte) below the surrogates.
+CODE_UNIT_BYTES = itertools.chain.from_iterable(itertools.product(range(256), range(0xD8)))
 
 
-def quick(examples):
-    """Settings of a property test; the inputs are the same in every run."""
+def property_test(max_examples):
+    """Return the settings of a property test; the inputs are the same in every run."""
     return settings(
-        max_examples=examples,
+        max_examples=max_examples,
         deadline=None,
         derandomize=True,
         database=None,
@@ -60,22 +61,25 @@ def quick(examples):
 
 @pytest.mark.parametrize("mode", ["lines", "stream"])
 @pytest.mark.parametrize("script", list(SCRIPTS))
-def test_any_script_goes_through_train_sample_and_eval(charrnn, config, tmp_path, mode, script):
-    """What is written has the characters of the text, and what is shown of it is unchanged."""
+def test_any_script_can_be_trained_sampled_and_scored(charrnn, config, tmp_path, mode, script):
+    """Samples have the characters of the text, and `score` prints the text unchanged.
+
+    Only line ends are normalized.
+    """
     text = SCRIPTS[script] * 12
-    kept = text.replace("\r\n", "\n")
+    normalized = text.replace("\r\n", "\n")
     path = config(text, mode, train={"steps": 2})
-    model = charrnn("train", path, *ALL_OF_IT).stdout.strip()
-    assert set(checkpoint.load(model).vocab.chars) == set(kept)
+    model = charrnn("train", path, *NO_VALIDATION).stdout.strip()
+    assert set(checkpoint.load(model).vocab.chars) == set(normalized)
     sampled = charrnn("sample", model, "--n", 60, "--seed", 1, "-q")
     assert (sampled.exit_code, sampled.stderr) == (0, "")
-    assert set(sampled.stdout) <= set(kept)
+    assert set(sampled.stdout) <= set(normalized)
     scored = charrnn("eval", model, tmp_path / "corpus.txt", "--json")
-    records = len([line for line in kept.split("\n") if line])
-    chars = len(kept.replace("\n", "")) + records if mode == "lines" else len(kept) - 1
+    records = len([line for line in normalized.split("\n") if line])
+    chars = len(normalized.replace("\n", "")) + records if mode == "lines" else len(normalized) - 1
     assert json.loads(scored.stdout)["chars"] == chars
     rows = charrnn("score", model, tmp_path / "corpus.txt", "-q").stdout_bytes.decode()
-    assert "".join(row.split("\t", 4)[4] + "\n" for row in rows.split("\n")[:-1]) == kept
+    assert "".join(row.split("\t", 4)[4] + "\n" for row in rows.split("\n")[:-1]) == normalized
 
 
 @pytest.mark.parametrize("mode", ["lines", "stream"])
@@ -94,18 +98,18 @@ def test_any_script_goes_through_train_sample_and_eval(charrnn, config, tmp_path
         (b"a\0\0\0\0\0\x11\0", "utf-32-le", "is not utf-32-le text: byte 4 "),
     ],
 )
-def test_bytes_that_are_no_characters_are_refused(charrnn, config, mode, raw, encoding, message):
-    """With the offset of the first; half a surrogate pair among them."""
+def test_undecodable_bytes_are_refused(charrnn, config, mode, raw, encoding, message):
+    """The message has the offset of the first one. Half a surrogate pair is undecodable too."""
     result = charrnn("train", config(raw, mode), "-q", "--set", f"corpus.encoding={encoding}")
     assert result.exit_code == 1
     assert message in result.stderr
     assert "corpus.encoding=" in result.stderr or "BOM" in result.stderr
 
 
-def test_a_text_read_in_a_wrong_encoding_is_told_so(charrnn, config, tmp_path):
-    """UTF-8 read as UTF-16 is Chinese of some planet; nothing is trained or written."""
-    points = "".join(map(chr, range(0xE000, 0x32000)))
-    for raw, encoding in [(points.encode(), "utf-8"), (bytes(PAIRS), "utf-16-le")]:
+def test_a_wrong_encoding_is_detected(charrnn, config, tmp_path):
+    """A text with very many distinct characters is refused; nothing is trained or written."""
+    characters = "".join(map(chr, range(0xE000, 0x32000)))
+    for raw, encoding in [(characters.encode(), "utf-8"), (bytes(CODE_UNIT_BYTES), "utf-16-le")]:
         for mode in ("stream", "lines"):
             path = config(raw, mode)
             result = charrnn("train", path, "-q", "--set", f"corpus.encoding={encoding}")
@@ -116,15 +120,15 @@ def test_a_text_read_in_a_wrong_encoding_is_told_so(charrnn, config, tmp_path):
 
 
 @pytest.mark.parametrize("mode", ["lines", "stream"])
-def test_a_line_without_end_takes_memory_in_proportion(charrnn, config, tmp_path, mode):
-    """Some bytes for each of its characters, and no more steps at once than a window has."""
+def test_memory_is_proportional_to_the_length_of_a_line(charrnn, config, tmp_path, mode):
+    """A line of 3 MB takes at most 24 bytes per character in training and scoring."""
     text, part = "abcdefg" * 430_000, tmp_path / "part.txt"
     path = config(text, mode, train={"steps": 2})
     part.write_text(text[:200_000], encoding="utf-8")
-    for words in (["train", path, *ALL_OF_IT], ["eval", tmp_path / "small.npz", part]):
+    for arguments in (["train", path, *NO_VALIDATION], ["eval", tmp_path / "small.npz", part]):
         tracemalloc.start()
         try:
-            result = charrnn(*words)
+            result = charrnn(*arguments)
             assert result.exit_code == 0, result.stderr
             assert tracemalloc.get_traced_memory()[1] < 24 * len(text)
         finally:
@@ -140,7 +144,7 @@ BYTES = st.lists(st.sampled_from(PIECES) | st.text("abc\n\xe4\xb8", max_size=9),
 )
 
 
-@quick(300)
+@property_test(300)
 @given(
     raw=BYTES | st.binary(max_size=60),
     encoding=st.sampled_from(ENCODINGS),
@@ -148,55 +152,55 @@ BYTES = st.lists(st.sampled_from(PIECES) | st.text("abc\n\xe4\xb8", max_size=9),
     lowercase=st.booleans(),
     validation=st.sampled_from([0.0, 0.1, 0.5, 0.99]),
 )
-def test_any_bytes_are_a_corpus_or_a_mistake(tmp_path, raw, encoding, mode, lowercase, validation):
-    """In any encoding; what is read has every character in one of its parts."""
+def test_any_bytes_are_a_corpus_or_an_error(tmp_path, raw, encoding, mode, lowercase, validation):
+    """Every character of a corpus is in its training part or in its validation part."""
     path = tmp_path / "text.bin"
     path.write_bytes(raw)
     config = CorpusConfig((str(path),), None, None, encoding, mode, lowercase, validation)
     with contextlib.suppress(CharrnnError):
-        found = corpora.read(config, seed=1)
-        assert isinstance(found, Corpus)
+        corpus = corpora.read(config, seed=1)
+        assert isinstance(corpus, Corpus)
         text = "".join(TextReader(io.BytesIO(raw), "text", encoding, lowercase))
         if mode == "stream":
-            ids = [*found.training.tolist(), *found.validation.tolist()]
-            assert found.vocab.decode(ids) == text
+            ids = [*corpus.training.tolist(), *corpus.validation.tolist()]
+            assert corpus.vocab.decode(ids) == text
         else:
             lines = [line for line in text.split("\n") if line]
-            assert found.vocab.decode(found.records.ids.tolist()).split("\n")[1:-1] == lines
-            assert sorted([*found.training, *found.validation]) == list(range(len(lines)))
+            assert corpus.vocab.decode(corpus.records.ids.tolist()).split("\n")[1:-1] == lines
+            assert sorted([*corpus.training, *corpus.validation]) == list(range(len(lines)))
 
 
-@quick(300)
+@property_test(300)
 @given(raw=BYTES, encoding=st.sampled_from(ENCODINGS), cuts=st.lists(st.integers(1, 9)))
-def test_a_text_is_the_same_however_it_arrives(raw, encoding, cuts):
-    """In one piece or in many, or not a text either way."""
+def test_a_text_does_not_depend_on_the_sizes_of_reads(raw, encoding, cuts):
+    """Read at once or in pieces, it is the same text or an error."""
 
     class Pipe(io.BytesIO):
-        """Hands out a few bytes at a time."""
+        """A stream whose reads return the numbers of bytes in `sizes`."""
 
         def read1(self, size=-1):
             return self.read(sizes.pop() if sizes else size)
 
-    found = []
-    for some in ([], cuts):
-        sizes = [*some]
+    texts = []
+    for read_sizes in ([], cuts):
+        sizes = [*read_sizes]
         try:
-            found.append("".join(TextReader(Pipe(raw), "text", encoding)))
+            texts.append("".join(TextReader(Pipe(raw), "text", encoding)))
         except CharrnnError:
-            found.append(None)
-    assert found[0] == found[1]
+            texts.append(None)
+    assert texts[0] == texts[1]
 
 
-@quick(300)
+@property_test(300)
 @given(st.text(st.characters(codec=None, exclude_categories=()), max_size=20))
-def test_any_string_is_a_vocabulary_or_a_mistake(chars):
-    """It is one if it is sorted and each character stands in it once."""
-    sound = bool(chars) and list(chars) == sorted(set(chars))
+def test_any_string_is_a_vocabulary_or_an_error(chars):
+    """A vocabulary is sorted, not empty, and has each character once."""
+    is_valid = bool(chars) and list(chars) == sorted(set(chars))
     try:
         assert Vocab(chars).chars == chars
-        assert sound
+        assert is_valid
     except CharrnnError:
-        assert not sound
+        assert not is_valid
 
 
 YAML = """corpus:
@@ -213,13 +217,13 @@ optimizer:
 NOISE = st.sampled_from([b"", b"\0", b"\xff", b"\t", b"*train", b"<<: *train", b"!!python/name:os"])
 
 
-@quick(300)
+@property_test(300)
 @given(
     cut=st.tuples(st.integers(0, len(YAML)), st.integers(0, 40)),
     noise=NOISE | st.sampled_from(sorted(KINDS)).map(str.encode) | st.binary(max_size=4),
 )
-def test_any_bytes_are_a_config_or_a_mistake(tmp_path, cut, noise):
-    """A piece of a sound config cut out, and something else in its place."""
+def test_any_bytes_are_a_config_or_an_error(tmp_path, cut, noise):
+    """A part of a valid config is replaced; `cut` has its start and its length."""
     path = tmp_path / "config.yaml"
     raw = YAML.encode()
     path.write_bytes(raw[: cut[0]] + noise + raw[sum(cut) :])
@@ -228,9 +232,9 @@ def test_any_bytes_are_a_config_or_a_mistake(tmp_path, cut, noise):
 
 
 @pytest.fixture(scope="module")
-def sound(tmp_path_factory):
-    """The path of a checkpoint as it should be."""
-    folder = tmp_path_factory.mktemp("sound")
+def valid_path(tmp_path_factory):
+    """Return the path of a valid checkpoint."""
+    folder = tmp_path_factory.mktemp("valid")
     (folder / "text.txt").write_text("anna\nbob\nclara\n" * 9, encoding="utf-8")
     config = configs.from_dict(
         {
@@ -249,13 +253,16 @@ def sound(tmp_path_factory):
 
 
 def members_of(path):
-    """Its members, as bytes."""
+    """Return the members of a checkpoint as {name: bytes}."""
     with zipfile.ZipFile(path) as archive:
         return {name: archive.read(name) for name in archive.namelist()}
 
 
 def use(path):
-    """All that is done with a checkpoint: it is loaded, described, sampled, scored and resumed."""
+    """Load, describe, sample, score and resume a checkpoint, or let it be refused.
+
+    Any exception other than CharrnnError is raised.
+    """
     with contextlib.suppress(CharrnnError), np.errstate(all="ignore"):
         loaded = checkpoint.load(str(path))
         assert isinstance(loaded, Checkpoint)
@@ -273,66 +280,84 @@ def use(path):
 
 
 def pack(path, members):
-    """Write these members as a checkpoint, with checksums that are right."""
+    """Write members as a checkpoint, with correct checksums."""
     with zipfile.ZipFile(path, "w") as archive:
         for name, raw in members.items():
             archive.writestr(name, raw)
 
 
-@quick(150)
+@property_test(150)
 @given(
-    which=st.integers(0, 99),
+    member=st.integers(0, 99),
     changes=st.lists(
         st.tuples(st.integers(0, 400), st.integers(0, 6), st.binary(max_size=6)), max_size=3
     ),
 )
-def test_any_bytes_in_a_member_are_noticed_or_harmless(tmp_path, sound, which, changes):
-    """Of the header or of the numbers, with a checksum that is right."""
-    path, members = tmp_path / "model.npz", members_of(sound)
-    name = sorted(members)[which % len(members)]
+def test_any_bytes_in_a_member_are_detected_or_harmless(tmp_path, valid_path, member, changes):
+    """Bytes of the header or of the numbers change; the checksum is correct."""
+    path, members = tmp_path / "model.npz", members_of(valid_path)
+    name = sorted(members)[member % len(members)]
     raw = members[name]
-    for place, length, new in changes:
-        raw = raw[:place] + new + raw[place + length :]
+    for offset, length, new in changes:
+        raw = raw[:offset] + new + raw[offset + length :]
     pack(path, {**members, name: raw})
     use(path)
 
 
-def test_a_checkpoint_does_not_make_the_program_read_devices(charrnn, tmp_path, sound):
-    """Its corpus may be named as one that never ends; here it is one that ends at once."""
-    path, members = tmp_path / "model.npz", members_of(sound)
+def test_a_checkpoint_cannot_make_the_program_read_a_device(charrnn, tmp_path, valid_path):
+    """A device named as the corpus may never end; the one here would end at once."""
+    path, members = tmp_path / "model.npz", members_of(valid_path)
     meta = json.loads(str(np.load(io.BytesIO(members["meta.npy"]))))
     meta["config"]["corpus"]["path"] = ["/dev/null"]
     pack(path, {**members, "meta.npy": as_npy(json.dumps(meta))})
-    for words in (["eval", path], ["sample", path, "--novel", "--lines", 1]):
-        result = charrnn(*words)
+    for arguments in (["eval", path], ["sample", path, "--novel", "--lines", 1]):
+        result = charrnn(*arguments)
         assert result.exit_code == 1
         assert "/dev/null, which the checkpoint names as its corpus, is no file" in result.stderr
 
 
 def as_npy(text):
-    """A string as the bytes of an npy member."""
-    out = io.BytesIO()
-    np.save(out, np.array(text))
-    return out.getvalue()
+    """Return a string as the bytes of an npy member."""
+    stream = io.BytesIO()
+    np.save(stream, np.array(text))
+    return stream.getvalue()
 
 
-ODD = [None, True, -1, 0, 1, 2, 5, 10**9, 2**62, 10**400, 0.5, 1e308, -1e-308, "", "x", "\x1b", "-"]
-ODD += [[], [0], {}, {"a": 1}, float("nan"), float("inf"), "zzz", "utf-16", "lstm"]
+ODD_VALUES = [
+    None,
+    True,
+    -1,
+    0,
+    1,
+    2,
+    5,
+    10**9,
+    2**62,
+    10**400,
+    0.5,
+    1e308,
+    -1e-308,
+    "",
+    "x",
+    "\x1b",
+    "-",
+]
+ODD_VALUES += [[], [0], {}, {"a": 1}, float("nan"), float("inf"), "zzz", "utf-16", "lstm"]
 
 
-@quick(200)
+@property_test(200)
 @given(seed=st.integers(0, 2**32))
-def test_any_json_in_a_checkpoint_is_noticed_or_harmless(tmp_path, sound, seed):
+def test_any_json_in_a_checkpoint_is_detected_or_harmless(tmp_path, valid_path, seed):
     """Up to three values of its meta are replaced, at any depth."""
-    path, members, rng = tmp_path / "model.npz", members_of(sound), random.Random(seed)
+    path, members, rng = tmp_path / "model.npz", members_of(valid_path), random.Random(seed)
     meta = json.loads(str(np.load(io.BytesIO(members["meta.npy"]))))
     for _ in range(rng.randint(1, 3)):
-        place = meta
-        while place:
-            key = rng.choice(sorted(place) if isinstance(place, dict) else range(len(place)))
-            if not isinstance(place[key], (dict, list)) or rng.random() < 0.2:
-                place[key] = copy.deepcopy(rng.choice(ODD))
+        node = meta
+        while node:
+            key = rng.choice(sorted(node) if isinstance(node, dict) else range(len(node)))
+            if not isinstance(node[key], (dict, list)) or rng.random() < 0.2:
+                node[key] = copy.deepcopy(rng.choice(ODD_VALUES))
                 break
-            place = place[key]
+            node = node[key]
     pack(path, {**members, "meta.npy": as_npy(json.dumps(meta))})
     use(path)
