@@ -9,7 +9,7 @@
 A ratio is (speed of charrnn) / (speed of the baseline): above 1, charrnn is faster. A row has the
 median of the ratios of all rounds, with the smallest and the largest. In training, charrnn and the
 baseline both do the forward pass, the backward pass, clipping and the optimizer step. Each workload
-runs in its own process (see `benchmark_process`), or in as many as it chooses by itself.
+runs in its own process (see `benchmark_process`); training starts workers as `charrnn train` does.
 """
 
 from __future__ import annotations

@@ -110,7 +110,7 @@ def python_path(checkout: Path | None) -> str:
 
 
 class Unavailable(Exception):
-    """The error that a compiler or package which a workload needs is not installed."""
+    """An error: a compiler or package that a workload needs is not installed."""
 
 
 def make_config(overrides: list[str], path: str = "text") -> Any:

@@ -154,14 +154,18 @@ WRONG_ARRAYS = [  # id of the test, changed arrays, pattern of the message
     ),
     ("of state of other units", {"state": np.zeros((1, 1, 2, 4), "f4")}, r"instead of .*any, 3\)"),
     ("of state without rows", {"state": np.zeros((1, 1, 3), "f4")}, "array state is float32"),
-    ("of history that is no numbers", {"history": np.full((2, 5), "x")}, "array history is <U1"),
+    ("of history that is text", {"history": np.full((2, 5), "x")}, "array history is <U1"),
     ("of history in float32", {"history": np.zeros((2, 5), "f4")}, "array history is float32"),
     ("of objects", {"Why": np.array([{"a": 1}] * 15).reshape(3, 5)}, "array Why has a header"),
     ("of history that is too narrow", {"history": np.zeros((2, 4))}, "array history"),
     ("of meta that is a number", {"meta": np.array(1.0)}, "array meta is float64"),
     ("of meta that is bytes", {"meta": np.array(b"{}")}, "array meta"),
     ("of meta that is not JSON", {"meta": np.array("{")}, "its meta is not JSON$"),
-    ("of meta that is no text", {"meta": np.array(-1, "<i4").view("<U1")}, "its meta is not JSON$"),
+    (
+        "of meta that is not text",
+        {"meta": np.array(-1, "<i4").view("<U1")},
+        "its meta is not JSON$",
+    ),
     (
         "of meta beyond Unicode",
         {"meta": BEYOND_UNICODE.view("<U7").reshape(())},
@@ -298,7 +302,7 @@ def test_an_inconsistent_directory_is_refused(path, monkeypatch):
 
 
 def test_a_config_of_a_huge_model_takes_no_memory(path):
-    """The config describes terabytes of weights that the file does not have."""
+    """The config describes terabytes of weights, or a huge state, that the file does not have."""
     for model in ({"hidden": 65536, "layers": 64, "cell": "lstm"}, {"hidden": 65536}):
         config = {"model": {"dtype": "float64", **model}, "corpus": {"path": "/a"}}
         rewrite(path, meta=np.array(json.dumps({**meta_of(path), "config": config})))

@@ -91,9 +91,9 @@ def test_a_new_cell_takes_one_class_and_one_name(leaky, trainer, tmp_path):
     np.testing.assert_allclose(
         run.params["layer0.Whh"] @ run.params["layer0.Whh"].T, np.eye(12), atol=1e-6
     )
-    path, watch = str(tmp_path / "run.npz"), RecordingCallbacks()
-    loop.run(run, path, watch)
-    nats = [report.validation.nats for report in watch.reports]
+    path, callbacks = str(tmp_path / "run.npz"), RecordingCallbacks()
+    loop.run(run, path, callbacks)
+    nats = [report.validation.nats for report in callbacks.reports]
     assert nats[-1] < nats[0] - 0.1
     saved = checkpoint.load(path)
     sampler = Sampler(saved.model, saved.params, saved.vocab, "stream")

@@ -188,12 +188,12 @@ def test_the_lock_works_on_a_full_disk(path, log_messages, monkeypatch):
 def test_partial_files_of_killed_runs_are_removed(config, charrnn, tmp_path):
     """Only those of the run's files: a name with the same start can belong to another run."""
     stale = [f".small{ending}.ab_de0gh.part" for ending in (".npz", ".best.npz", ".jsonl")]
-    others = [".small.npz.x.abcdefgh.part", ".small.npz.part", ".tall.npz.abcdefgh.part"]
-    for name in (*stale, *others):
+    other_run_files = [".small.npz.x.abcdefgh.part", ".small.npz.part", ".tall.npz.abcdefgh.part"]
+    for name in (*stale, *other_run_files):
         (tmp_path / name).write_bytes(b"part")
     assert charrnn("train", config(), "-q").exit_code == 0
     remaining = [name for name in os.listdir(tmp_path) if name.startswith(".")]
-    assert sorted(remaining) == sorted(others)
+    assert sorted(remaining) == sorted(other_run_files)
 
 
 def test_partial_files_of_another_run_stay(config, charrnn, tmp_path, path, log_messages):
