@@ -10,7 +10,7 @@ from pathlib import PurePath
 import click
 
 from charrnn.cli import shade
-from charrnn.cli.terminal import result_file, writer
+from charrnn.cli.terminal import result_file, write
 from charrnn.errors import CharrnnError
 
 MOST_RUNS = 26  # as many as there are letters to mark them
@@ -65,14 +65,14 @@ def plot(checkpoint_paths: tuple[str, ...], out_path: str | None, by: str, smoot
         )
     from charrnn.plots import history
 
-    write = writer(raw=True)  # the colours; the names have no control characters
     runs = history.read(checkpoint_paths, by, smooth)
     if out_path is None or kind is None:
         from charrnn.plots import terminal as curve
 
         columns, lines = shutil.get_terminal_size((80, 24))
         colour = shade.wanted(sys.stdout.isatty(), os.environ)
-        write(curve.draw(runs, by, curve.Style(columns, lines, _has_braille(), colour)))
+        drawn = curve.draw(runs, by, curve.Style(columns, lines, _has_braille(), colour))
+        write(drawn, raw=True)  # the colours; the names have no control characters
         return
     try:
         from charrnn.plots import figure

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from charrnn.cli.terminal import Number, Write, logger, quiet_option, writer
+from charrnn.cli.terminal import Number, logger, quiet_option, write
 from charrnn.errors import CharrnnError, VocabError
 
 if TYPE_CHECKING:
-    from charrnn.api import Manner, TextModel
+    from charrnn.api import TextModel
     from charrnn.sampling.sampler import Text
 
 DEFAULT_RECORDS = 5  # for each temperature of a range
@@ -123,32 +123,25 @@ def sample(checkpoint_path: str, **options: Any) -> None:
         if both:
             raise click.UsageError(f"{names} cannot be used together")
     from charrnn import api, rng
+    from charrnn.data.reader import open_text
 
     model = api.load(checkpoint_path)
     if "\n" not in model.vocab and (asked.lines or asked.max_lines):
         raise VocabError("the model has never seen a newline, so no line would end", "Use --n N")
     if asked.prime_file is not None:
-        asked.prime = _text_of(asked.prime_file)
+        reader = open_text(asked.prime_file)
+        with reader.stream:
+            asked.prime = "".join(reader)  # with the newline that an editor left at its end
     if asked.seed is None:
         asked.seed = rng.fresh_seed()
         logger.info(f"seed {asked.seed}")
-    write = writer(asked.raw)
     for temperature in asked.temperatures:
         if len(asked.temperatures) > 1 and not asked.as_json:
             write(f"--- temperature {temperature:g}\n")
-        _write_at(temperature, model, asked, write)
+        _write_at(temperature, model, asked)
 
 
-def _text_of(path: str) -> str:
-    """The text of --prime-file. A newline that an editor left at its end is kept."""
-    from charrnn.data.reader import open_text
-
-    reader = open_text(path)
-    with reader.stream:
-        return "".join(reader)
-
-
-def _write_at(temperature: float, model: TextModel, asked: SimpleNamespace, write: Write) -> None:
+def _write_at(temperature: float, model: TextModel, asked: SimpleNamespace) -> None:
     """Write what is asked for at one temperature."""
     from charrnn.api import DEFAULT_CHARS
 
@@ -166,35 +159,28 @@ def _write_at(temperature: float, model: TextModel, asked: SimpleNamespace, writ
         if separate and not ends:
             raise click.UsageError("with --n -1 a text never ends, so no other would follow")
     limits: dict[str, Any] = {"chars": chars, "lines": lines, "stop": asked.stop or ""}
-    manner: Manner = {
-        "seed": asked.seed,
-        "prime": asked.prime or "",
-        "temperature": temperature,
-        "top_k": asked.top_k,
-        "top_p": asked.top_p,
-    }
+    manner = {name: getattr(asked, name) for name in ("seed", "top_k", "top_p")}
+    manner |= {"prime": asked.prime or "", "temperature": temperature}
     if choosing:
         choice = {name: getattr(asked, name) for name in ("match", "unique", "novel", "attempts")}
         selection = model.select(count or 1, chars=chars, **choice, **manner)
-        _write_texts(selection, manner, asked, write)
+        _write_texts(selection, temperature, asked)
         logger.info(selection.summary())
         if not selection.kept:
             raise CharrnnError("no record passed", "Try a higher --temperature or more --attempts")
     elif separate:
         texts = model.texts(count or 1, **limits, scored=asked.as_json, **manner)
-        _write_texts(texts, manner, asked, write)
+        _write_texts(texts, temperature, asked)
     else:
         last = "\n"
         for char in model.sample(**limits, **manner):
-            write(char)
+            write(char, asked.raw)
             last = char
         if last != "\n" and (several or not asked.raw):
             write("\n")  # a prompt, and the next command of a pipe, begin on a line of their own
 
 
-def _write_texts(
-    texts: Iterable[Text], manner: Manner, asked: SimpleNamespace, write: Write
-) -> None:
+def _write_texts(texts: Iterable[Text], temperature: float, asked: SimpleNamespace) -> None:
     """Write finished texts, each with its separator or as a JSON object."""
     for text in texts:
         if asked.as_json:
@@ -203,12 +189,13 @@ def _write_texts(
                 "log_probability": -text.nats,
                 "bits_per_char": text.bits_per_char,
                 "chars": text.chars,
-                "temperature": manner["temperature"],
-                "seed": manner["seed"],
+                "temperature": temperature,
+                "seed": asked.seed,
                 "number": text.number,
             }
-            write(json.dumps(facts) + "\n")
+            row = json.dumps(facts) + "\n"
         elif asked.null:
-            write(text.text + "\0")
+            row = text.text + "\0"
         else:
-            write(text.text.removesuffix("\n") + "\n")
+            row = text.text.removesuffix("\n") + "\n"
+        write(row, asked.raw)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from charrnn.cli import shade
-from charrnn.cli.terminal import Number, logger, writer
+from charrnn.cli.terminal import Number, logger, write
 from charrnn.cli.text_options import TextOptions, text_options
 
 if TYPE_CHECKING:
@@ -86,17 +86,17 @@ def _print_rows(subject: Subject, asked: SimpleNamespace) -> bool:
     """Print the rows between the thresholds; return whether there are any."""
     above, below = (_threshold(subject, asked, side) for side in ("above", "below"))
     # Colours are written as they are; what the text has of such is escaped.
-    write = writer(raw=asked.raw or asked.shades)
+    raw = asked.raw or asked.shades
     show: Callable[[Any, SimpleNamespace], str] = _of_line if asked.per == "line" else _of_char
     if asked.shades:
-        write(shade.legend())
+        write(shade.legend(), raw)
     matched = False
     for rows in subject.rows(asked.per):
         kept = [
             row for row in rows if not (row.bits_per_char <= above or row.bits_per_char >= below)
         ]
         matched = matched or bool(kept)
-        write("".join(show(row, asked) for row in kept))
+        write("".join(show(row, asked) for row in kept), raw)
     return matched
 
 

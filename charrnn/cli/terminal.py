@@ -12,15 +12,13 @@ import contextlib
 import logging
 import math
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any, BinaryIO
 
 import click
 
 from charrnn.atomic import replacement, write_errors
 from charrnn.data.characters import visible
-
-Write = Callable[[str], None]
 
 logger = logging.getLogger("charrnn")
 
@@ -126,12 +124,7 @@ def result_file(path: str) -> Iterator[BinaryIO]:
     tell(path)
 
 
-def writer(raw: bool = False) -> Write:
-    """Writes to stdout at once. What a terminal would obey is shown as escapes, unless `raw`."""
-    stream = sys.stdout
-
-    def write(text: str) -> None:
-        stream.write(text if raw else harmless(text, stream))
-        stream.flush()
-
-    return write
+def write(text: str, raw: bool = False) -> None:
+    """Write to stdout at once. What a terminal would obey is shown as escapes, unless `raw`."""
+    sys.stdout.write(text if raw else harmless(text, sys.stdout))
+    sys.stdout.flush()
