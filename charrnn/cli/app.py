@@ -20,8 +20,9 @@ from click.core import ParameterSource
 
 from charrnn import __version__
 from charrnn.cli.terminal import harmless, logger, logging_to_stderr, note
-from charrnn.errors import CharrnnError, Interrupted
+from charrnn.errors import CharrnnError
 from charrnn.parallel import blas
+from charrnn.parallel.group import PeerFailed, exit_code
 from charrnn.parallel.mpi import launch
 
 # A file each in this folder, with a command of the same name.
@@ -69,11 +70,11 @@ def outcome() -> Iterator[None]:
         yield
     except CharrnnError as error:
         _fail(error.with_hint, error.exit_code)
-    except KeyboardInterrupt:
-        raise click.exceptions.Exit(Interrupted.exit_code) from None
+    except (KeyboardInterrupt, PeerFailed) as error:
+        sys.exit(exit_code(error))  # without a message: there is none, or another rank has told it
     except click.ClickException as error:
         if isinstance(error, click.UsageError) and launch().local_rank:
-            raise click.exceptions.Exit(0) from None  # the first on a machine says it and fails
+            sys.exit(0)  # the first on a machine says it and fails
         message = error.message + _place_in_environment(error)
         error.message = harmless(message, sys.stderr)  # type: ignore[misc]  # Click's own
         raise
@@ -85,15 +86,15 @@ def outcome() -> Iterator[None]:
         with contextlib.suppress(OSError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         if error.errno == errno.EPIPE:
-            raise click.exceptions.Exit(0) from None
+            sys.exit(0)
         _fail(message)
 
 
-def _fail(message: str, exit_code: int = 1) -> NoReturn:
-    """Print an error and raise Exit."""
+def _fail(message: str, code: int = 1) -> NoReturn:
+    """Print an error and end the program."""
     with contextlib.suppress(OSError):  # nobody may be reading stderr, but the exit code
         note(f"Error: {message}")
-    raise click.exceptions.Exit(exit_code) from None
+    sys.exit(code)
 
 
 def _place_in_environment(error: click.ClickException) -> str:

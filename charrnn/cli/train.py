@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import logging
-import sys
 from collections.abc import Callable
 from typing import Any
 
 import click
 
 from charrnn.cli.terminal import logger, quiet_option, set_option, tell
-from charrnn.parallel.group import PeerFailed, ProcessGroup
+from charrnn.parallel.group import ProcessGroup
 from charrnn.parallel.mpi import launch, world
 
 # What an option of its own sets.
@@ -80,20 +80,17 @@ def train(
 
     given = {SETTINGS[name]: value for name, value in settings.items() if value is not None}
     extra = [Assignment(key, value) for key, value in given.items()]
-    try:
-        group = world()
-        with group.ending_all():
-            config, path = group.on_rank_zero(
-                lambda: session.settled(config_path, overrides, extra, resume, init_from, group)
-            )
-            start = functools.partial(session.run, config, path, resume, init_from)
-            if group.size > 1:
-                _run(start, group)
-            else:
-                workers = worker_count.for_training(config)
-                local.run(workers, functools.partial(_work, start))
-    except PeerFailed as error:
-        raise click.exceptions.Exit(error.exit_code) from None
+    group = world()
+    with group.ending_all():
+        config, path = group.on_rank_zero(
+            lambda: session.settled(config_path, overrides, extra, resume, init_from, group)
+        )
+        start = functools.partial(session.run, config, path, resume, init_from)
+        if group.size > 1:
+            _run(start, group)
+        else:
+            workers = worker_count.for_training(config)
+            local.run(workers, functools.partial(_work, start))
     if group.is_first:
         tell(path)
 
@@ -111,11 +108,6 @@ def _work(start: Callable[..., None], group: ProcessGroup) -> None:
     """Be one rank of several on this machine, of which rank 0 is the command itself."""
     from charrnn.cli.app import outcome
 
-    if group.is_first:
+    errors_told = contextlib.nullcontext() if group.is_first else outcome()
+    with errors_told, group.ending_all():
         _run(start, group)
-        return
-    try:
-        with outcome(), group.ending_all():
-            _run(start, group)
-    except click.exceptions.Exit as error:
-        sys.exit(error.exit_code)
