@@ -102,21 +102,19 @@ def _json(name: str, report: Report) -> str:
 
 def _table(name: str, report: Report) -> str:
     """A column for each score, under its heading; what they have in common stands once."""
-    headings, scores = [*report.scores], [*report.scores.values()]
-    columns = [
-        ("", headings),
-        ("nats per character", [f"{score.nats:.4f}" for score in scores]),
-        ("bits per character", [f"{score.bits:.4f}" for score in scores]),
-        ("perplexity", [f"{score.perplexity:.3f}" for score in scores]),
-    ]
+    scores = [*report.scores.values()]
     rows = [
         ("text", name),
-        *((label, "".join(f"{v:<10}" for v in values)) for label, values in columns if any(values)),
+        ("", *report.scores),
+        ("nats per character", *(f"{score.nats:.4f}" for score in scores)),
+        ("bits per character", *(f"{score.bits:.4f}" for score in scores)),
+        ("perplexity", *(f"{score.perplexity:.3f}" for score in scores)),
         ("characters scored", f"{scores[0].chars:,}"),
         ("unknown, left out", f"{scores[0].unknown:,}"),
         *report.rows,
     ]
-    return "\n".join(f"{label:<20}{value}".rstrip() for label, value in rows)
+    lines = [f"{label:<20}" + "".join(f"{v:<10}" for v in values) for label, *values in rows]
+    return "\n".join(line.rstrip() for line in lines if line.strip())
 
 
 def _dynamic(subject: Subject, rate: float) -> Report:

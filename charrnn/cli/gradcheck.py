@@ -12,10 +12,7 @@ from charrnn.cli.terminal import set_option
 @set_option
 @click.option("--corpus", metavar="FILE", help="Text to take the slice from; - is stdin.")
 @click.option(
-    "--entries",
-    type=click.IntRange(1),
-    default=50,
-    help="How many numbers of each array to check.",
+    "--entries", type=click.IntRange(1), default=50, help="How many numbers of each array to check."
 )
 @click.option("--seed", type=click.IntRange(0), default=1, help="Chooses them.")
 def gradcheck(

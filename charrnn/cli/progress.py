@@ -70,11 +70,10 @@ class Progress:
 
     def started(self, step: int, steps: int, initial_nats: float, vocab_size: int) -> None:
         """The first line: an untrained network is as good as guessing, ln V nats."""
-        chance = math.log(vocab_size)
         if step == 0:
             self._say(
-                f"initial loss {initial_nats:.4f} nats per character; "
-                f"guessing among {vocab_size} characters is ln {vocab_size} = {chance:.4f}"
+                f"initial loss {initial_nats:.4f} nats per character; guessing among {vocab_size} "
+                f"characters is ln {vocab_size} = {math.log(vocab_size):.4f}"
             )
         else:
             self._say(f"going on at step {step:,} of {steps:,}; loss there {initial_nats:.4f} nats")

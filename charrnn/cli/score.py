@@ -126,17 +126,15 @@ def _of_line(line: Line, asked: SimpleNamespace) -> str:
             "line": line.text,
         }
         return json.dumps(facts) + "\n"
-    figures = (f"{line.bits_per_char:.4f}", f"{line.bits:.4f}", line.chars, line.unknown)
     text = shade.shaded(line.text, line.shades, asked.raw) if asked.shades else line.text
-    return "\t".join(map(str, (*figures, text))) + "\n"
+    return f"{line.bits_per_char:.4f}\t{line.bits:.4f}\t{line.chars}\t{line.unknown}\t{text}\n"
 
 
 def _of_char(char: Char, asked: SimpleNamespace) -> str:
     if asked.as_json:
         return json.dumps(char._asdict()) + "\n"
-    figures = (f"{char.bits:.4f}", char.rank, f"{char.entropy_bits:.4f}")
     shown, likeliest = (
         json.dumps(c, ensure_ascii=not c.isprintable()) for c in (char.char, char.likeliest)
     )
     shown = shade.painted(shown, shade.colour_of(char.bits)) if asked.shades else shown
-    return "\t".join(map(str, (shown, *figures, likeliest))) + "\n"
+    return f"{shown}\t{char.bits:.4f}\t{char.rank}\t{char.entropy_bits:.4f}\t{likeliest}\n"

@@ -180,12 +180,11 @@ def _legend(curves: Sequence[Curve], by: str, columns: int) -> list[str]:
     ]
     room = max(columns - max(map(len, tails)) - 8, 8)
     names = [shortened(curve.run.name, room) for curve in curves]
-    lines = []
-    for curve, name, tail in zip(curves, names, tails, strict=True):
-        mark = curve.best if len(curves) == 1 else f"{curve.letter} {curve.best}"
-        padded = name.ljust(max(map(len, names)))
-        lines.append(f" {_painted(mark, curve.colour)} {padded}  {tail}")
-    return lines
+    width = max(map(len, names))
+    marks = [c.best if len(curves) == 1 else f"{c.letter} {c.best}" for c in curves]
+    painted = [_painted(mark, c.colour) for mark, c in zip(marks, curves, strict=True)]
+    rows = zip(painted, names, tails, strict=True)
+    return [f" {mark} {name:<{width}}  {tail}" for mark, name, tail in rows]
 
 
 def _painted(text: str, colour: int | None) -> str:
