@@ -28,12 +28,11 @@ class Progress:
     """Watches a run, and asks it to stop when the user does.
 
     The first signal lets the run save. The next one leaves at once, also in the middle of that.
-    Of several ranks only the first shows anything, and none stops before the others do.
+    It shows what the logger's level lets through. Of several ranks none stops before the others do.
     """
 
     def __init__(self, group: ProcessGroup | None = None) -> None:
         self.group = group or SingleProcess()
-        self.quiet = not (self.group.is_first and logger.isEnabledFor(logging.INFO))
         self._bar: Bar | None = None
         self._asked = False
         self._showing = False  # something is on its way to stderr, where a full pipe may hold it up
@@ -77,7 +76,7 @@ class Progress:
             )
         else:
             self._say(f"going on at step {step:,} of {steps:,}; loss there {initial_nats:.4f} nats")
-        if not self.quiet and sys.stderr.isatty():
+        if logger.isEnabledFor(logging.INFO) and sys.stderr.isatty():
             self._bar = Bar(total=steps, initial=step, unit="step", dynamic_ncols=True)
 
     def ticked(self, step: int, smooth_nats: float) -> None:
@@ -103,14 +102,14 @@ class Progress:
 
     def troubled(self, message: str) -> None:
         """An error, which quiet runs tell too."""
-        self._say(message, always=True)
+        self._say(message, logging.WARNING)
 
     def ended(self, message: str) -> None:
         """A last word."""
         self._say(message)
 
-    def _say(self, line: str, always: bool = False) -> None:
-        if (self.quiet and not always) or not self.group.is_first:
+    def _say(self, line: str, level: int = logging.INFO) -> None:
+        if not logger.isEnabledFor(level):
             return
         line = harmless(line, sys.stderr)
         if self._bar is None:
@@ -126,7 +125,6 @@ class Progress:
         except StopRequested:
             pass  # what it said is lost, and the run stops at the next chance
         except OSError:
-            self.quiet = True
             if self._bar is not None:
                 self._bar.disable = True
         finally:

@@ -8,11 +8,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import matplotlib
+import numpy as np
 from cycler import cycler
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from charrnn.plots.history import Point, Run, shortened, when
+from charrnn.plots.history import Run, shortened, when
 from charrnn.units import LN2, bits
 
 # Okabe and Ito's colours, which colour-blind people can tell apart too.
@@ -23,7 +24,7 @@ LONGEST = 40  # characters of a name
 INSIDE = 6  # runs up to which the legend finds room beside the curves
 INCHES = (7.0, 4.2)
 VALIDATION: dict[str, Any] = {"linewidth": 1.8, "zorder": 3}
-TRAINING: dict[str, Any] = {"linewidth": 0.9, "alpha": 0.55}
+TRAINING: dict[str, Any] = {"linestyle": "-", "linewidth": 0.9, "alpha": 0.55}
 BEST: dict[str, Any] = {"marker": "o", "linestyle": "", "markersize": 6, "markerfacecolor": "white"}
 SETTINGS: dict[Any, Any] = {
     **dict.fromkeys(["axes.edgecolor", "axes.labelcolor", "axes.titlecolor"], GREY),
@@ -63,9 +64,9 @@ def _draw(figure: Figure, runs: Sequence[Run], by: str) -> None:
     axes.set_prop_cycle(STYLES)
     entries = []  # of the legend: a line and its label
     for run in runs:
-        (line,) = axes.plot(*_columns(run.validation), **VALIDATION)
+        (line,) = axes.plot(*np.reshape(run.validation, (-1, 2)).T, **VALIDATION)
         thin = {**TRAINING, "marker": "." if len(run.training) == 1 else ""}
-        axes.plot(*_columns(run.training), color=line.get_color(), linestyle="-", **thin)
+        axes.plot(*np.reshape(run.training, (-1, 2)).T, color=line.get_color(), **thin)
         reached = ""
         if run.best:
             axes.plot([run.best.x], [run.best.nats], color=line.get_color(), **BEST)
@@ -101,7 +102,3 @@ def _add_legend(figure: Figure, entries: list[tuple[Line2D, str]], inside: bool)
     for text, (_, label) in zip(legend.get_texts(), entries, strict=True):
         text.set_parse_math(False)
         text.set_text(label)
-
-
-def _columns(points: Sequence[Point]) -> tuple[list[float], list[float]]:
-    return [point.x for point in points], [point.nats for point in points]
