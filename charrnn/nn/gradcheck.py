@@ -7,9 +7,7 @@ about 1e-9, while a gradient that is wrong by a tenth of a percent stands out.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -51,37 +49,28 @@ def check(
     """
     grads = params.zeros_like()
     model.forward(params, batch, state, work)
-    dstate = model.backward(params, batch, work, grads)
+    gradients = {**grads, STATE: model.backward(params, batch, work, grads)}
     rng = np.random.default_rng(seed)
 
-    def loss() -> float:
+    def loss_with(array: Floats, index: int, value: float) -> float:
+        array.flat[index] = value
         return model.forward(params, batch, state, work)[0]
 
-    arrays = [(name, params[name], grads[name]) for name in params]
-    arrays.append((STATE, state, dstate))
     rows = []
-    for name, array, gradient in arrays:
-        count = array.size if entries is None else min(entries, array.size)
-        places = rng.permutation(array.size)[:count]
-        found = np.array(
-            [_difference(loss, array, np.unravel_index(p, array.shape)) for p in places]
-        )
-        rows.append(compare(name, array.shape, gradient.reshape(-1)[places], found))
+    for name, array in {**params, STATE: state}.items():
+        indices = rng.permutation(array.size)[:entries]
+        differences = np.empty(len(indices))
+        for n, index in enumerate(indices):
+            value = array.flat[index]
+            above, below = (loss_with(array, index, value + step) for step in (EPS, -EPS))
+            array.flat[index] = value
+            differences[n] = (above - below) / (2 * EPS)
+        rows.append(_compare(name, array.shape, gradients[name].flat[indices], differences))
     return rows
 
 
-def _difference(loss: Callable[[], float], array: Floats, place: tuple[Any, ...]) -> float:
-    kept = array[place]
-    array[place] = kept + EPS
-    above = loss()
-    array[place] = kept - EPS
-    below = loss()
-    array[place] = kept
-    return (above - below) / (2 * EPS)
-
-
-def compare(name: str, shape: tuple[int, ...], gradient: Floats, difference: Floats) -> Row:
-    """One row of the table: gradients and differences of the same numbers, (N,) each."""
+def _compare(name: str, shape: tuple[int, ...], gradient: Floats, difference: Floats) -> Row:
+    """Return a row of the table: gradients and differences of the same numbers, (N,) each."""
     apart = np.abs(gradient - difference)
     size = np.maximum(np.abs(gradient), np.abs(difference))
     relative = np.divide(apart, size, out=np.zeros_like(apart), where=size > 0)
