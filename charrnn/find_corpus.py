@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 
 from charrnn.checkpoint import Checkpoint
 from charrnn.data import corpus as corpora
 from charrnn.data.corpus import Corpus
 from charrnn.errors import CorpusError
-
-BLOCK = 1 << 20  # ids looked at at a time
 
 
 def read_again(loaded: Checkpoint) -> Corpus:
@@ -28,9 +27,6 @@ def known_lines(loaded: Checkpoint) -> set[str]:
     corpus = read_again(loaded)
     if corpus.records is None:
         return set()
-    ids, rest, lines = corpus.records.ids, "", set()
-    for start in range(0, len(ids), BLOCK):
-        text = rest + loaded.vocab.decode(ids[start : start + BLOCK].tolist())
-        *whole, rest = text.split("\n")
-        lines.update(whole)
-    return {*lines, rest}
+    ids, bounds = corpus.records.ids, itertools.pairwise(corpus.records.starts.tolist())
+    lines = (loaded.vocab.decode(ids[start : stop - 1].tolist()) for start, stop in bounds)
+    return {"", *lines}  # nor is an empty line a new one
