@@ -44,13 +44,12 @@ def check_same_run(saved: Checkpoint, config: Config, corpus: Corpus) -> list[st
 
 def _other_text(saved: Checkpoint, corpus: Corpus) -> list[str]:
     """How the corpus and its characters differ from those of the checkpoint, a line each."""
-    lines: list[str] = []
+    if saved.corpus_sha256 == corpus.sha256:
+        return []
+    lines = [f"corpus: sha256 {saved.corpus_sha256[:12]} -> {corpus.sha256[:12]}"]
+    parts = [corpus.records.ids] if corpus.records else [corpus.training, corpus.validation]
+    present = corpus.vocab.decode(np.unique(np.concatenate(parts)).tolist())
     new = [char for char in corpus.vocab.chars if char not in saved.vocab]
-    gone: list[str] = []
-    if saved.corpus_sha256 != corpus.sha256:
-        lines = [f"corpus: sha256 {saved.corpus_sha256[:12]} -> {corpus.sha256[:12]}"]
-        parts = [corpus.records.ids] if corpus.records else [corpus.training, corpus.validation]
-        present = corpus.vocab.decode(np.unique(np.concatenate(parts)).tolist())
-        gone = [char for char in saved.vocab.chars if char not in present]
+    gone = [char for char in saved.vocab.chars if char not in present]
     words = [f"{word} {named(chars)}" for word, chars in (("new", new), ("gone", gone)) if chars]
     return [*lines, f"vocabulary: {'; '.join(words)}"] if words else lines
