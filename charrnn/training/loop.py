@@ -69,8 +69,8 @@ def run(trainer: Trainer, path: str, watch: Watch) -> None:
                 watch.sampled(now.step, text)
             if trainer.finished:
                 break
-            if report is not None:
-                _check(trainer, watch)
+            if now.step > 0 and trainer.must_stop(watch.stop_requested):
+                raise StopRequested
             _update_until_due(trainer, watch)
         _tell_best(trainer, path, watch)
     except StopRequested:
@@ -89,29 +89,23 @@ def _is_due(trainer: Trainer, every: int | None) -> bool:
 
 
 def _update_until_due(trainer: Trainer, watch: Watch) -> None:
-    """Update up to the next thing due. Raises StopRequested after an update."""
+    """Update up to the next thing due, or until the run is to stop."""
     output, now = trainer.config.output, trainer.progress
     begun = last = time.perf_counter()
-    due = False
     try:
-        while not due:
+        while True:
             trainer.update(watch.stop_requested)
             due = any(_is_due(trainer, n) for n in (output.validate_every, output.sample_every))
             tick = time.perf_counter()
             if due or tick - last > TICK:
                 last = tick
                 watch.ticked(now.step, now.smooth_nats)
-            _check(trainer, watch)
+            if due or trainer.must_stop(watch.stop_requested):
+                break
     finally:
         elapsed = time.perf_counter() - begun
         now.seconds += elapsed
         now.recent_seconds += elapsed
-
-
-def _check(trainer: Trainer, watch: Watch) -> None:
-    """Raise StopRequested when the run is to end here."""
-    if trainer.must_stop(watch.stop_requested):
-        raise StopRequested
 
 
 def _tell_best(trainer: Trainer, path: str, watch: Watch) -> None:
