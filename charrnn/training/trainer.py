@@ -163,16 +163,13 @@ class Trainer:
     def _clip(self, gradient: Floats) -> None:
         """Clip as the config says. Raises DivergedError for what cannot be clipped."""
         clip, step = self.config.optimizer.clip, self.step + 1
-        if clip is None:
-            return
-        if not self.clips_norm:
-            if math.isnan(clip_by_value(gradient, clip)):  # infinity is cut to the limit
-                raise self.diverged(f"the gradient is not a number at step {step:,}")
-            return
-        norm = clip_by_norm(gradient, clip)
-        if not math.isfinite(norm):
-            raise self.diverged(f"the gradient's norm is {norm} at step {step:,}")
-        self.progress.recent_norms += norm
+        if clip is not None and self.clips_norm:
+            norm = clip_by_norm(gradient, clip)
+            if not math.isfinite(norm):
+                raise self.diverged(f"the gradient's norm is {norm} at step {step:,}")
+            self.progress.recent_norms += norm
+        elif clip is not None and math.isnan(clip_by_value(gradient, clip)):  # infinity is cut
+            raise self.diverged(f"the gradient is not a number at step {step:,}")
 
     def _note(self, loss: float, chars: int, B: int) -> None:
         """Let the figures follow one window's loss. Raises DivergedError."""
