@@ -22,16 +22,13 @@ VOWELS = frozenset("aeiouаеёиіоуыэюяєїαεηιουω")
 
 # Quotes end before an empty line: an author who forgets one ends it with the paragraph.
 ON = r"\n(?!\n)"
-QUOTED = re.compile(
+QUOTED = (
     rf'"(?:[^"\n]|{ON})+"|“(?:[^”\n]|{ON})+”|«(?:[^»\n]|{ON})+»|„(?:[^“”\n]|{ON})+[“”]'
     rf"|‘(?:[^’\n]|’(?=\w)|{ON})+’|(?<!\w)'[^'\n]+'(?!\w)|`[^`\n]+`"
 )
-COMMENT = re.compile(r"(?:(?<!\S)#|(?<![:\w])//|(?<!\S)--(?= ))[^\n]*|/\*.*?\*/|<!--.*?-->", re.S)
-URL = re.compile(r"\b(?:https?://|ftp://|www\.)[^\s<>\"']+")
-SENTENCE_END = re.compile(r"[.!?…。！？]|\n(?=\n)")
-INDENTED = re.compile(r"^[ \t]+", re.M)
-AFTER_EMPTY_LINE = re.compile(r"(?<=\n\n)[^\n]+")
-OPENED_BY = {")": "(", "]": "[", "}": "{"}
+COMMENT = r"(?s)(?:(?<!\S)#|(?<![:\w])//|(?<!\S)--(?= ))[^\n]*|/\*.*?\*/|<!--.*?-->"
+URL = r"\b(?:https?://|ftp://|www\.)[^\s<>\"']+"
+BRACKETS = ("()", "[]", "{}")
 
 
 class Telling(NamedTuple):
@@ -84,17 +81,16 @@ def most_telling(activations: Floats, text: str, count: int, each: int) -> list[
         return [Telling(cell, "", 0.0) for cell in range(min(count, len(activations)))]
     names = list(named)
     found = correlations(activations, np.stack([*named.values()]))  # (C, F)
-    closest = zip(range(len(found)), np.abs(found).argmax(axis=1).tolist(), strict=True)
-    best = zip(np.abs(found).argmax(axis=0).tolist(), range(len(names)), strict=True)
+    strengths = np.abs(found)
+    best = zip(strengths.argmax(axis=0).tolist(), range(len(names)), strict=True)
+    closest = enumerate(strengths.argmax(axis=1).tolist())
     pairs = dict.fromkeys([*best, *closest])  # each once
     told = [Telling(cell, names[f], float(found[cell, f])) for cell, f in pairs]
     told.sort(key=_faintness)
-    groups: dict[str, list[Telling]] = {}  # by the feature, which each follows more faintly
-    for telling in told:
-        groups.setdefault(telling.feature, []).append(telling)
-    firsts = [group[0] for group in groups.values()]
-    others = [telling for group in groups.values() for telling in group[1:each]]
-    return sorted((firsts + sorted(others, key=_faintness))[:count], key=_faintness)
+    groups = [[telling for telling in told if telling.feature == name][:each] for name in names]
+    firsts = sorted((group[0] for group in groups), key=_faintness)
+    others = sorted((telling for group in groups for telling in group[1:]), key=_faintness)
+    return sorted((firsts + others)[:count], key=_faintness)
 
 
 def _faintness(telling: Telling) -> float:
@@ -107,22 +103,18 @@ def _where(holds: Callable[[str], bool], text: str) -> Floats:
     return np.array([char in having for char in text], dtype=float)
 
 
-def _inside(pattern: re.Pattern[str], text: str, closed: bool = False) -> Floats:
+def _inside(pattern: str, text: str, closed: bool = False) -> Floats:
     """1 in a match; not at its last character if that one closes it."""
     inside = np.zeros(len(text))
-    for match in pattern.finditer(text):
+    for match in re.finditer(pattern, text):
         inside[match.start() : match.end() - closed] = 1
     return inside
 
 
-def _since(starts: Callable[[str], Floats], text: str) -> Floats:
-    """How many characters ago it was 1: 0 there, and counted from the text's beginning at first."""
+def _since(pattern: str, text: str) -> Floats:
+    """How many characters ago there was a match: 0 in one, counted from the text's beginning."""
     places = np.arange(1, len(text) + 1)
-    return (places - np.maximum.accumulate(places * (starts(text) > 0))).astype(float)
-
-
-def _first_letters(text: str) -> Floats:
-    return np.diff(_where(_is_of_word, text), prepend=0.0).clip(0)
+    return (places - np.maximum.accumulate(places * (_inside(pattern, text) > 0))).astype(float)
 
 
 def _brackets(text: str) -> Floats:
@@ -131,7 +123,7 @@ def _brackets(text: str) -> Floats:
     for place, char in enumerate(text):
         if char in "([{":
             opened.append(place)
-        elif opened and text[opened[-1]] == OPENED_BY.get(char):
+        elif opened and text[opened[-1]] + char in BRACKETS:
             inside[opened.pop() : place] = 1
     return inside
 
@@ -139,9 +131,8 @@ def _brackets(text: str) -> Floats:
 def _indentation(text: str) -> Floats:
     """The width of the white space that a line opens with, once it has been read."""
     deep = np.zeros(len(text))
-    for match in INDENTED.finditer(text):
-        end = text.find("\n", match.end())
-        deep[match.end() - 1 : end if end >= 0 else None] = len(match[0].expandtabs(4))
+    for match in re.finditer(r"(?m)^([ \t]+)[^\n]*", text):
+        deep[match.end(1) - 1 : match.end()] = len(match[1].expandtabs(4))
     return deep
 
 
@@ -149,25 +140,21 @@ def _is_vowel(char: str) -> bool:
     return unicodedata.normalize("NFD", char)[0].lower() in VOWELS
 
 
-def _is_of_word(char: str) -> bool:
-    return char.isalnum() or char == "_"
-
-
 def _is_punctuation(char: str) -> bool:
     return unicodedata.category(char)[0] in "PS"
 
 
 FEATURES: dict[str, Callable[[str], Floats]] = {
-    "white space": partial(_where, str.isspace),
+    "white space": partial(_inside, r"\s"),
     "vowel": partial(_where, _is_vowel),
     "upper case": partial(_where, str.isupper),
-    "digit": partial(_where, str.isdigit),
+    "digit": partial(_inside, r"\d"),
     "punctuation": partial(_where, _is_punctuation),
-    "first letter of a word": _first_letters,
-    "place in the line": partial(_since, partial(_where, lambda char: char == "\n")),
-    "place in the word": partial(_since, partial(_where, lambda char: not _is_of_word(char))),
-    "place in the sentence": partial(_since, partial(_inside, SENTENCE_END)),
-    "line after an empty one": partial(_inside, AFTER_EMPTY_LINE),
+    "first letter of a word": partial(_inside, r"\b\w"),
+    "place in the line": partial(_since, r"\n"),
+    "place in the word": partial(_since, r"\W"),
+    "place in the sentence": partial(_since, r"[.!?…。！？]|\n(?=\n)"),
+    "line after an empty one": partial(_inside, r"(?<=\n\n)[^\n]+"),
     "depth of indentation": _indentation,
     "inside quotes": partial(_inside, QUOTED, closed=True),
     "inside brackets": _brackets,
