@@ -9,7 +9,7 @@ and not read, for the next line begins from the zero state.
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,7 +23,7 @@ from charrnn.nn.workspace import Workspace
 
 TOP = 5  # likeliest characters
 SHOWN = 20_000  # characters of a text that are looked at; all of it is scored
-CHUNK = 1024  # characters whose activations are in memory as 64-bit numbers
+CHUNK = 1024  # characters that are looked at together
 
 
 @dataclass(frozen=True)
@@ -40,23 +40,7 @@ class Reading:
     ranks: Ints  # (N,): 1 is the likeliest
     likeliest: Ints  # (K, N): ids, the likeliest first
     probabilities: Floats  # (K, N): theirs
-    activations: Floats  # (C, N), 16 bits; NaN at a character that is not read
-
-
-@dataclass(eq=False)
-class Beginning:
-    """A text that goes by once; its first characters are kept."""
-
-    pieces: Iterable[str]
-    most: int  # characters kept
-    length: int = 0  # characters gone by
-    text: str = ""
-
-    def __iter__(self) -> Iterator[str]:
-        for piece in self.pieces:
-            self.text += piece[: self.most - len(self.text)]
-            self.length += len(piece)
-            yield piece
+    activations: Floats  # (C, N), 32 bits; NaN at a character that is not read
 
 
 def figures_of(model: Model) -> Figures:
@@ -83,34 +67,42 @@ def read(subject: Subject, most: int = SHOWN) -> Reading:
     """
     model = subject.loaded.model
     K = min(TOP, model.vocab_size)
-    beginning = Beginning(subject.text(), most)
-    score = subject.total(subject.scored(beginning))
-    chunks = (beginning.text[at : at + CHUNK] for at in range(0, len(beginning.text), CHUNK))
-    texts, forecasts, states, unknown = [], [], [], []
+    beginning, length = "", 0
+
+    def measured() -> Iterator[str]:
+        nonlocal beginning, length
+        for piece in subject.text():
+            beginning += piece[: most - len(beginning)]
+            length += len(piece)
+            yield piece
+
+    score = subject.total(subject.scored(measured()))
+    chunks = (beginning[at : at + CHUNK] for at in range(0, len(beginning), CHUNK))
+    texts, pieces, unknown = [], [], []
     for piece in subject.scored(chunks, figures_of(model)):
         texts.append(piece.text)
-        forecasts.append(piece.figures[: 2 + 2 * K].astype(np.float32))
-        states.append(piece.figures[2 + 2 * K :].astype(np.float16))
+        pieces.append(piece.figures.astype(np.float32))
         unknown.append(piece.unknown)
-    text = "".join(texts)
-    nats, ranks, *others = np.concatenate(forecasts, axis=1)
+    text = "".join(texts)[:most]  # a line that was cut off has got a newline of its own
+    figures = np.concatenate(pieces, axis=1)[:, :most]
+    nats, forecasts, states = (
+        figures[0],
+        np.nan_to_num(figures[1 : 2 + 2 * K]),
+        figures[2 + 2 * K :],
+    )
     stream = subject.settings.mode == "stream"
-    counted = ~np.concatenate(unknown) if stream else ~np.isnan(nats)
+    counted = ~np.concatenate(unknown)[:most] if stream else ~np.isnan(nats)
     places = np.flatnonzero(counted)
     goes_on = np.array([stream or text[place] != "\n" for place in places[:-1]], dtype=bool)
-    read, foretold = places[:-1][goes_on], places[1:][goes_on]
-    before = np.concatenate(states, axis=1)  # (C, N): as each character was foretold
-    activations = np.full_like(before, np.nan)
-    activations[:, read] = before[:, foretold]
-    N = min(len(text), most)  # a line that was cut off has got a newline of its own
-    rest = np.nan_to_num(np.stack([ranks, *others]))[:, :N]
+    activations = np.full_like(states, np.nan)
+    activations[:, places[:-1][goes_on]] = states[:, places[1:][goes_on]]  # as it was foretold
     return Reading(
-        text[:N],
-        beginning.length,
+        text,
+        length,
         score,
-        units.bits(nats[:N]),
-        rest[0].astype(np.intp),
-        rest[1 : 1 + K].astype(np.intp),
-        rest[1 + K :],
-        activations[:, :N],
+        units.bits(nats),
+        forecasts[0].astype(np.intp),
+        forecasts[1 : 1 + K].astype(np.intp),
+        forecasts[1 + K :],
+        activations,
     )
