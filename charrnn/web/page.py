@@ -57,8 +57,6 @@ def page(subject: Subject, reading: Reading) -> str:
         part = f"first {shown:,} of {reading.length:,} characters"
         logger.info(f"the page shows the {part}; the score is that of the whole text")
         notice = f'<p class="quiet">The {part} are shown; the score is that of the whole text.</p>'
-    told = f"{different} of {count:,}" if different < count else f"The {count:,}"
-    layers = "1 layer" if model.layers == 1 else f"{model.layers} layers"
     return Template(_part("page.html")).substitute(
         policy=policy,
         version=__version__,
@@ -69,10 +67,10 @@ def page(subject: Subject, reading: Reading) -> str:
         perplexity=f"{score.perplexity:.3f}",
         chars=f"{score.chars:,}",
         unknown=f", {score.unknown:,} unknown" if score.unknown else "",
-        model=f"{subject.loaded.config.model.cell} of {layers} x {model.hidden} cells",
+        model=f"{subject.loaded.config.model.cell} of {model.layers} x {model.hidden} cells",
         notice=notice,
-        cells=f"{told} cells, the most telling first",
-        reading=_json(_data(subject, reading, cells)),
+        cells=f"{different} of {count:,} cells, the most telling first",
+        reading=json.dumps(_data(subject, reading, cells)).translate(HARMFUL),
     )
 
 
@@ -80,12 +78,10 @@ def _data(subject: Subject, reading: Reading, cells: list[Telling]) -> dict[str,
     """What the script shows: lists of numbers in base 64, little-endian."""
     model, vocab = subject.loaded.model, subject.loaded.vocab
     ids = vocab.lookup(reading.text)
-    foretold = [vocab.chars[id_] for id_ in np.unique(reading.likeliest).tolist()]
-    chars = sorted({*reading.text, *foretold})
+    chars = sorted({*reading.text, *vocab.decode(np.unique(reading.likeliest).tolist())})
     place = {char: index for index, char in enumerate(chars)}
     places = np.array([place.get(char, 0) for char in vocab.chars])  # of the ids in `chars`
-    chosen = [telling.cell for telling in cells]
-    most, quantised = _quantised(reading.activations[chosen].astype(np.float64))
+    most, quantised = _quantised(reading.activations[[telling.cell for telling in cells]])
     return {
         "chars": [_label(char) for char in chars],
         "points": [ord(char) for char in chars],
@@ -124,11 +120,6 @@ def _quantised(activations: Floats) -> tuple[list[float], Ints]:
 
 def _packed(values: Floats | Ints, dtype: str) -> str:
     return base64.b64encode(values.astype(dtype).tobytes()).decode("ascii")
-
-
-def _json(facts: dict[str, Any]) -> str:
-    """JSON that can stand in a script block whatever it says."""
-    return json.dumps(facts, separators=(",", ":")).translate(HARMFUL)
 
 
 def _label(char: str) -> str:
