@@ -165,11 +165,10 @@ class Sampler:
         logits_0, state_0 = self.begin(seed, prime)
         step = step_of(self.model, self.params)
         choice = Choice(taste, len(self.vocab), step.largest, self.model.dtype)
-        turns = itertools.count() if limits.chars is None else range(limits.chars)
         ended, tail, char = 0, "", None  # of newlines; the last characters; the last id
         if limits.chars == 0:
             yield from prime
-        for _, u in zip(turns, _draws(seed, number), strict=False):
+        for u in itertools.islice(_draws(seed, number), limits.chars):
             if char is None or (self.lines and char == self.newline):
                 yield from prime
                 step.start(state_0)
@@ -236,50 +235,37 @@ class Sampler:
         text_keys = keys(seed, numbers)
         written: list[list[str]] = [[] for _ in numbers]  # characters
         lengths, ended = np.zeros((2, B), dtype=np.int64)  # characters drawn so far, and newlines
-        nats, upcoming, out = np.zeros(B), B, 0
+        nats = np.zeros(B)
+        lines, stop = 1 if self.lines else limits.lines, limits.stop
         finished: dict[int, Text] = {}
-        while count is None or out < count:
+        for wanted in itertools.islice(itertools.count(), count):
             if limits.chars == 0:
-                yield Text(out, prime, 0, 0.0)
-                out += 1
-                continue
-            chars = choose(logits, taste, uniforms(text_keys, lengths))
-            if scored:
-                nats += surprisal(logits, chars)
-            for row, letter in zip(written, self.vocab.decode(chars.tolist()), strict=True):
-                row.append(letter)
-            lengths += 1
-            ended += chars == self.newline
-            over = self._over(chars, written, lengths, ended, limits)
-            state = self.model.run(self.params, chars.reshape(1, -1), state, work)
-            logits = work.logits
-            if len(over):
-                for i in over.tolist():
+                finished[wanted] = Text(wanted, prime, 0, 0.0)
+            while wanted not in finished:
+                chars = choose(logits, taste, uniforms(text_keys, lengths))
+                if scored:
+                    nats += surprisal(logits, chars)
+                for row, letter in zip(written, self.vocab.decode(chars.tolist()), strict=True):
+                    row.append(letter)
+                lengths += 1
+                ended += chars == self.newline
+                over = (lengths == limits.chars) | (ended == lines)
+                if stop:
+                    over |= ["".join(row[-len(stop) :]) == stop for row in written]
+                state = self.model.run(self.params, chars.reshape(1, -1), state, work)
+                logits = work.logits
+                rows = np.flatnonzero(over)
+                for i in rows.tolist():
                     text = "".join(written[i])
                     shown = prime + (text.removesuffix("\n") if self.lines else text)
-                    number, drawn = int(numbers[i]), len(text)
-                    finished[number] = Text(number, shown, drawn, float(nats[i]))
+                    number = int(numbers[i])
+                    finished[number] = Text(number, shown, len(text), float(nats[i]))
                     written[i] = []
-                numbers[over] = np.arange(upcoming, upcoming + len(over))
-                text_keys[over] = keys(seed, numbers[over])
-                upcoming += len(over)
-                lengths[over], nats[over], ended[over] = 0, 0.0, 0
-                logits[over], state[:, :, over] = logits_0, state_0
-            while out in finished and out != count:
-                yield finished.pop(out)
-                out += 1
-
-    def _over(
-        self, chars: Ints, written: list[list[str]], lengths: Ints, ended: Ints, limits: Limits
-    ) -> Ints:
-        """The rows (n,) that have just written the last character of their text."""
-        over = (lengths == (limits.chars or -1)) | (ended == (limits.lines or -1))
-        over |= (chars == self.newline) & self.lines
-        if limits.stop:
-            last = self.vocab.lookup(limits.stop[-1])
-            for row in np.flatnonzero(chars == last).tolist():
-                over[row] |= "".join(written[row][-len(limits.stop) :]) == limits.stop
-        return np.flatnonzero(over)
+                numbers[rows] = numbers.max() + 1 + np.arange(len(rows))
+                text_keys[rows] = keys(seed, numbers[rows])
+                lengths[rows], nats[rows], ended[rows] = 0, 0.0, 0
+                logits[rows], state[:, :, rows] = logits_0, state_0
+            yield finished.pop(wanted)
 
 
 def _draws(seed: int, number: int, block: int = 256) -> Iterator[float]:
