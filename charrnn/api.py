@@ -13,7 +13,7 @@ Nothing is kept between two calls, so several threads may use one model.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from charrnn import checkpoint
@@ -52,6 +52,8 @@ class TextModel:
         self.mode = loaded.config.corpus.mode
         self.model = loaded.model
         self.params = loaded.params
+        # As the model reads it: in lower case where it was trained so.
+        self._fold: Callable[[str], str] = lowered if loaded.config.corpus.lowercase else str
 
     def sample(
         self,
@@ -66,8 +68,7 @@ class TextModel:
         `chars=None` sets no limit; `lines` ends it after so many newlines, `stop` when that string
         has appeared. `manner`: see `Manner`. Raises VocabError for a prime with unknown characters.
         """
-        seed, taste, prime = self._manner(**manner)
-        return self._sampler().stream(seed, taste, Limits(chars, lines, self._fold(stop)), prime)
+        return self._sampler().stream(*self._request(chars, lines, stop, **manner))
 
     def texts(
         self,
@@ -87,9 +88,8 @@ class TextModel:
         """
         if chars is None and self.mode == "stream" and lines is None and not stop:
             chars = DEFAULT_CHARS
-        seed, taste, prime = self._manner(**manner)
-        limits = Limits(chars, lines, self._fold(stop))
-        return self._sampler().texts(seed, taste, limits, prime, count, scored)
+        request = self._request(chars, lines, stop, **manner)
+        return self._sampler().texts(*request, count, scored)
 
     def select(
         self,
@@ -116,17 +116,14 @@ class TextModel:
                 "the model was trained on running text, so it has no records to choose from: "
                 "train with corpus.mode=lines"
             )
-        pattern = None if match is None else compiled(match)
-        beginning = "" if match is None else literal_beginning(match)
+        pattern, beginning = compiled(match or ""), literal_beginning(match or "")
         self.vocab.encode(beginning, "the beginning of the expression")
         from charrnn.find_corpus import known_lines
 
-        seed, taste, prime = self._manner(**manner)
-        if beginning.startswith(prime):
-            prime = beginning
-        limits = Limits(LONGEST if chars is None else chars)
+        if beginning.startswith(self._fold(manner.get("prime", ""))):
+            manner["prime"] = beginning
         return Selection(
-            self._sampler().texts(seed, taste, limits, prime, scored=True),
+            self.texts(None, chars=LONGEST if chars is None else chars, **manner),
             count,
             attempts=attempts or 10_000 + 1_000 * count,
             pattern=pattern,
@@ -148,15 +145,14 @@ class TextModel:
         evaluator = Evaluator(self.model, self.params)
         return score_text(evaluator, self.vocab, pieces, self.mode, "the text", skip_unknown)
 
-    def _manner(
-        self, seed: int | None = None, prime: str = "", **taste: Any
-    ) -> tuple[int, Taste, str]:
-        """The seed, the taste and the prime that these keywords ask for."""
-        return fresh_seed() if seed is None else seed, Taste(**taste), self._fold(prime)
-
-    def _fold(self, text: str) -> str:
-        """The text as the model reads it: in lower case where it was trained so."""
-        return lowered(text) if self.config.corpus.lowercase else text
+    def _request(
+        self, chars: int | None, lines: int | None, stop: str, **manner: Unpack[Manner]
+    ) -> tuple[int, Taste, Limits, str]:
+        """The seed, the taste, the limits and the prime that these arguments ask for."""
+        taste: dict[str, Any] = {**manner}
+        seed, prime = taste.pop("seed", None), taste.pop("prime", "")
+        seed = fresh_seed() if seed is None else seed
+        return seed, Taste(**taste), Limits(chars, lines, self._fold(stop)), self._fold(prime)
 
     def _sampler(self) -> Sampler:
         return Sampler(self.model, self.params, self.vocab, self.mode)

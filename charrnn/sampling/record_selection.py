@@ -12,13 +12,14 @@ import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator, Set
 from dataclasses import dataclass, field
-from itertools import islice, takewhile
+from itertools import islice
 
 from charrnn.errors import ConfigError
 from charrnn.sampling.sampler import Text
 
 LONGEST = 5_000  # characters of a record; one that does not end by then is dropped
-META = frozenset(".^$*+?{}[]\\|()\n")
+# A leading ^, and plain characters; the last may not be one that can be repeated or left out.
+BEGINNING = re.compile(r"\^([^.^$*+?{}\[\]\\|()\n]*)(?![*?{])")
 CLASS = r"\[\^?\]?(?:\\.|[^\]\\])*\]"
 
 
@@ -29,7 +30,7 @@ class Selection:
     texts: Iterable[Text]
     count: int
     attempts: int  # texts tried at most
-    pattern: re.Pattern[str] | None = None  # must be found in a text
+    pattern: re.Pattern[str] = re.compile("")  # must be found in a text
     unique: bool = False
     known: Set[str] = frozenset()  # texts that do not pass
     longest: int | None = None  # a text with as many drawn characters does not pass
@@ -55,7 +56,7 @@ class Selection:
         """Why a text is not kept, or None."""
         if text.chars == self.longest:
             return f"did not end within {self.longest:,} characters"
-        if self.pattern is not None and not self.pattern.search(text.text):
+        if not self.pattern.search(text.text):
             return "did not match"
         if text.text in self.known:
             return "stood in the training corpus"
@@ -90,14 +91,10 @@ def literal_beginning(match: str) -> str:
     >>> literal_beginning("^tri(cera|ceno)tops"), literal_beginning("^tri|tops")
     ('tri', '')
     """
-    if not match.startswith("^") or "(?" in match:  # such as (?i), which lets ^a begin with A
+    beginning = BEGINNING.match(match)
+    if beginning is None or "(?" in match:  # such as (?i), which lets ^a begin with A
         return ""
     outside = re.sub(rf"\\.|{CLASS}", "", match)
     while (inner := re.sub(r"\([^()]*\)", "", outside)) != outside:
         outside = inner
-    if "|" in outside:
-        return ""
-    letters = "".join(takewhile(lambda char: char not in META, match[1:]))
-    following = match[1 + len(letters) :]
-    # The last letter may be repeated, or left out.
-    return letters[:-1] if following.startswith(("*", "?", "{")) else letters
+    return "" if "|" in outside else beginning[1]
