@@ -66,13 +66,10 @@ class AdaptiveEvaluator(Evaluator):
 
     def _learn(self, batch: Batch) -> None:
         """One step down the gradient of the window that was just scored, and one back."""
-        work, grads, flat = self._works.get(*batch.ids.shape), self._grads.flat, self.params.flat
+        work, flat = self._works.get(*batch.ids.shape), self.params.flat
         self.model.backward(self.params, batch, work, self._grads, 1 / batch.chars)
-        np.multiply(grads, self.rate, grads)
-        np.subtract(flat, grads, flat)
-        np.subtract(self._static.flat, flat, grads)
-        np.multiply(grads, DECAY, grads)
-        np.add(flat, grads, flat)
+        flat -= self.rate * self._grads.flat
+        flat += DECAY * (self._static.flat - flat)
 
 
 def windows(pieces: Iterable[str], size: int = WINDOW) -> Iterator[str]:
@@ -81,7 +78,6 @@ def windows(pieces: Iterable[str], size: int = WINDOW) -> Iterator[str]:
     The first has one character more, which is not scored; the last may have less.
     """
     chars = itertools.chain.from_iterable(pieces)
-    window = "".join(itertools.islice(chars, size + 1))
-    while window:
+    yield "".join(itertools.islice(chars, size + 1))
+    while window := "".join(itertools.islice(chars, size)):
         yield window
-        window = "".join(itertools.islice(chars, size))

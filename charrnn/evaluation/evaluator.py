@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from charrnn.arrays import Batch, Bools, Floats, Ints
+from charrnn.arrays import Batch, Floats, Ints
 from charrnn.data.corpus import Corpus, Records
 from charrnn.nn.model import Model
 from charrnn.nn.parameters import Params
@@ -89,15 +89,14 @@ class Evaluator:
         self.params = params
         self.pool = pool or WorkerPool()
         self._works = Workspaces(model)
-        self._number = self.pool.register(self._from_zero)
+        self._number = self.pool.register(self._run)
 
     def follow(
         self, ids: Ints, state: Floats, figures: Figures = SURPRISAL
     ) -> tuple[Floats, Floats]:
         """The figures (K, N-1) of all of `ids` (N,) but the first, and the state after them."""
         column = ids.reshape(-1, 1)
-        inside = np.ones_like(column[1:], dtype=bool)
-        found, state = self._run(column[:-1], column[1:], inside, state, figures)
+        found, state = self._run(column[:-1], column[1:], figures, state)
         return found[:, :, 0], state
 
     def each(self, records: Records, figures: Figures = SURPRISAL) -> Floats:
@@ -118,8 +117,8 @@ class Evaluator:
         lengths = records.lengths(which)
         starts = np.cumsum(lengths) - lengths
         batches = [*self._batches(lengths)]
-        parts = ((*records.padded(which[batch]), figures) for batch in batches)
-        for batch, found in zip(batches, self.pool.map(self._number, parts), strict=True):
+        parts = ((*records.padded(which[batch])[:2], figures) for batch in batches)
+        for batch, (found, _) in zip(batches, self.pool.map(self._number, parts), strict=True):
             times = np.arange(found.shape[1]).reshape(-1, 1)
             inside = times < lengths[batch]
             yield (starts[batch] + times)[inside], found[:, inside]
@@ -133,21 +132,19 @@ class Evaluator:
             yield ordered[:rows]
             ordered = ordered[rows:]
 
-    def _from_zero(self, ids: Ints, targets: Ints, inside: Bools, figures: Figures) -> Floats:
-        """The figures (K, T, B) of rows from the zero state; ids, targets and inside are (T, B)."""
-        state = self.model.zero_state(ids.shape[1])
-        return self._run(ids, targets, inside, state, figures)[0]
-
     def _run(
-        self, ids: Ints, targets: Ints, inside: Bools, state: Floats, figures: Figures
+        self, ids: Ints, targets: Ints, figures: Figures, state: Floats | None = None
     ) -> tuple[Floats, Floats]:
-        """The figures (K, T, B) of rows of any length, and the state after them."""
+        """The figures (K, T, B) of rows of any length, and the state after them.
+
+        `ids` and `targets` are (T, B); without a `state` they begin from the zero state.
+        """
         T, B = ids.shape
+        state = self.model.zero_state(B) if state is None else state
         found = np.empty((figures.rows, T, B))
         for at in range(0, T, self.window):
             part = slice(at, at + self.window)
-            window = Batch(ids[part], targets[part], inside[part].astype(self.model.dtype))
-            of_window, state = self._window(window, state, figures)
+            of_window, state = self._window(Batch(ids[part], targets[part]), state, figures)
             found[:, part] = of_window.reshape(figures.rows, -1, B)
         return found, state
 
@@ -207,8 +204,7 @@ class Evaluator:
             places = starts + np.arange(at, min(at + WARM_UP, length)).reshape(-1, 1)  # (T, B)
             inside = (places < targets) & (at >= 0)  # what is read to warm up does not count
             places = places.clip(0, targets - 1)
-            batch = Batch(ids[places], ids[places + 1], inside.astype(self.model.dtype))
-            nats, state = self._window(batch, state)
+            nats, state = self._window(Batch(ids[places], ids[places + 1]), state)
             if at < 0 and starts[0] == 0:
                 state[:, :, 0] = 0  # the first piece has nothing before it
             yield nats[:, inside.reshape(-1)]
