@@ -16,10 +16,14 @@ LINES = 4096  # lines handed on together
 class Encoder:
     """Encodes the pieces of a text; unknown characters are an error, or skipped and counted."""
 
-    def __init__(self, vocab: Vocab, name: str, skip_unknown: bool) -> None:
+    def __init__(
+        self, vocab: Vocab, name: str, skip_unknown: bool, model: str = "the model"
+    ) -> None:
+        """`name` is that of the text, and `model` that of the model, in messages."""
         self.vocab = vocab
         self.name = name
         self.skip_unknown = skip_unknown
+        self.model = model
         self.unknown = 0
         self.position = 0
 
@@ -34,7 +38,7 @@ class Encoder:
             if not self.skip_unknown:
                 index = int(missing.argmax())
                 raise VocabError(
-                    unknown_character(piece[index], self.position + index, self.name),
+                    unknown_character(piece[index], self.position + index, self.name, self.model),
                     "To leave such characters out and count them: --unknown skip",
                 )
             self.unknown += int(missing.sum())

@@ -88,9 +88,9 @@ class Vocab:
         return "".join(map(self.chars.__getitem__, ids))
 
 
-def unknown_character(char: str, position: int, where: str) -> str:
-    """The sentence about a character that is not in the vocabulary."""
+def unknown_character(char: str, position: int, where: str, model: str = "the model") -> str:
+    """The sentence about a character that is not in the vocabulary of a model."""
     return (
         f"{where} has {with_number(char)} at character {position + 1:,}, "
-        "which the model's training text did not have"
+        f"which {model}'s training text did not have"
     )

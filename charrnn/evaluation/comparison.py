@@ -18,9 +18,9 @@ import numpy as np
 from charrnn.arrays import Floats
 from charrnn.checkpoint import Checkpoint
 from charrnn.config.schema import shown
-from charrnn.data.characters import with_number
-from charrnn.data.vocabulary import Vocab, code_points
-from charrnn.errors import CharrnnError, CorpusError, VocabError
+from charrnn.data.encoding import Encoder
+from charrnn.data.vocabulary import code_points
+from charrnn.errors import CharrnnError, CorpusError
 from charrnn.evaluation.dynamic_evaluation import windows
 from charrnn.evaluation.evaluator import Evaluator, Score
 from charrnn.evaluation.text_scoring import ReadOptions, ScoredPiece, scored
@@ -64,7 +64,11 @@ def compare(
     read the same text, VocabError, and CorpusError where it is too short.
     """
     _check_alike(this, other)
-    shared = _Shared(pieces, this.vocab, other.vocab, name, skip_unknown)
+    encoders = [
+        Encoder(this.vocab, name, skip_unknown),
+        Encoder(other.vocab, name, skip_unknown, "the other model"),
+    ]
+    shared = _shared(pieces, encoders)
     mode, pool = this.config.corpus.mode, WorkerPool(workers)
     text = shared if mode == "lines" else windows(shared, AT_ONCE * BLOCK)
     options = ReadOptions(mode, name, window=window)
@@ -76,9 +80,10 @@ def compare(
     nats_this, nats_other, chars = blocks.sum(axis=1).tolist()
     if not chars:
         raise CorpusError(f"{name} is too short to compare: nothing of it can be scored")
+    unknown = sum(encoder.unknown for encoder in encoders)
     return Comparison(
-        Score(nats_this, int(chars), shared.unknown),
-        Score(nats_other, int(chars), shared.unknown),
+        Score(nats_this, int(chars), unknown),
+        Score(nats_other, int(chars), unknown),
         blocks.shape[1],
         bootstrap(bits(blocks[0] - blocks[1]), blocks[2]) if blocks.shape[1] > 1 else None,
     )
@@ -119,30 +124,10 @@ def _check_alike(this: Checkpoint, other: Checkpoint) -> None:
             )
 
 
-@dataclass(eq=False)
-class _Shared:
-    """Pieces of a text without the characters that one of the models does not know."""
-
-    pieces: Iterable[str]
-    this: Vocab
-    other: Vocab
-    name: str
-    skip_unknown: bool
-    unknown: int = 0  # characters left out so far
-
-    def __iter__(self) -> Iterator[str]:
-        known = frozenset(self.this.chars) & frozenset(self.other.chars)
-        position = 0
-        for piece in self.pieces:
-            shared = "".join(char for char in piece if char in known)
-            if len(shared) < len(piece) and not self.skip_unknown:
-                index, char = next((i, c) for i, c in enumerate(piece) if c not in known)
-                without = "the other model" if char in self.this else "this model"
-                raise VocabError(
-                    f"{self.name} has {with_number(char)} at character "
-                    f"{position + index + 1:,}, which the training text of {without} did not have",
-                    "To leave such characters out for both: --unknown skip",
-                )
-            self.unknown += len(piece) - len(shared)
-            position += len(piece)
-            yield shared
+def _shared(pieces: Iterable[str], encoders: list[Encoder]) -> Iterator[str]:
+    """The pieces of a text without the characters that one of the encoders does not know."""
+    for piece in pieces:
+        for encode in encoders:
+            _, ids = encode(piece)
+            piece = encode.vocab.decode(ids.tolist())
+        yield piece

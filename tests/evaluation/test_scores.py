@@ -247,7 +247,7 @@ def test_a_model_differs_from_another_and_not_from_itself(mode):
 def test_characters_unknown_to_one_are_left_out_for_both():
     """Or are an error that names them and whose they are."""
     this, other = checkpoint_of(mode="lines"), checkpoint_of(mode="lines", chars="\nabcdxy")
-    with pytest.raises(VocabError, match=r"'e' .* character 5, .* text of the other model"):
+    with pytest.raises(VocabError, match=r"'e' .* character 5, which the other model's"):
         comparison.compare(this, other, ["ab\n", "ce\n"], "text")
     found = comparison.compare(this, other, ["ab\n", "cexf\n"], "text", skip_unknown=True)
     assert (found.this.chars, found.other.chars, found.this.unknown) == (5, 5, 3)
