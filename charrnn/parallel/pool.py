@@ -45,7 +45,12 @@ class WorkerPool:
         if self._executor is None and self.workers > 1:
             first = [*itertools.islice(parts, PENDING * self.workers)]
             if len(first) == PENDING * self.workers and can_fork():
-                self._start()
+                import multiprocessing
+                from concurrent.futures import ProcessPoolExecutor
+
+                context = multiprocessing.get_context("fork")
+                args = (self._functions,)
+                self._executor = ProcessPoolExecutor(self.workers, context, _be, args)
             parts = itertools.chain(first, parts)
         if self._executor is None:
             for part in parts:
@@ -66,13 +71,6 @@ class WorkerPool:
                 "a process that shares the work ended early, perhaps because memory ran short",
                 "Try again, or with --workers 1",
             ) from None
-
-    def _start(self) -> None:
-        import multiprocessing
-        from concurrent.futures import ProcessPoolExecutor
-
-        context = multiprocessing.get_context("fork")
-        self._executor = ProcessPoolExecutor(self.workers, context, _be, (self._functions,))
 
 
 _known: list[Callable[..., Any]] = []  # of a worker
