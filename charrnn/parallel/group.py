@@ -74,9 +74,11 @@ class ProcessGroup(ABC):
     def barrier(self) -> None:
         """Wait until every rank is here."""
 
-    @abstractmethod
-    def abort(self, exit_code: int) -> None:
-        """Let the other ranks end, with this exit code, when this one has."""
+    def abort(self, exit_code: int) -> None:  # noqa: B027
+        """Let the other ranks end, with this exit code, when this one has.
+
+        Nothing to do where they notice that by themselves, or where there are none.
+        """
 
     def broadcast(self, value: Any) -> Any:
         """Return what rank 0 gives."""
@@ -140,9 +142,6 @@ class SingleProcess(ProcessGroup):
 
     def barrier(self) -> None:
         """Do nothing: everybody is here."""
-
-    def abort(self, exit_code: int) -> None:
-        """Do nothing: there are no others."""
 
 
 def exit_code(error: BaseException) -> int:

@@ -10,17 +10,14 @@ one of them fails.
 from __future__ import annotations
 
 import contextlib
-import errno
 import logging
-import mmap
 import os
 import pickle
-import shutil
 import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -42,7 +39,6 @@ SLOT = 1 << 18  # bytes of a rank's part in the shared memory; longer vectors co
 SPIN_S = 1e-3  # a rank looks so long for the others before it sleeps: to wake up takes 50 us
 CHECK_S = 0.2  # between two looks of a sleeping one whether the others live
 GONE = b"Error: the run has ended, because its first process is gone\n"
-SHARED_FILES = "/dev/shm"
 
 
 def can_fork() -> bool:
@@ -123,9 +119,6 @@ class LocalGroup(ProcessGroup):
                     break
                 _let_others_work()
 
-    def abort(self, exit_code: int) -> None:
-        """Do nothing: rank 0 sees when another has ended, and ends all others when it ends."""
-
     def check(self, *signal_and_frame: Any) -> None:
         """Raise PeerFailed for a worker that ended with a message, CharrnnError for a dead one."""
         for rank, worker in enumerate(self.workers, 1):
@@ -157,13 +150,17 @@ def run(size: int, work: Work[Result], method: str | None = None) -> Result:
     import multiprocessing
 
     context = multiprocessing.get_context(method or ("fork" if can_fork() else "spawn"))
-    try:
-        group = _start(context, size, work)
-    except (OSError, ImportError) as error:  # there may be no semaphores at all
-        reason = error.strerror if isinstance(error, OSError) else error
-        logger.warning(f"{size} processes cannot be had ({reason}): one does all the work")
-        return work(SingleProcess())
-    with _ending(group):
+    with contextlib.ExitStack() as stack:
+        try:
+            group = _start(context, size, work, stack)
+        except (OSError, ImportError) as error:  # there may be no semaphores at all
+            stack.close()
+            reason = error.strerror if isinstance(error, OSError) else error
+            logger.warning(f"{size} processes cannot be had ({reason}): one does all the work")
+            return work(SingleProcess())
+        if hasattr(signal, "SIGCHLD"):  # a worker that dies is noticed at once
+            before = signal.signal(signal.SIGCHLD, group.check)
+            stack.callback(signal.signal, signal.SIGCHLD, before)
         result = work(group)
         for worker in group.workers:
             worker.join()
@@ -171,30 +168,25 @@ def run(size: int, work: Work[Result], method: str | None = None) -> Result:
     return result
 
 
-def _start(context: BaseContext, size: int, work: Work[Any]) -> LocalGroup:
-    """The group of rank 0, with the other ranks at work. Raises OSError."""
-    bytes_needed = 2 * size * SLOT
-    if context.get_start_method() == "fork":
-        memory: Any = mmap.mmap(-1, bytes_needed)
-    else:
-        # What is written there without room ends the process by SIGBUS.
-        if os.path.isdir(SHARED_FILES) and shutil.disk_usage(SHARED_FILES).free < bytes_needed:
-            raise OSError(errno.ENOSPC, f"{SHARED_FILES} is full")
-        memory = context.RawArray("b", bytes_needed)
+def _start(
+    context: BaseContext, size: int, work: Work[Any], stack: contextlib.ExitStack
+) -> LocalGroup:
+    """The group of rank 0, with the other ranks at work until `stack` closes. Raises OSError."""
+    memory = context.RawArray("b", 2 * size * SLOT)
     rounds = (size - 1).bit_length()
     semaphores = [[context.Semaphore(0) for _ in range(rounds)] for _ in range(size)]
     group = LocalGroup(0, size, memory, semaphores)
-    with _signals_held():
-        try:
-            for rank in range(1, size):
-                worker = context.Process(  # type: ignore[attr-defined]
-                    target=_be, args=(rank, size, memory, semaphores, work), daemon=True
-                )
-                worker.start()
-                group.workers.append(worker)
-        except BaseException:
-            _end(group.workers)
-            raise
+    stack.callback(_end, group.workers)
+    with contextlib.ExitStack() as signals:
+        if hasattr(signal, "pthread_sigmask"):  # none may end a process before it can say so
+            before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+            signals.callback(signal.pthread_sigmask, signal.SIG_SETMASK, before)
+        for rank in range(1, size):
+            worker = context.Process(  # type: ignore[attr-defined]
+                target=_be, args=(rank, size, memory, semaphores, work), daemon=True
+            )
+            worker.start()
+            group.workers.append(worker)
     return group
 
 
@@ -225,36 +217,6 @@ def end_with_parent(message: bytes = b"") -> None:
         os._exit(1)
 
     threading.Thread(target=end, daemon=True).start()
-
-
-@contextlib.contextmanager
-def _signals_held() -> Iterator[None]:
-    """Let signals wait: a new process must not be ended by one before it can say so."""
-    if not hasattr(signal, "pthread_sigmask"):
-        yield
-        return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-@contextlib.contextmanager
-def _ending(group: LocalGroup) -> Iterator[None]:
-    """Notice at once when a worker dies, and leave none behind."""
-    number = getattr(signal, "SIGCHLD", None)
-    if threading.current_thread() is not threading.main_thread():
-        number = None  # where no signal is heard
-    before = None if number is None else signal.signal(number, group.check)
-    try:
-        yield
-    finally:
-        try:
-            if number is not None:
-                signal.signal(number, before)
-        finally:
-            _end(group.workers)
 
 
 def _end(workers: list[BaseProcess]) -> None:

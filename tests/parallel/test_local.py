@@ -3,7 +3,6 @@
 import errno
 import mmap
 import os
-import shutil
 import signal
 import subprocess
 import time
@@ -152,11 +151,10 @@ def test_a_killed_worker_is_noticed_by_one_that_computes():
     assert signal.getsignal(signal.SIGCHLD) == signal.SIG_DFL
 
 
-@pytest.mark.parametrize("what", ["processes", "memory", "semaphores"])
+@pytest.mark.parametrize("what", ["processes", "semaphores"])
 def test_where_there_is_no_room_one_process_does_it_all(monkeypatch, caplog, what):
     """After a warning; those that began are gone."""
     started = []
-    method = "fork"
     if what == "processes":
         fork = os.fork
 
@@ -167,10 +165,6 @@ def test_where_there_is_no_room_one_process_does_it_all(monkeypatch, caplog, wha
             return started[0]
 
         monkeypatch.setattr(os, "fork", fork_once)
-    elif what == "memory":
-        method = "spawn"
-        full = shutil.disk_usage("/")._replace(free=local.SLOT)
-        monkeypatch.setattr(shutil, "disk_usage", lambda path: full)
     else:
         import multiprocessing.synchronize
 
@@ -178,7 +172,7 @@ def test_where_there_is_no_room_one_process_does_it_all(monkeypatch, caplog, wha
             raise OSError(errno.ENOSPC, "No space left on device")
 
         monkeypatch.setattr(multiprocessing.synchronize.SemLock, "__init__", none)
-    assert local.run(3, rank_functions.group_size, method) == 1
+    assert local.run(3, rank_functions.group_size, "fork") == 1
     assert "3 processes cannot be had (" in caplog.text
     assert "one does all the work" in caplog.text
     assert all(wait_for_exit(pid) for pid in started)
