@@ -20,7 +20,6 @@ from charrnn.streams import name_of, opened
 MAX_CONFIG_BYTES = 1_000_000
 MOST_MISTAKES = 50  # written out; the others are counted
 SHOWN_ITEMS = 20  # of a list
-RENAMED = {"train.threads": "train.workers"}  # an old checkpoint has the old name
 NO_PATH = "corpus.path is missing: name the text"
 NULL = "tag:yaml.org,2002:null"
 NOT_TEXT = {NULL, *(f"tag:yaml.org,2002:{name}" for name in ("bool", "int", "float"))}
@@ -59,19 +58,13 @@ def override(
 
 def from_dict(settings: object, source: str) -> Config:
     """A config from nested dictionaries, such as the JSON in a checkpoint. Raises ConfigError."""
-    return _build(Config(), _from_dict(settings, source), source)
-
-
-def _from_dict(settings: object, source: str) -> Iterator[Assignment | str]:
-    for section, keys in settings.items() if isinstance(settings, Mapping) else ():
-        if section not in SECTIONS:
-            yield Assignment(section, keys, source)
-        elif not isinstance(keys, Mapping):
-            yield f"{source}: {section} is not a mapping"
-        else:
-            for name, value in keys.items():
-                key = f"{section}.{name}"
-                yield Assignment(RENAMED.get(key, key), value, source)
+    sections = settings.items() if isinstance(settings, Mapping) else ()
+    assignments = [
+        Assignment(f"{section}.{name}", value, source)
+        for section, keys in sections
+        for name, value in (keys.items() if isinstance(keys, Mapping) else [("", keys)])
+    ]
+    return _build(Config(), assignments, source)
 
 
 def replace(config: Config, section: str, **settings: Any) -> Config:
@@ -166,10 +159,9 @@ def _from_node(
 ) -> Iterator[Assignment | str]:
     """The settings of a config, or of one of its sections, and the mistakes in it."""
     if not isinstance(node, yaml.MappingNode):
-        what, keys = "a config is", ", ".join(SECTIONS)
-        if section:
-            what, keys = f"{section} must be", "its settings, one `key: value` a line"
-        yield f"{name}:{node.start_mark.line + 1}: {what} a mapping of {keys}"
+        keys = "its settings, one `key: value` a line" if section else ", ".join(SECTIONS)
+        where = f"{name}:{node.start_mark.line + 1}"
+        yield f"{where}: {section or 'a config'} must be a mapping of {keys}"
         return
     seen: set[str] = set()
     for key_node, value in node.value:
@@ -219,7 +211,7 @@ def _from_overrides(overrides: Sequence[str]) -> Iterator[Assignment | str]:
 
 def _unknown(key: str) -> str:
     """A sentence on a key that does not exist, with the nearest that does."""
-    name = RENAMED.get(key, key).rpartition(".")[2]  # perhaps in the wrong section or in none
+    name = key.rpartition(".")[2]  # perhaps in the wrong section or in none
     close = [known for known in KINDS if known.partition(".")[2] == name]
     close = close or difflib.get_close_matches(_short(key), [*KINDS, *SECTIONS], n=1)
     hint = f"did you mean {close[0]}?" if close else f"the sections are {', '.join(SECTIONS)}"

@@ -177,5 +177,5 @@ def test_a_config_goes_through_json_and_back():
     assert str(caught.value).split("\n") == [
         "a.npz: 2 mistakes in the config",
         "a.npz: model.hidden must be a whole number from 1 to 65536, not 0",
-        "a.npz: train is not a mapping",
+        "a.npz: there is no setting 'train.': did you mean train?",
     ]

@@ -1,6 +1,5 @@
 """Any number of processes gives the run that one gives, to rounding, dropout included."""
 
-import json
 import os
 import subprocess
 from pathlib import Path
@@ -195,17 +194,3 @@ def test_spawned_ranks_give_the_bytes_of_forked_ones(config, tmp_path):
         piped = run_program(method, [*words, "--corpus", "-"], text)
         assert piped["layer0.Whh"] == by_fork["layer0.Whh"]
         assert piped["corpus_sha256"] == by_fork["corpus_sha256"]
-
-
-def test_the_name_of_old_checkpoints_is_understood(charrnn, trained, tmp_path):
-    """`train.workers` was `train.threads`; a config that says so is told the new name."""
-    with np.load(trained) as archive:
-        arrays = dict(archive)
-    meta = json.loads(str(arrays["meta"]))
-    meta["config"]["train"]["threads"] = meta["config"]["train"].pop("workers")
-    arrays["meta"] = np.array(json.dumps(meta))
-    np.savez(trained, **arrays)
-    assert charrnn("train", trained, "--resume", "-q").exit_code == 0
-    result = charrnn("train", trained, "--set", "train.threads=2")
-    assert result.exit_code == 2
-    assert "did you mean train.workers?" in result.stderr
