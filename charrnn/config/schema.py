@@ -132,13 +132,9 @@ class CorpusConfig:
     url: str | None = setting(None, URL, "where to get it if it is missing")
     sha256: str | None = setting(None, SHA256, "what its bytes must hash to")
     encoding: str = setting("utf-8", ENCODING, "of the text")
-    mode: str = setting(
-        "stream", choice("stream", "lines"), "running text, or one record on each line"
-    )
+    mode: str = setting("stream", choice("stream", "lines"), "running text, or a record a line")
     lowercase: bool = setting(False, FLAG, "fold the text to lower case")
-    validation: float = setting(
-        0.1, FRACTION, "share held out: the last part of a stream, random lines of a list"
-    )
+    validation: float = setting(0.1, FRACTION, "share held out: the end of a stream, random lines")
     copies: str = setting(
         "together",
         choice("together", "apart"),
@@ -154,12 +150,8 @@ class ModelConfig:
     cell: str = setting("rnn", choice("rnn", "gru", "lstm"), "the recurrence")
     hidden: int = setting(100, whole(1, 65_536), "hidden units per layer")
     layers: int = setting(1, whole(1, 64), "layers, each reading the one below")
-    dropout: float = setting(
-        0.0, FRACTION, "share of activations dropped between layers and before the output"
-    )
-    variational: bool = setting(
-        False, FLAG, "dropout drops the same units at every step of a window"
-    )
+    dropout: float = setting(0.0, FRACTION, "share of every layer's output dropped")
+    variational: bool = setting(False, FLAG, "drop the same units at every step of a window")
     recurrent_dropout: float = setting(
         0.0, FRACTION, "share of the recurrent weights dropped for a window"
     )
@@ -177,9 +169,7 @@ class TrainConfig:
 
     batch_size: int = setting(1, whole(1, 65_536), "rows trained side by side")
     seq_length: int | None = setting(
-        None,
-        whole(1, 65_536),
-        "steps of back-propagation; null is 25 in a stream, 256 at most in lines",
+        None, whole(1, 65_536), "steps back-propagated; null: 25 in a stream, at most 256 in lines"
     )
     steps: int | None = setting(
         None, whole(1), f"updates; null is {DEFAULT_STEPS}, or as many as epochs says"
@@ -231,23 +221,17 @@ class OptimizerConfig:
         0.0, NOT_NEGATIVE, "adam: decoupled, per unit of learning rate", ADAM
     )
     schedule: str = setting(
-        "constant",
-        choice("constant", "cosine", "step", "plateau"),
-        "how the learning rate changes over the run",
+        "constant", choice("constant", "cosine", "step", "plateau"), "of the learning rate"
     )
     warmup: int = setting(0, whole(0), "updates over which the rate rises from 0")
     final_rate: float = setting(0.0, FRACTION, "cosine: share of the rate at the end", COSINE)
-    decay_factor: float = setting(
-        0.5, SHARE, "step, plateau: what the rate is multiplied by", STEP_OR_PLATEAU
-    )
+    decay_factor: float = setting(0.5, SHARE, "step, plateau: factor of the rate", STEP_OR_PLATEAU)
     decay_epochs: float = setting(1.0, POSITIVE, "step: epochs between two such changes", STEP)
     plateau_patience: int = setting(
         3, whole(1), "plateau: validations it waits for a better one", PLATEAU
     )
     ema: float | None = setting(
-        None,
-        FRACTION,
-        "decay of a moving average of the weights, which is then validated, sampled and saved",
+        None, FRACTION, "decay of a moving average of weights that is validated, sampled, saved"
     )
 
 
@@ -259,13 +243,9 @@ class OutputConfig:
         None, FILE, "the .npz file; null is the config's name with .npz, in the current folder"
     )
     validate_every: int = setting(1000, whole(1), "updates between validations, each saved")
-    sample_every: int | None = setting(
-        None, whole(1), "updates between samples shown; null shows none"
-    )
+    sample_every: int | None = setting(None, whole(1), "updates between samples; null shows none")
     keep: str = setting(
-        "last",
-        choice("last", "best"),
-        "best also saves the best validation, in a .best.npz beside the last",
+        "last", choice("last", "best"), "best also saves the best validation, in NAME.best.npz"
     )
 
 
