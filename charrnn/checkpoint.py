@@ -145,7 +145,12 @@ def _read(members: Mapping[str, bytes]) -> Checkpoint:
     chars = meta.get("vocab")
     vocab = Vocab(chars if isinstance(chars, str) else "")
     progress, sha256 = meta.get("progress"), str(meta.get("corpus_sha256"))
-    if not isinstance(progress, dict) or not _is_progress(progress):
+    # The figures that `Checkpoint.step` and `info` use; training checks all when it goes on.
+    keys = ("step", "best_step", "seconds")
+    if not isinstance(progress, dict) or not all(
+        type(figure) in (int, float) and 0 <= figure <= MOST
+        for figure in [progress.get(key, 0) for key in keys]
+    ):
         raise ValueError("it does not tell where training stands")
     if not re.fullmatch("[0-9a-f]{64}", sha256):
         raise ValueError("it does not tell which text it was trained on")
@@ -213,11 +218,3 @@ def _array(
         wanted = f"{'text' if dtype is None else dtype} {shape}".replace("None", "any")
         raise ValueError(f"array {key} is {array.dtype} {array.shape} instead of {wanted}")
     return array
-
-
-def _is_progress(progress: dict[str, Any]) -> bool:
-    """Whether the figures that `Checkpoint.step` and `info` use are what they should be."""
-    step, best = progress.get("step", 0), progress.get("best_step", 0)
-    seconds = progress.get("seconds", 0.0)
-    counts = all(type(n) is int and 0 <= n <= MOST for n in (step, best))
-    return counts and type(seconds) in (int, float) and 0 <= seconds <= MOST
