@@ -25,10 +25,9 @@ class Params(dict[str, Floats]):
         self.shapes = dict(shapes)
         self.vector: Floats = np.zeros(sum(sizes) + extra, dtype)
         self.flat: Floats = self.vector[: sum(sizes)]  # (P,)
-        start = 0
-        for (name, shape), size in zip(self.shapes.items(), sizes, strict=True):
-            self[name] = self.flat[start : start + size].reshape(shape)
-            start += size
+        parts = np.split(self.flat, np.cumsum(sizes)[:-1])
+        for (name, shape), part in zip(self.shapes.items(), parts, strict=True):
+            self[name] = part.reshape(shape)
 
     @classmethod
     def of(cls, arrays: Mapping[str, Floats]) -> Params:
