@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import codecs
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
 from typing import IO
 
@@ -86,14 +86,24 @@ class TextReader:
 
     def notices(self) -> list[str]:
         """What was mended on the way, one sentence each."""
-        sentences = []
-        if self.bom:
-            sentences.append(f"{self.name} opens with a byte order mark; it is left out")
-        if self.crlf:
-            sentences.append(
-                f"{self.name} has {self.crlf:,} Windows line ends (CRLF); they are read as LF"
-            )
-        return sentences
+        mended = {
+            "opens with a byte order mark; it is left out": self.bom,
+            f"has {self.crlf:,} Windows line ends (CRLF); they are read as LF": self.crlf,
+        }
+        return [f"{self.name} {what}" for what, count in mended.items() if count]
+
+
+def whole_lines(pieces: Iterable[str]) -> Iterator[str]:
+    """Whole lines, each with its newline: those that a piece ends come together."""
+    rest: list[str] = []
+    for piece in pieces:
+        lines, newline, last = piece.rpartition("\n")
+        if newline:
+            yield "".join([*rest, lines, newline])
+            rest = []
+        rest.append(last)
+    if any(rest):
+        yield "".join([*rest, "\n"])
 
 
 def lowered(piece: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import chain
 
 import numpy as np
 
@@ -51,18 +52,16 @@ class Vocab:
 
         Raises VocabError when it is empty, or has more than `MOST_CHARS` characters.
         """
-        chars: set[str] = set()
-        for piece in text:
-            chars.update(piece)
-            if len(chars) > MOST_CHARS:
-                raise VocabError(
-                    f"the text has {len(chars):,} distinct characters or more, and real ones have "
-                    f"{MOST_CHARS:,} at most: it is almost surely read in a wrong encoding",
-                    "Name the right one: --set corpus.encoding=utf-8, or utf-16, gb18030, big5, "
-                    "shift_jis, euc_kr, cp1252; `charrnn new FILE` tells which of the Unicode and "
-                    "Western ones fits",
-                )
-        return cls("".join(sorted(chars)))
+        chars = sorted(set(chain.from_iterable(text)))
+        if len(chars) > MOST_CHARS:
+            raise VocabError(
+                f"the text has {len(chars):,} distinct characters, and real ones have "
+                f"{MOST_CHARS:,} at most: it is almost surely read in a wrong encoding",
+                "Name the right one: --set corpus.encoding=utf-8, or utf-16, gb18030, big5, "
+                "shift_jis, euc_kr, cp1252; `charrnn new FILE` tells which of the Unicode and "
+                "Western ones fits",
+            )
+        return cls("".join(chars))
 
     def __len__(self) -> int:
         return len(self.chars)
@@ -74,23 +73,29 @@ class Vocab:
         """The id of every character, `missing` where there is none; the smallest unsigned type."""
         return self._table.take(code_points(text), mode="clip")
 
-    def encode(self, text: str, where: str = "the text") -> Ints:
-        """The id of every character. Raises VocabError that names the first unknown one."""
+    def encode(
+        self,
+        text: str,
+        where: str = "the text",
+        start: int = 0,
+        hint: str = "",
+        model: str = "the model",
+    ) -> Ints:
+        """The id of every character of a text, or of what `where` has from character `start` on.
+
+        Raises VocabError that names the first unknown one and this model, with this hint.
+        """
         ids = self.lookup(text)
         unknown = ids == self.missing
         if unknown.any():
             position = int(unknown.argmax())
-            raise VocabError(unknown_character(text[position], position, where))
+            raise VocabError(
+                f"{where} has {with_number(text[position])} at character "
+                f"{start + position + 1:,}, which {model}'s training text did not have",
+                hint,
+            )
         return ids
 
     def decode(self, ids: Iterable[int]) -> str:
         """The text these ids stand for."""
         return "".join(map(self.chars.__getitem__, ids))
-
-
-def unknown_character(char: str, position: int, where: str, model: str = "the model") -> str:
-    """The sentence about a character that is not in the vocabulary of a model."""
-    return (
-        f"{where} has {with_number(char)} at character {position + 1:,}, "
-        f"which {model}'s training text did not have"
-    )

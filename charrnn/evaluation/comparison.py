@@ -18,12 +18,11 @@ import numpy as np
 from charrnn.arrays import Floats
 from charrnn.checkpoint import Checkpoint
 from charrnn.config.schema import shown
-from charrnn.data.encoding import Encoder
 from charrnn.data.vocabulary import code_points
 from charrnn.errors import CharrnnError, CorpusError
 from charrnn.evaluation.dynamic_evaluation import windows
 from charrnn.evaluation.evaluator import Evaluator, Score
-from charrnn.evaluation.text_scoring import ReadOptions, ScoredPiece, scored
+from charrnn.evaluation.text_scoring import SKIP_HINT, ReadOptions, ScoredPiece, scored
 from charrnn.parallel.pool import WorkerPool
 from charrnn.units import bits
 
@@ -64,13 +63,24 @@ def compare(
     read the same text, VocabError, and CorpusError where it is too short.
     """
     _check_alike(this, other)
-    encoders = [
-        Encoder(this.vocab, name, skip_unknown),
-        Encoder(other.vocab, name, skip_unknown, "the other model"),
-    ]
-    shared = _shared(pieces, encoders)
+    unknown = 0
+
+    def shared() -> Iterator[str]:
+        """Each piece without the characters that one of the models does not know."""
+        nonlocal unknown
+        start = 0
+        for piece in pieces:
+            known = piece
+            for model, vocab in (("the model", this.vocab), ("the other model", other.vocab)):
+                if not skip_unknown:
+                    vocab.encode(piece, name, start, SKIP_HINT, model)
+                ids = vocab.lookup(known)
+                known = vocab.decode(ids[ids != vocab.missing].tolist())
+            start, unknown = start + len(piece), unknown + len(piece) - len(known)
+            yield known
+
     mode, pool = this.config.corpus.mode, WorkerPool(workers)
-    text = shared if mode == "lines" else windows(shared, AT_ONCE * BLOCK)
+    text = shared() if mode == "lines" else windows(shared(), AT_ONCE * BLOCK)
     options = ReadOptions(mode, name, window=window)
     by_this, by_other = (
         scored(Evaluator(model.model, model.params, pool), model.vocab, copy, options)
@@ -80,7 +90,6 @@ def compare(
     nats_this, nats_other, chars = blocks.sum(axis=1).tolist()
     if not chars:
         raise CorpusError(f"{name} is too short to compare: nothing of it can be scored")
-    unknown = sum(encoder.unknown for encoder in encoders)
     return Comparison(
         Score(nats_this, int(chars), unknown),
         Score(nats_other, int(chars), unknown),
@@ -122,12 +131,3 @@ def _check_alike(this: Checkpoint, other: Checkpoint) -> None:
                 f"and {shown(of_other)} in the other, so they do not read the same characters of a "
                 "text"
             )
-
-
-def _shared(pieces: Iterable[str], encoders: list[Encoder]) -> Iterator[str]:
-    """The pieces of a text without the characters that one of the encoders does not know."""
-    for piece in pieces:
-        for encode in encoders:
-            _, ids = encode(piece)
-            piece = encode.vocab.decode(ids.tolist())
-        yield piece

@@ -11,8 +11,7 @@ import numpy as np
 
 from charrnn.checkpoint import Checkpoint
 from charrnn.data.corpus import Corpus
-from charrnn.data.encoding import whole_lines
-from charrnn.data.reader import TextReader, lowered, open_text
+from charrnn.data.reader import TextReader, lowered, open_text, whole_lines
 from charrnn.errors import CorpusError
 from charrnn.evaluation.evaluator import PREDICTION, SURPRISAL, Evaluator, Figures, Score
 from charrnn.evaluation.line_scores import Char, Line, chars, cut, lines, validation_text

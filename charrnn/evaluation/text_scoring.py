@@ -9,7 +9,7 @@ import numpy as np
 
 from charrnn.arrays import Bools, Floats, Ints
 from charrnn.data.corpus import Records
-from charrnn.data.encoding import Encoder, whole_lines
+from charrnn.data.reader import whole_lines
 from charrnn.data.vocabulary import Vocab
 from charrnn.errors import CorpusError
 from charrnn.evaluation.evaluator import SURPRISAL, Evaluator, Figures, Score
@@ -27,6 +27,9 @@ class ScoredPiece(NamedTuple):
         """The surprisal (N,) of each character, NaN where it is not scored."""
         nats: Floats = self.figures[0]
         return nats
+
+
+SKIP_HINT = "To leave such characters out and count them: --unknown skip"
 
 
 class ReadOptions(NamedTuple):
@@ -52,13 +55,17 @@ def scored(
     Raises VocabError.
     """
     lines, window = options.mode == "lines", options.window
-    encode = Encoder(vocab, options.name, options.skip_unknown)
+    start = 0  # of a piece in the text
     state = evaluator.model.zero_state(1)
     before: Ints = np.empty(0, dtype=np.intp)  # the last character so far, then an open window's
     for text in whole_lines(pieces) if lines else pieces:
-        places, new_ids = encode(text)
-        unknown = np.ones(len(text), dtype=bool)
-        unknown[places] = False
+        if options.skip_unknown:
+            new_ids = vocab.lookup(text)
+        else:
+            new_ids = vocab.encode(text, options.name, start, SKIP_HINT)
+        start += len(text)
+        unknown = new_ids == vocab.missing
+        places, new_ids = np.flatnonzero(~unknown), new_ids[~unknown]
         if lines:
             newline = vocab.lookup("\n")
             ends = new_ids == newline
