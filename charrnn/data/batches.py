@@ -23,9 +23,7 @@ Every epoch sees each line once, in an order that only the seed and the epoch de
 
 from __future__ import annotations
 
-import itertools
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
 
 import numpy as np
 import numpy.typing as npt
@@ -159,52 +157,37 @@ class LineBatches(Batches):
             )
         self._training, self._seed, self._dtype = corpus.training, seed, dtype
         self._records = corpus.records
-        self._batches = -(-len(corpus.training) // B)
         longest = int(np.diff(corpus.records.starts).max())  # of any record
-        self._cut = longest > T
-        super().__init__(T, B, index=self._batches - 1, at=longest + T)
+        super().__init__(T, B, index=-(-len(corpus.training) // B) - 1, at=longest + T)
 
     def per_epoch(self) -> int:
-        if not self._cut:
-            return self._batches
-        return sum(-(-self._longest_of(which) // self.T) for which in self._shuffled())
+        return sum(-(-self._longest(which) // self.T) for which in self._batches)
 
     def next(self) -> Batch:
-        if self.at >= self._longest:
+        if self.at >= self._longest(self._batches[self.index]):
             self.index, self.at = self.index + 1, 0
-            if self.index == self._batches:
+            if self.index == len(self._batches):
                 self.epoch, self.index = self.epoch + 1, 0
                 self._start()
-            else:
-                self._load()
-        fresh = self.at == 0
-        ids, targets, inside = self._records.padded(self._which, self.at, self.T)
+        fresh, which = self.at == 0, self._batches[self.index]
+        ids, targets, inside = self._records.padded(which, self.at, self.T)
         self.at += self.T
         return Batch(ids, targets, None if inside.all() else inside.astype(self._dtype), fresh)
 
-    def _start(self) -> None:
-        """Shuffle this epoch's lines, and load the batch at `index`."""
-        pool, skipped = divmod(self.index, POOL)
-        self._coming = itertools.islice(self._shuffled(pool), skipped, None)
-        self._load()
-
-    def _load(self) -> None:
-        self._which = next(self._coming)
-        self._longest = self._longest_of(self._which)
-
-    def _longest_of(self, which: Ints) -> int:
+    def _longest(self, which: Ints) -> int:
         return int(self._records.lengths(which).max())
 
-    def _shuffled(self, pool: int = 0) -> Iterator[Ints]:
-        """This epoch's batches from a pool on: its lines sorted by length, cut, and shuffled."""
+    def _start(self) -> None:
+        """Shuffle this epoch's lines, sort those of a pool by length, and shuffle its batches."""
         order = generator(self._seed, Purpose.ORDER, self.epoch).permutation(self._training)
         size = POOL * self.B
-        for number in range(pool, -(-self._batches // POOL)):
-            records = order[number * size : (number + 1) * size]
+        self._batches: list[Ints] = []
+        for number, start in enumerate(range(0, len(order), size)):
+            records = order[start : start + size]
             records = records[np.argsort(self._records.lengths(records), kind="stable")]
             batches = [records[i : i + self.B] for i in range(0, len(records), self.B)]
             rng = generator(self._seed, Purpose.ORDER, self.epoch, number)
-            yield from (batches[i] for i in rng.permutation(len(batches)))
+            self._batches += [batches[i] for i in rng.permutation(len(batches))]
 
 
 def of(corpus: Corpus, config: TrainConfig, seed: int, dtype: npt.DTypeLike) -> Batches:
