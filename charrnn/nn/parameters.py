@@ -32,10 +32,8 @@ class Params(dict[str, Floats]):
     @classmethod
     def of(cls, arrays: Mapping[str, Floats]) -> Params:
         """Parameters with the values of these arrays, all of one dtype."""
-        params = cls(
-            {name: array.shape for name, array in arrays.items()},
-            np.result_type(*arrays.values()),
-        )
+        shapes = {name: array.shape for name, array in arrays.items()}
+        params = cls(shapes, np.result_type(*arrays.values()))
         for name, array in arrays.items():
             params[name][...] = array
         return params
@@ -46,9 +44,7 @@ class Params(dict[str, Floats]):
 
     def copy(self) -> Params:
         """The same values in memory of their own."""
-        twin = self.zeros_like()
-        twin.flat[:] = self.flat
-        return twin
+        return Params.of(self)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Params.of, (dict(self),)  # pickled array by array, the views would be copies

@@ -135,8 +135,7 @@ class Workspaces:
         if work is None:
             if len(self._made) >= SIZES:
                 self._made.clear()
-            number = itertools.count()
-            new = functools.partial(self._new, number)
+            new = functools.partial(self._new, itertools.count())
             work = self._made[T, B] = Workspace(self.model, T, B, new)
         return work
 
