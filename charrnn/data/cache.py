@@ -14,7 +14,7 @@ import re
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
@@ -84,20 +84,20 @@ def find(path: Path, dtype: np.dtype[Any], size: int) -> Ints | None:
     return None
 
 
-def keep(path: Path, value: Any) -> None:
-    """Write a plain value, for `recall`. Raises CorpusError."""
-    with writing(), replacement(path) as stream:
-        stream.write(json.dumps([value, _checksum(value)]).encode())
+def value(path: Path, compute: Callable[[], Any]) -> Any:
+    """The plain value kept at this path, marked as used now.
 
-
-def recall(path: Path) -> Any:
-    """The value kept at this path, marked as used now; None if it is gone or damaged."""
+    If it is gone or damaged it is computed and kept there. Raises CorpusError.
+    """
     with contextlib.suppress(OSError, ValueError, TypeError):
         os.utime(path)
-        value, checksum = json.loads(path.read_bytes())
-        if checksum == _checksum(value):
-            return value
-    return None
+        kept, checksum = json.loads(path.read_bytes())
+        if checksum == _checksum(kept):
+            return kept
+    computed = compute()
+    with writing(), replacement(path) as stream:
+        stream.write(json.dumps([computed, _checksum(computed)]).encode())
+    return computed
 
 
 def _tidy(place: Path) -> None:

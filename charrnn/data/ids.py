@@ -57,18 +57,13 @@ class Text:
             if not os.path.isfile(path):
                 self._copy(path)
         if self._copies or self._bytes <= LARGE_BYTES:
-            self._scan()
+            self.chars, self.size, self.notices = self._scan()
             return
         for reader in self._readers("reading"):
             for _ in reader.chunks():  # all that `sha256` needs
                 pass
         kept_at = self._path_of(self.config.path).with_suffix(".json")
-        kept = cache.recall(kept_at)
-        if kept is None:
-            self._scan()
-            cache.keep(kept_at, [self.chars, self.size, self.notices])
-        else:
-            self.chars, self.size, self.notices = kept
+        self.chars, self.size, self.notices = cache.value(kept_at, self._scan)
 
     def encode(self, vocab: Vocab | None = None, extend: bool = False) -> tuple[Vocab, Ints]:
         """Its ids (N,) in its own vocabulary, in `vocab`, or in the union of both.
@@ -147,13 +142,13 @@ class Text:
         if blank:
             self.notices.append(f"{self.name} has {blank:,} empty lines; they are left out")
 
-    def _scan(self) -> None:
-        """Read the text for the first time, for all but its ids."""
-        seen, self.size = np.zeros(CODE_POINTS, dtype=bool), 0
+    def _scan(self) -> tuple[str, int, list[str]]:
+        """Read the text for the first time: its characters, its size and what was mended."""
+        seen, size = np.zeros(CODE_POINTS, dtype=bool), 0
         for piece in self._pieces("reading"):
             seen[code_points(piece)] = True
-            self.size += len(piece)
-        self.chars = "".join(map(chr, np.flatnonzero(seen)))
+            size += len(piece)
+        return "".join(map(chr, np.flatnonzero(seen))), size, self.notices
 
     def _ids(self, vocab: Vocab) -> Iterator[Ints]:
         """The ids of a second reading, piece by piece."""
