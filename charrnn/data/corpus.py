@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -142,16 +143,23 @@ def _cut_lines(text: Text, vocab: Vocab, ids: Ints, seed: int) -> Corpus:
     return Corpus(vocab, training, validation, text.sha256, records, tuple(notices))
 
 
-def split(hashes: Ints, share: float, seed: int, together: bool = True) -> tuple[Ints, Ints, int]:
-    """Hold out `share` of the lines with these hashes (R,).
+class Split(NamedTuple):
+    """The numbers of the lines of each part, in the order of the text."""
 
-    Returns the numbers of the lines of each part, in the order of the text, and how many different
-    lines there are.
-    """
-    ranks: Ints = hashes ^ generator(seed, Purpose.SPLIT).integers(0, 2**63, dtype=np.uint64)
-    if not together:
-        ranks += mix(np.arange(len(ranks), dtype=np.uint64))
-    ranks = mix(ranks)
+    training: Ints
+    validation: Ints
+    different: int  # lines, copies not counted
+
+
+def split(hashes: Ints, share: float, seed: int, together: bool = True) -> Split:
+    """Hold out `share` of the lines with these hashes (R,)."""
+    key = generator(seed, Purpose.SPLIT).integers(0, 2**63, dtype=np.uint64)
+    ranks = np.empty_like(hashes)
+    for at in range(0, len(ranks), BLOCK):
+        of_line = hashes[at : at + BLOCK] ^ key
+        if not together:
+            of_line += mix(np.arange(at, at + len(of_line), dtype=np.uint64))
+        ranks[at : at + BLOCK] = mix(of_line)
     room = round(len(ranks) * share)
     different = 0
     taken: list[Ints] = [np.array([2**64 - 1], dtype=np.uint64)]  # where a search ends at last
@@ -164,9 +172,13 @@ def split(hashes: Ints, share: float, seed: int, together: bool = True) -> tuple
             taken.append(groups[:count])
             room -= int(sizes[:count].sum())
             groups, sizes = groups[count:], sizes[count:]
-    held_out = np.sort(np.concatenate(taken))
-    inside = held_out[np.searchsorted(held_out, ranks)] == ranks
-    return np.flatnonzero(~inside), np.flatnonzero(inside), different
+    held_out = np.concatenate(taken)
+    held_out.sort()
+    inside = np.zeros(len(ranks), dtype=bool)
+    for at in range(0, len(ranks), BLOCK):
+        block = ranks[at : at + BLOCK]
+        inside[at : at + BLOCK] = held_out[np.searchsorted(held_out, block)] == block
+    return Split(np.flatnonzero(~inside), np.flatnonzero(inside), different)
 
 
 def _groups(ranks: Ints) -> Iterator[tuple[Ints, Ints]]:

@@ -18,9 +18,12 @@ BASE = np.uint64(0x9E3779B97F4A7C15)  # odd
 
 def line_starts(ids: Ints, newline: int) -> Ints:
     """The places after each newline in `ids` (N,): where R lines begin, and the end; (R + 1,)."""
-    blocks = range(0, len(ids), BLOCK)
-    ends = [np.flatnonzero(ids[at : at + BLOCK] == newline) + at for at in blocks]
-    return np.concatenate(ends) + 1
+    return np.concatenate(
+        [
+            np.flatnonzero(ids[at : at + BLOCK] == newline) + at + 1
+            for at in range(0, len(ids), BLOCK)
+        ]
+    )
 
 
 def line_hashes(ids: Ints, starts: Ints, vocab: Vocab) -> Ints:
