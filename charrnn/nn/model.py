@@ -98,9 +98,14 @@ class Model:
         for index, (layer, (Wxh, Whh, bh)) in enumerate(zip(work.layers, self.names, strict=True)):
             if index > 0:
                 work.read(index - 1).dot(params[Wxh], layer.inputs)
-            else:  # mode="clip" spares NumPy a buffer; ids are always inside the vocabulary
+                np.add(layer.inputs, params[bh], layer.inputs)
+            elif ids.size < self.vocab_size:
+                # mode="clip" spares NumPy a buffer; ids are always inside the vocabulary
                 params[Wxh].take(ids.reshape(-1), axis=0, out=layer.inputs, mode="clip")
-            np.add(layer.inputs, params[bh], layer.inputs)
+                np.add(layer.inputs, params[bh], layer.inputs)
+            else:  # add the bias to each character's row once, not wherever it occurs
+                rows = np.add(params[Wxh], params[bh], work.rows)
+                rows.take(ids.reshape(-1), axis=0, out=layer.inputs, mode="clip")
             for s, carried in enumerate(layer.carried):
                 carried[0] = state[index, s]
             layer.forward(work.recurrent(index, params[Whh]))
@@ -127,7 +132,7 @@ class Model:
             raise RuntimeError("each backward needs a forward of its own: call Model.forward first")
         work.awaits_backward = False
         dlogits = work.logits  # d(-ln p[target]) / d logits = p - 1[target]
-        dlogits.reshape(-1)[work.picks] -= 1
+        work.flat_logits[work.picks] -= 1
         if batch.mask is not None:
             np.multiply(dlogits, batch.mask.reshape(-1, 1), dlogits)
         if scale != work.B:
@@ -159,8 +164,7 @@ class Model:
 
     def _gather(self, ids: Ints, da: Floats, dWxh: Floats, work: Workspace) -> None:
         """Row v of `dWxh` is the sum of the rows of `da` whose character is v."""
-        one_hot = work.logits  # whose gradient has been used
-        one_hot.fill(0)
+        work.one_hot.fill(0)
         np.add(work.starts, ids.reshape(-1), work.picks)
-        one_hot.reshape(-1)[work.picks] = 1
-        one_hot.T.dot(da, dWxh)
+        work.flat_one_hot[work.picks] = 1
+        work.one_hot.T.dot(da, dWxh)

@@ -32,11 +32,16 @@ class Workspace:
         self.T, self.B = T, B
         self.layers = [model.cell(T, B, H, new) for _ in range(model.layers)]
         self.logits = new((T * B, V))
+        self.flat_logits = self.logits.reshape(-1)
         self.shift = new((T * B, 1))  # the largest logit of each position
         self.total = new((T * B,))  # and its normaliser
         self.nll = new((T * B,))
         self.ones = np.ones(T * B, dtype=model.dtype)  # a sum over positions as a product
         self.ones_V = np.ones(V, dtype=model.dtype)
+        if T * B >= V:
+            self.rows = new((V, model.cell.gates * H))  # the first layer's input of a character
+        self.one_hot = new((T * B, V))  # by which the first layer's gradient is gathered
+        self.flat_one_hot = self.one_hot.reshape(-1)
         self.starts = np.arange(T * B) * V  # (T*B,): where each position's logits begin
         self.picks = np.empty(T * B, dtype=np.intp)  # where its target's logit is
         # Dropout, or none as in scoring:
