@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import glob
 import os
-import secrets
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -54,7 +53,7 @@ def replacement(path: str | Path) -> Iterator[BinaryIO]:
             yield stream
         return
     target = os.path.realpath(path)
-    part = _part(target, secrets.token_hex(RANDOM // 2))
+    part = _part(target, os.urandom(RANDOM // 2).hex())
     try:
         with open(part, "xb") as stream:
             yield stream

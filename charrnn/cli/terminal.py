@@ -17,7 +17,6 @@ from typing import Any, BinaryIO
 
 import click
 
-from charrnn.atomic import replacement, write_errors
 from charrnn.data.characters import visible
 
 logger = logging.getLogger("charrnn")
@@ -119,6 +118,8 @@ def result_file(path: str) -> Iterator[BinaryIO]:
     if path == "-":
         yield sys.stdout.buffer
         return
+    from charrnn.atomic import replacement, write_errors
+
     with write_errors(path), replacement(path) as stream:
         yield stream
     tell(path)
