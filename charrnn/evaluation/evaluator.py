@@ -179,7 +179,7 @@ class Evaluator:
             if stop_requested():
                 totals[2] = 1
                 break
-            totals[:2] += nats.sum(), nats.size
+            totals[:2] += float(nats.sum()), nats.size
         group.allreduce(totals)
         total_nats, chars, stops = totals.tolist()
         if stops:
