@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable
-from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
@@ -19,6 +18,29 @@ if TYPE_CHECKING:
 
 DEFAULT_RECORDS = 5  # for each temperature of a range
 TEMPERATURES = 6  # in a range
+
+
+class Options(NamedTuple):
+    """The options of the command, as Click has read them."""
+
+    chars: int | None
+    lines: int | None
+    count: int | None  # type: ignore[assignment]  # hides the method of tuples
+    max_lines: int | None
+    stop: str | None
+    null: bool
+    as_json: bool
+    match: str | None
+    unique: bool
+    novel: bool
+    attempts: int | None
+    temperatures: tuple[float, ...]
+    top_k: int | None
+    top_p: float
+    prime: str | None
+    prime_file: str | None
+    seed: int | None
+    raw: bool
 
 
 def _temperatures(ctx: click.Context, param: click.Parameter, value: str) -> tuple[float, ...]:
@@ -114,7 +136,7 @@ def sample(checkpoint_path: str, **options: Any) -> None:
     charrnn sample runs/dinos.npz --lines 10 --match '^tri.*tops$' --unique --novel
     charrnn sample runs/dinos.npz --n -1 | head -c 1000
     """
-    asked = SimpleNamespace(**options)
+    asked = Options(**options)
     for names, both in (
         ("--prime and --prime-file", asked.prime and asked.prime_file),
         ("--count and --lines", asked.count and asked.lines),
@@ -131,9 +153,10 @@ def sample(checkpoint_path: str, **options: Any) -> None:
     if asked.prime_file is not None:
         reader = open_text(asked.prime_file)
         with reader.stream:
-            asked.prime = "".join(reader)  # with the newline that an editor left at its end
+            prime = "".join(reader)  # with the newline that an editor left at its end
+        asked = asked._replace(prime=prime)
     if asked.seed is None:
-        asked.seed = rng.fresh_seed()
+        asked = asked._replace(seed=rng.fresh_seed())
         logger.info(f"seed {asked.seed}")
     for temperature in asked.temperatures:
         if len(asked.temperatures) > 1 and not asked.as_json:
@@ -141,7 +164,7 @@ def sample(checkpoint_path: str, **options: Any) -> None:
         _write_at(temperature, model, asked)
 
 
-def _write_at(temperature: float, model: TextModel, asked: SimpleNamespace) -> None:
+def _write_at(temperature: float, model: TextModel, asked: Options) -> None:
     """Write what is asked for at one temperature."""
     from charrnn.api import DEFAULT_CHARS
 
@@ -180,7 +203,7 @@ def _write_at(temperature: float, model: TextModel, asked: SimpleNamespace) -> N
             write("\n")  # a prompt, and the next command of a pipe, begin on a line of their own
 
 
-def _write_texts(texts: Iterable[Text], temperature: float, asked: SimpleNamespace) -> None:
+def _write_texts(texts: Iterable[Text], temperature: float, asked: Options) -> None:
     """Write finished texts, each with its separator or as a JSON object."""
     for text in texts:
         if asked.as_json:

@@ -7,8 +7,7 @@ import math
 import os
 import sys
 from collections.abc import Callable
-from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
@@ -19,6 +18,24 @@ from charrnn.cli.text_options import TextOptions, text_options
 if TYPE_CHECKING:
     from charrnn.evaluation.line_scores import Char, Line
     from charrnn.evaluation.scoring_task import Subject
+
+
+class RowOptions(NamedTuple):
+    """Which rows are printed, and how."""
+
+    per: str
+    above: float | None
+    below: float | None
+    percentile: bool
+    color: str
+    as_json: bool
+    raw: bool
+
+    @property
+    def shades(self) -> bool:
+        """Whether the characters of a row are shaded: never in JSON."""
+        auto = self.color == "auto" and shade.wanted(sys.stdout.isatty(), os.environ)
+        return (auto or self.color == "always") and not self.as_json
 
 
 @click.command()
@@ -67,28 +84,29 @@ def score(text: TextOptions, **options: Any) -> None:
     charrnn score runs/dinos.npz names.txt --above 99 --percentile | cut -f 5
     printf 'tyranno\\n' | charrnn score runs/dinos.npz - --per char
     """
-    asked = SimpleNamespace(**options)
+    asked = RowOptions(**options)
     thresholds = [bits for bits in (asked.above, asked.below) if bits is not None]
     if asked.percentile and not thresholds:
         raise click.UsageError("--percentile needs --above or --below")
     if asked.percentile and max(thresholds) > 100:
         raise click.UsageError(f"a percentile is 0 to 100, not {max(thresholds):g}")
-    if len(thresholds) == 2 and asked.above >= asked.below:
-        raise click.UsageError(f"nothing is both above {asked.above:g} and below {asked.below:g}")
-    on_terminal = asked.color == "auto" and shade.wanted(sys.stdout.isatty(), os.environ)
-    asked.shades = (asked.color == "always" or on_terminal) and not asked.as_json
+    if len(thresholds) == 2 and thresholds[0] >= thresholds[1]:
+        above, below = thresholds
+        raise click.UsageError(f"nothing is both above {above:g} and below {below:g}")
     with text.open() as subject:
         if not _print_rows(subject, asked) and thresholds:
             raise click.exceptions.Exit(1)
 
 
-def _print_rows(subject: Subject, asked: SimpleNamespace) -> bool:
+def _print_rows(subject: Subject, asked: RowOptions) -> bool:
     """Print the rows between the thresholds; return whether there are any."""
-    above, below = (_threshold(subject, asked, side) for side in ("above", "below"))
+    above = _threshold(subject, asked, "above", asked.above)
+    below = _threshold(subject, asked, "below", asked.below)
+    shaded = asked.shades
     # Colours are written as they are; what the text has of such is escaped.
-    raw = asked.raw or asked.shades
-    show: Callable[[Any, SimpleNamespace], str] = _of_line if asked.per == "line" else _of_char
-    if asked.shades:
+    raw = asked.raw or shaded
+    show: Callable[[Any, RowOptions, bool], str] = _of_line if asked.per == "line" else _of_char
+    if shaded:
         write(shade.legend(), raw)
     matched = False
     for rows in subject.rows(asked.per):
@@ -96,18 +114,17 @@ def _print_rows(subject: Subject, asked: SimpleNamespace) -> bool:
             row for row in rows if not (row.bits_per_char <= above or row.bits_per_char >= below)
         ]
         matched = matched or bool(kept)
-        write("".join(show(row, asked) for row in kept), raw)
+        write("".join(show(row, asked, shaded) for row in kept), raw)
     return matched
 
 
-def _threshold(subject: Subject, asked: SimpleNamespace, side: str) -> float:
+def _threshold(subject: Subject, asked: RowOptions, side: str, number: float | None) -> float:
     """Bits per character, where need be those of a percentile, which is then told.
 
     NaN, with which nothing compares, where there is none.
     """
-    number = getattr(asked, side)
     if number is None or not asked.percentile:
-        return math.nan if number is None else float(number)
+        return math.nan if number is None else number
     bits, count = subject.percentile(asked.per, number)
     logger.info(
         f"{side} {bits:.4f} bits per character: percentile {number:g} of {count:,} validation "
@@ -116,7 +133,7 @@ def _threshold(subject: Subject, asked: SimpleNamespace, side: str) -> float:
     return bits
 
 
-def _of_line(line: Line, asked: SimpleNamespace) -> str:
+def _of_line(line: Line, asked: RowOptions, shaded: bool) -> str:
     if asked.as_json:
         facts = {
             "bits_per_char": line.bits_per_char if math.isfinite(line.bits_per_char) else None,
@@ -126,15 +143,15 @@ def _of_line(line: Line, asked: SimpleNamespace) -> str:
             "line": line.text,
         }
         return json.dumps(facts) + "\n"
-    text = shade.shaded(line.text, line.shades, asked.raw) if asked.shades else line.text
+    text = shade.shaded(line.text, line.shades, asked.raw) if shaded else line.text
     return f"{line.bits_per_char:.4f}\t{line.bits:.4f}\t{line.chars}\t{line.unknown}\t{text}\n"
 
 
-def _of_char(char: Char, asked: SimpleNamespace) -> str:
+def _of_char(char: Char, asked: RowOptions, shaded: bool) -> str:
     if asked.as_json:
         return json.dumps(char._asdict()) + "\n"
     shown, likeliest = (
         json.dumps(c, ensure_ascii=not c.isprintable()) for c in (char.char, char.likeliest)
     )
-    shown = shade.painted(shown, shade.colour_of(char.bits)) if asked.shades else shown
+    shown = shade.painted(shown, shade.colour_of(char.bits)) if shaded else shown
     return f"{shown}\t{char.bits:.4f}\t{char.rank}\t{char.entropy_bits:.4f}\t{likeliest}\n"

@@ -6,7 +6,6 @@ import contextlib
 import functools
 import logging
 from collections.abc import Callable
-from typing import Any
 
 import click
 
@@ -50,7 +49,7 @@ def train(
     overrides: tuple[str, ...],
     resume: bool,
     init_from: str | None,
-    **settings: Any,
+    **settings: str | int | None,
 ) -> None:
     """Train a model as CONFIG says, and print the path of its checkpoint.
 

@@ -46,7 +46,7 @@ class Batches(ABC):
     where it needs them.
     """
 
-    epoch: int
+    epoch = -1  # before the first `seek`
     index: int  # of the batch within the epoch
     at: int  # of the window within the text or the batch
 
@@ -70,11 +70,13 @@ class Batches(ABC):
 
     def seek(self, position: Position) -> None:
         """Go to a position that `position` once told. Raises ValueError for one it cannot tell."""
+        before = self.epoch
         for name, limit in self._limits.items():
             if not 0 <= position[name] <= limit:
                 raise ValueError(f"{name} {position[name]} is outside the text")
             setattr(self, name, position[name])
-        self._start()
+        if self.epoch != before:  # else its order is made already
+            self._start()
 
     def _start(self) -> None:  # noqa: B027 - most have something to do
         """Make ready to go on in this epoch."""

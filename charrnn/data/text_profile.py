@@ -97,13 +97,14 @@ def _encoding(raw: bytes) -> tuple[str, str | None]:
 def _check_text(text: str, counts: Mapping[str, int], reader: TextReader) -> None:
     """Raise CorpusError unless this is a text, and one with something to learn."""
     controls = sum(counts[char] for char in counts if char < " " and char not in TEXT_CONTROLS)
-    reason, distinct = "", f"as {reader.encoding} it has {len(counts):,} distinct characters"
+    reason = ""
     if "\0" in counts:
         reason = f"character {text.index(chr(0)) + 1:,} is NUL, as in UTF-16 without its mark"
     elif controls > MOST_CONTROL * len(text):
         reason = f"{controls:,} of its {len(text):,} characters are control characters"
     elif len(counts) > (MOST_CHARS if reader.encoding.startswith("utf") else MOST_IN_ONE_BYTE):
-        reason = f"{distinct}, which is too many"
+        distinct = f"{len(counts):,} distinct characters"
+        reason = f"as {reader.encoding} it has {distinct}, which is too many"
     if reason:
         raise CorpusError(f"{reader.name} does not look like a text: {reason}")
     kinds = set(text.strip("\n"))

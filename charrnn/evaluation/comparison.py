@@ -72,10 +72,11 @@ def compare(
         for piece in pieces:
             known = piece
             for model, vocab in (("the model", this.vocab), ("the other model", other.vocab)):
-                if not skip_unknown:
+                if skip_unknown:
+                    ids = vocab.lookup(known)
+                    known = vocab.decode(ids[ids != vocab.missing].tolist())
+                else:
                     vocab.encode(piece, name, start, SKIP_HINT, model)
-                ids = vocab.lookup(known)
-                known = vocab.decode(ids[ids != vocab.missing].tolist())
             start, unknown = start + len(piece), unknown + len(piece) - len(known)
             yield known
 

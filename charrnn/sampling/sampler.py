@@ -251,7 +251,10 @@ class Sampler:
                 ended += chars == self.newline
                 over = (lengths == limits.chars) | (ended == lines)
                 if stop:
-                    over |= ["".join(row[-len(stop) :]) == stop for row in written]
+                    over |= [
+                        row[-1] == stop[-1] and "".join(row[-len(stop) :]) == stop
+                        for row in written
+                    ]
                 state = self.model.run(self.params, chars.reshape(1, -1), state, work)
                 logits = work.logits
                 rows = np.flatnonzero(over)

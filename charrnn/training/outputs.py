@@ -66,7 +66,7 @@ class RunFiles:
         if report is not None:
             self.metrics.append(report.as_line())
             if report.best and self.trainer.config.output.keep == "best":
-                self.best = copy.deepcopy(saved)  # the run's own arrays go on changing
+                self.best = saved
         with contextlib.suppress(OSError):  # the writes tell what is wrong
             Path(self.path).parent.mkdir(parents=True, exist_ok=True)  # if somebody has removed it
         self.failure = None
@@ -75,6 +75,8 @@ class RunFiles:
                 write()
             except CheckpointError as error:
                 self.failure = error  # the checkpoint's counts most, and comes last
+        if self.best is saved:  # still to be written, while the run's own arrays go on changing
+            self.best = copy.deepcopy(saved)
         if self.failure is None:
             return None
         return f"step {saved.step:,}: {self.failure}; the next save tries again"

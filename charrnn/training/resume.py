@@ -10,6 +10,8 @@ from charrnn.data.characters import named
 from charrnn.data.corpus import Corpus
 from charrnn.errors import CheckpointError
 
+BLOCK = 1 << 20  # ids looked at at a time
+
 CHANGEABLE = {
     "corpus": {"path", "url", "sha256"},
     "train": {"steps", "epochs", "patience", "workers"},
@@ -48,8 +50,11 @@ def _other_text(saved: Checkpoint, corpus: Corpus) -> list[str]:
         return []
     lines = [f"corpus: sha256 {saved.corpus_sha256[:12]} -> {corpus.sha256[:12]}"]
     parts = [corpus.records.ids] if corpus.records else [corpus.training, corpus.validation]
-    present = corpus.vocab.decode(np.unique(np.concatenate(parts)).tolist())
+    present: set[int] = set()
+    for part in parts:
+        for start in range(0, len(part), BLOCK):  # a large text is not in memory
+            present.update(np.unique(part[start : start + BLOCK]).tolist())
     new = [char for char in corpus.vocab.chars if char not in saved.vocab]
-    gone = [char for char in saved.vocab.chars if char not in present]
+    gone = [char for i, char in enumerate(corpus.vocab.chars) if i not in present]
     words = [f"{word} {named(chars)}" for word, chars in (("new", new), ("gone", gone)) if chars]
     return [*lines, f"vocabulary: {'; '.join(words)}"] if words else lines
