@@ -10,6 +10,7 @@ one of them fails.
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import os
 import pickle
@@ -172,7 +173,14 @@ def _start(
     context: BaseContext, size: int, work: Work[Any], stack: contextlib.ExitStack
 ) -> LocalGroup:
     """The group of rank 0, with the other ranks at work until `stack` closes. Raises OSError."""
-    memory = context.RawArray("b", 2 * size * SLOT)
+    import shutil
+    import tempfile
+
+    needed = 2 * size * SLOT
+    folders = filter(os.path.isdir, ("/dev/shm", tempfile.gettempdir()))  # where it may lie
+    if all(shutil.disk_usage(folder).free < needed for folder in folders):  # else it ends by SIGBUS
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    memory = context.RawArray("b", needed)
     rounds = (size - 1).bit_length()
     semaphores = [[context.Semaphore(0) for _ in range(rounds)] for _ in range(size)]
     group = LocalGroup(0, size, memory, semaphores)

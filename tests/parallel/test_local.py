@@ -3,10 +3,12 @@
 import errno
 import mmap
 import os
+import shutil
 import signal
 import subprocess
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -151,7 +153,7 @@ def test_a_killed_worker_is_noticed_by_one_that_computes():
     assert signal.getsignal(signal.SIGCHLD) == signal.SIG_DFL
 
 
-@pytest.mark.parametrize("what", ["processes", "semaphores"])
+@pytest.mark.parametrize("what", ["processes", "semaphores", "memory"])
 def test_where_there_is_no_room_one_process_does_it_all(monkeypatch, caplog, what):
     """After a warning; those that began are gone."""
     started = []
@@ -165,6 +167,8 @@ def test_where_there_is_no_room_one_process_does_it_all(monkeypatch, caplog, wha
             return started[0]
 
         monkeypatch.setattr(os, "fork", fork_once)
+    elif what == "memory":
+        monkeypatch.setattr(shutil, "disk_usage", lambda folder: SimpleNamespace(free=1000))
     else:
         import multiprocessing.synchronize
 
