@@ -23,7 +23,9 @@ Every epoch sees each line once, in an order that only the seed and the epoch de
 
 from __future__ import annotations
 
+import itertools
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 
 import numpy as np
 import numpy.typing as npt
@@ -46,7 +48,7 @@ class Batches(ABC):
     where it needs them.
     """
 
-    epoch = -1  # before the first `seek`
+    epoch: int
     index: int  # of the batch within the epoch
     at: int  # of the window within the text or the batch
 
@@ -70,13 +72,11 @@ class Batches(ABC):
 
     def seek(self, position: Position) -> None:
         """Go to a position that `position` once told. Raises ValueError for one it cannot tell."""
-        before = self.epoch
         for name, limit in self._limits.items():
             if not 0 <= position[name] <= limit:
                 raise ValueError(f"{name} {position[name]} is outside the text")
             setattr(self, name, position[name])
-        if self.epoch != before:  # else its order is made already
-            self._start()
+        self._start()
 
     def _start(self) -> None:  # noqa: B027 - most have something to do
         """Make ready to go on in this epoch."""
@@ -159,37 +159,52 @@ class LineBatches(Batches):
             )
         self._training, self._seed, self._dtype = corpus.training, seed, dtype
         self._records = corpus.records
+        self._batches = -(-len(corpus.training) // B)
         longest = int(np.diff(corpus.records.starts).max())  # of any record
-        super().__init__(T, B, index=-(-len(corpus.training) // B) - 1, at=longest + T)
+        self._cut = longest > T
+        super().__init__(T, B, index=self._batches - 1, at=longest + T)
 
     def per_epoch(self) -> int:
-        return sum(-(-self._longest(which) // self.T) for which in self._batches)
+        if not self._cut:
+            return self._batches
+        return sum(-(-self._longest_of(which) // self.T) for which in self._shuffled())
 
     def next(self) -> Batch:
-        if self.at >= self._longest(self._batches[self.index]):
+        if self.at >= self._longest:
             self.index, self.at = self.index + 1, 0
-            if self.index == len(self._batches):
+            if self.index == self._batches:
                 self.epoch, self.index = self.epoch + 1, 0
                 self._start()
-        fresh, which = self.at == 0, self._batches[self.index]
-        ids, targets, inside = self._records.padded(which, self.at, self.T)
+            else:
+                self._load()
+        fresh = self.at == 0
+        ids, targets, inside = self._records.padded(self._which, self.at, self.T)
         self.at += self.T
         return Batch(ids, targets, None if inside.all() else inside.astype(self._dtype), fresh)
 
-    def _longest(self, which: Ints) -> int:
+    def _start(self) -> None:
+        """Shuffle this epoch's lines, and load the batch at `index`."""
+        pool, skipped = divmod(self.index, POOL)
+        self._coming = itertools.islice(self._shuffled(pool), skipped, None)
+        self._load()
+
+    def _load(self) -> None:
+        self._which = next(self._coming)
+        self._longest = self._longest_of(self._which)
+
+    def _longest_of(self, which: Ints) -> int:
         return int(self._records.lengths(which).max())
 
-    def _start(self) -> None:
-        """Shuffle this epoch's lines, sort those of a pool by length, and shuffle its batches."""
+    def _shuffled(self, pool: int = 0) -> Iterator[Ints]:
+        """This epoch's batches from a pool on: its lines sorted by length, cut, and shuffled."""
         order = generator(self._seed, Purpose.ORDER, self.epoch).permutation(self._training)
         size = POOL * self.B
-        self._batches: list[Ints] = []
-        for number, start in enumerate(range(0, len(order), size)):
-            records = order[start : start + size]
+        for number in range(pool, -(-self._batches // POOL)):
+            records = order[number * size : (number + 1) * size]
             records = records[np.argsort(self._records.lengths(records), kind="stable")]
             batches = [records[i : i + self.B] for i in range(0, len(records), self.B)]
             rng = generator(self._seed, Purpose.ORDER, self.epoch, number)
-            self._batches += [batches[i] for i in rng.permutation(len(batches))]
+            yield from (batches[i] for i in rng.permutation(len(batches)))
 
 
 def of(corpus: Corpus, config: TrainConfig, seed: int, dtype: npt.DTypeLike) -> Batches:
