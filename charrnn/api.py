@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Any, TypedDict
 
 from charrnn import checkpoint
 from charrnn.checkpoint import Checkpoint
-from charrnn.data.reader import lowered
+from charrnn.data.reader import to_lowercase
 from charrnn.errors import ConfigError
-from charrnn.rng import fresh_seed
+from charrnn.rng import random_seed
 from charrnn.sampling.record_selection import LONGEST, Selection, compiled, literal_beginning
 from charrnn.sampling.sampler import Limits, Sampler, Taste, Text
 
@@ -53,7 +53,7 @@ class TextModel:
         self.model = loaded.model
         self.params = loaded.params
         # As the model reads it: in lower case where it was trained so.
-        self._fold: Callable[[str], str] = lowered if loaded.config.corpus.lowercase else str
+        self._fold: Callable[[str], str] = to_lowercase if loaded.config.corpus.lowercase else str
 
     def sample(
         self,
@@ -118,7 +118,7 @@ class TextModel:
             )
         pattern, beginning = compiled(match or ""), literal_beginning(match or "")
         self.vocab.encode(beginning, "the beginning of the expression")
-        from charrnn.find_corpus import known_lines
+        from charrnn.find_corpus import corpus_lines
 
         if beginning.startswith(self._fold(manner.get("prime", ""))):
             manner["prime"] = beginning
@@ -128,7 +128,7 @@ class TextModel:
             attempts=attempts or 10_000 + 1_000 * count,
             pattern=pattern,
             unique=unique,
-            known=known_lines(self.checkpoint) if novel else frozenset(),
+            known=corpus_lines(self.checkpoint) if novel else frozenset(),
             longest=LONGEST if chars is None else None,
         )
 
@@ -151,7 +151,7 @@ class TextModel:
         """The seed, the taste, the limits and the prime that these arguments ask for."""
         taste: dict[str, Any] = {**manner}
         seed, prime = taste.pop("seed", None), taste.pop("prime", "")
-        seed = fresh_seed() if seed is None else seed
+        seed = random_seed() if seed is None else seed
         return seed, Taste(**taste), Limits(chars, lines, self._fold(stop)), self._fold(prime)
 
     def _sampler(self) -> Sampler:

@@ -22,7 +22,7 @@ def is_checkpoint(path: str) -> bool:
     return path.endswith(".npz") or (os.path.isfile(path) and zipfile.is_zipfile(path))
 
 
-class _Careful:
+class _BoundedStream:
     """A stream that hands out no large directory to whoever opens the archive."""
 
     def __init__(self, stream: BinaryIO) -> None:
@@ -44,7 +44,7 @@ def read_members(stream: BinaryIO) -> dict[str, bytes]:
     """
     if not stream.seekable():  # such as the pipe that a shell makes of <(...)
         stream = io.BytesIO(stream.read())
-    careful = _Careful(stream)
+    careful = _BoundedStream(stream)
     archive = zipfile.ZipFile(careful)
     careful.most = sys.maxsize
     left = stream.seek(0, os.SEEK_END)  # only the length is certain: the directory may lie

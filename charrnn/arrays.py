@@ -1,4 +1,4 @@
-"""Types of arrays that every room shares."""
+"""Types of arrays that all folders of the package share."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ Shapes = Mapping[str, tuple[int, ...]]
 
 
 class Batch(NamedTuple):
-    """One window of characters and, at each position, the character that follows it."""
+    """One window: the ids of T characters in B rows, and at each position the id that follows."""
 
     ids: Ints  # (T, B)
     targets: Ints  # (T, B)
     mask: Floats | None = None  # (T, B): 1 where a target counts, 0 where a row is padded
-    fresh: bool = False  # the rows begin here, from the zero state
+    from_zero: bool = False  # the rows begin here, so the state carried in is zero
 
     @property
     def chars(self) -> int:
-        """How many targets count."""
+        """The number of targets that count."""
         return self.targets.size if self.mask is None else int(self.mask.sum())
 
-    def rows(self, which: slice) -> Batch:
-        """Some of its rows."""
-        mask = None if self.mask is None else self.mask[:, which]
-        return Batch(self.ids[:, which], self.targets[:, which], mask, self.fresh)
+    def rows(self, part: slice) -> Batch:
+        """Return the batch of these rows alone."""
+        mask = None if self.mask is None else self.mask[:, part]
+        return Batch(self.ids[:, part], self.targets[:, part], mask, self.from_zero)

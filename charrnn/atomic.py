@@ -15,11 +15,11 @@ from typing import BinaryIO
 
 from charrnn.errors import CheckpointError
 
-RANDOM = 8  # characters that tell the parts of one file apart
+RANDOM_CHARS = 8  # characters that tell the parts of one file apart
 
 
 @contextlib.contextmanager
-def write_errors(path: str | Path) -> Iterator[None]:
+def as_checkpoint_error(path: str | Path) -> Iterator[None]:
     """Raise CheckpointError where the block raises OSError: `path` cannot be written."""
     try:
         yield
@@ -30,7 +30,7 @@ def write_errors(path: str | Path) -> Iterator[None]:
         ) from None
 
 
-def beside(path: str | Path, ending: str) -> Path:
+def sibling_path(path: str | Path, ending: str) -> Path:
     """The file next to a checkpoint that belongs to it: its name without `.npz`, then `ending`.
 
     Nothing but `.npz` is cut: `lr0.01` and `lr0.003` are two names.
@@ -43,7 +43,7 @@ def beside(path: str | Path, ending: str) -> Path:
 
 
 @contextlib.contextmanager
-def replacement(path: str | Path) -> Iterator[BinaryIO]:
+def replace_file(path: str | Path) -> Iterator[BinaryIO]:
     """A file that takes the place of `path` when the block ends well, and vanishes if not.
 
     A link stays, and what it leads to is replaced. A device or a pipe cannot be: it is written to.
@@ -53,7 +53,7 @@ def replacement(path: str | Path) -> Iterator[BinaryIO]:
             yield stream
         return
     target = os.path.realpath(path)
-    part = _part(target, os.urandom(RANDOM // 2).hex())
+    part = _partial_path(target, os.urandom(RANDOM_CHARS // 2).hex())
     try:
         with open(part, "xb") as stream:
             yield stream
@@ -66,15 +66,15 @@ def replacement(path: str | Path) -> Iterator[BinaryIO]:
         raise
 
 
-def clear_parts(path: str | Path) -> None:
+def remove_partial_files(path: str | Path) -> None:
     """Remove what killed runs have left of `path`. Nobody else may be writing it."""
     # A name such as `a` must not take the parts of `a.b`, so the random characters are counted.
-    for part in glob.glob(_part(glob.escape(os.path.realpath(path)), "?" * RANDOM)):
+    for part in glob.glob(_partial_path(glob.escape(os.path.realpath(path)), "?" * RANDOM_CHARS)):
         with contextlib.suppress(OSError):
             os.unlink(part)
 
 
-def _part(target: str, random: str) -> str:
+def _partial_path(target: str, random: str) -> str:
     """Return the name of a file beside `target`, for what is to take its place."""
     folder, name = os.path.split(target)
     return os.path.join(folder, f".{name}.{random}.part")

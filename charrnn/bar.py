@@ -21,10 +21,10 @@ class Bar(tqdm):  # type: ignore[type-arg]  # it takes none when it runs
     monitor_interval = 0
 
     @classmethod
-    def of_bytes(cls, what: str, total: int | None, **settings: Any) -> Bar:
+    def for_bytes(cls, what: str, total: int | None, **settings: Any) -> Bar:
         """One that counts bytes; shown only on a terminal, and where notes are logged."""
-        hidden = None if logger.isEnabledFor(logging.INFO) else True
-        return cls(desc=what, total=total, unit="B", unit_scale=True, disable=hidden, **settings)
+        disabled = None if logger.isEnabledFor(logging.INFO) else True
+        return cls(desc=what, total=total, unit="B", unit_scale=True, disable=disabled, **settings)
 
 
 Bar.set_lock(threading.RLock())

@@ -34,14 +34,14 @@ import numpy as np
 
 from charrnn import __version__, archive
 from charrnn.arrays import Floats
-from charrnn.atomic import replacement, write_errors
+from charrnn.atomic import as_checkpoint_error, replace_file
 from charrnn.config.loader import from_dict
 from charrnn.config.schema import MOST, Config
 from charrnn.data.vocabulary import Vocab
 from charrnn.errors import CheckpointError, ConfigError, VocabError
 from charrnn.nn.model import Model
 from charrnn.nn.parameters import Params
-from charrnn.streams import name_of, opened
+from charrnn.streams import display_name, open_binary
 
 FORMAT = 1
 HISTORY = ("step", "seconds", "smooth_nats", "train_nats", "validation_nats")
@@ -101,7 +101,11 @@ def save(checkpoint: Checkpoint, path: str) -> None:
         "meta": np.array(json.dumps(meta, ensure_ascii=False)),
     }
     # What `numpy.savez` writes; that of NumPy 1 says things of its own when the disk is full.
-    with write_errors(path), replacement(path) as stream, zipfile.ZipFile(stream, "w") as members:
+    with (
+        as_checkpoint_error(path),
+        replace_file(path) as stream,
+        zipfile.ZipFile(stream, "w") as members,
+    ):
         for name, array in arrays.items():
             with members.open(f"{name}.npy", "w", force_zip64=True) as member:
                 np.lib.format.write_array(member, np.asanyarray(array), allow_pickle=False)
@@ -119,7 +123,7 @@ def check_writable(path: str) -> None:
         raise CheckpointError(f"{path} would be the metrics' place", "Name a file: --out FILE.npz")
     if target.is_dir():
         raise CheckpointError(f"{path} is a folder", f"Name a file in it: --out {path}/model.npz")
-    with write_errors(target.parent):
+    with as_checkpoint_error(target.parent):
         target.parent.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=os.path.dirname(os.path.realpath(path))).close()
 
@@ -127,15 +131,17 @@ def check_writable(path: str) -> None:
 def load(path: str) -> Checkpoint:
     """Read a checkpoint; `-` is stdin. Raises CheckpointError when it is not a sound one."""
     try:
-        with opened(path, "checkpoint", CheckpointError) as stream:
+        with open_binary(path, "checkpoint", CheckpointError) as stream:
             return _read(archive.read_members(stream))
     except zipfile.BadZipFile as error:
         raise CheckpointError(
-            f"{name_of(path)} is not a checkpoint, or only a part of one: "
+            f"{display_name(path)} is not a checkpoint, or only a part of one: "
             f"it is no whole .npz file ({error})"
         ) from None
     except (ConfigError, VocabError) as error:
-        raise CheckpointError(f"{name_of(path)} cannot be read as a checkpoint: {error}") from None
+        raise CheckpointError(
+            f"{display_name(path)} cannot be read as a checkpoint: {error}"
+        ) from None
 
 
 def _read(members: Mapping[str, bytes]) -> Checkpoint:

@@ -6,12 +6,11 @@ import itertools
 import os
 
 from charrnn.checkpoint import Checkpoint
-from charrnn.data import corpus as corpora
-from charrnn.data.corpus import Corpus
+from charrnn.data.corpus import Corpus, read_corpus
 from charrnn.errors import CorpusError
 
 
-def read_again(loaded: Checkpoint) -> Corpus:
+def reload_corpus(loaded: Checkpoint) -> Corpus:
     """The corpus a model was trained on, found again and split as it was. Raises CorpusError."""
     settings, seed = loaded.config.corpus, loaded.config.train.seed
     if "-" in settings.path:
@@ -19,12 +18,12 @@ def read_again(loaded: Checkpoint) -> Corpus:
     for path in settings.path:
         if os.path.exists(path) and not os.path.isfile(path):  # such as a device without end
             raise CorpusError(f"{path}, which the checkpoint names as its corpus, is no file")
-    return corpora.read(settings, seed or 0, loaded.vocab, loaded.corpus_sha256)
+    return read_corpus(settings, seed or 0, loaded.vocab, loaded.corpus_sha256)
 
 
-def known_lines(loaded: Checkpoint) -> set[str]:
+def corpus_lines(loaded: Checkpoint) -> set[str]:
     """Every line of the corpus a model of lines was trained on. Raises CorpusError."""
-    corpus = read_again(loaded)
+    corpus = reload_corpus(loaded)
     if corpus.records is None:
         return set()
     ids, bounds = corpus.records.ids, itertools.pairwise(corpus.records.starts.tolist())

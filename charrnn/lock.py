@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from charrnn.atomic import beside
+from charrnn.atomic import sibling_path
 from charrnn.errors import CheckpointError
 
 logger = logging.getLogger("charrnn")
@@ -27,11 +27,11 @@ MAX_CHARS = 8192  # read of what a lock file says
 if sys.platform == "win32":
     import msvcrt
 
-    FAR = 1 << 30  # beyond the text: on Windows a locked byte cannot be read
+    BEYOND_TEXT = 1 << 30  # beyond the text: on Windows a locked byte cannot be read
 
-    def _try(descriptor: int) -> None:
+    def _lock_or_raise(descriptor: int) -> None:
         """Lock an open file or raise BlockingIOError; the lock ends when the file is closed."""
-        os.lseek(descriptor, FAR, os.SEEK_SET)
+        os.lseek(descriptor, BEYOND_TEXT, os.SEEK_SET)
         try:
             msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
         except PermissionError as error:
@@ -39,19 +39,19 @@ if sys.platform == "win32":
 else:
     import fcntl
 
-    def _try(descriptor: int) -> None:
+    def _lock_or_raise(descriptor: int) -> None:
         """Lock an open file or raise BlockingIOError; the lock ends when the file is closed."""
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def lock_path(checkpoint_path: str) -> Path:
     """Where the lock file of a checkpoint is."""
-    target = beside(os.path.realpath(checkpoint_path), ".lock")
+    target = sibling_path(os.path.realpath(checkpoint_path), ".lock")
     return target.with_name(f".{target.name}")
 
 
 @contextlib.contextmanager
-def held(checkpoint_path: str) -> Iterator[bool]:
+def hold_lock(checkpoint_path: str) -> Iterator[bool]:
     """Keep every other run from this checkpoint and the files named like it.
 
     Gives False, and a note, where files cannot be locked. Raises CheckpointError when another
@@ -61,7 +61,7 @@ def held(checkpoint_path: str) -> Iterator[bool]:
     with contextlib.ExitStack() as files:
         try:
             stream = files.enter_context(open(path, "ab"))
-            _try(stream.fileno())
+            _lock_or_raise(stream.fileno())
         except BlockingIOError:
             raise CheckpointError(
                 f"{checkpoint_path} is taken: {_holder(path)}",
@@ -74,8 +74,8 @@ def held(checkpoint_path: str) -> Iterator[bool]:
             )
             yield False
             return
-        if not _is_at(stream, path):  # its holder has just removed it
-            yield files.enter_context(held(checkpoint_path))
+        if not _is_same_file(stream, path):  # its holder has just removed it
+            yield files.enter_context(hold_lock(checkpoint_path))
             return
         where, now = os.path.realpath(checkpoint_path), time.strftime("%Y-%m-%d %H:%M:%S")
         holder = f"process {os.getpid()} on {platform.node()} has been writing {where} since {now}"
@@ -86,11 +86,11 @@ def held(checkpoint_path: str) -> Iterator[bool]:
             yield True
         finally:
             with contextlib.suppress(OSError):  # Windows removes no open file: it stays
-                if _is_at(stream, path):
+                if _is_same_file(stream, path):
                     path.unlink()
 
 
-def _is_at(stream: BinaryIO, path: Path) -> bool:
+def _is_same_file(stream: BinaryIO, path: Path) -> bool:
     """Whether the open file is the one that this path leads to."""
     with contextlib.suppress(OSError):
         return os.path.samefile(stream.fileno(), path)

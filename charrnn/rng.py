@@ -29,25 +29,25 @@ def generator(seed: int, purpose: Purpose, *number: int) -> np.random.Generator:
     return np.random.default_rng([seed, int(purpose), *number])
 
 
-def jumping(seed: int, purpose: Purpose, *number: int) -> np.random.PCG64:
+def bit_generator(seed: int, purpose: Purpose, *number: int) -> np.random.PCG64:
     """The bits of such a generator, which can skip any count of them."""
     return np.random.PCG64([seed, int(purpose), *number])
 
 
-def keys(seed: int, texts: Ints) -> Ints:
+def text_keys(seed: int, texts: Ints) -> Ints:
     """What the random numbers of each of these texts (B,) are made from, (B,)."""
     of_seed = mix(np.array([seed & _MASK], dtype=np.uint64))
     return mix(of_seed + texts.astype(np.uint64) * _GOLDEN)
 
 
-def uniforms(keys: Ints, places: Ints) -> Floats:
-    """A random number in [0, 1) for each place of each text, the same whenever it is asked for.
+def uniforms(keys: Ints, positions: Ints) -> Floats:
+    """Return a random number in [0, 1) for each position of each text, the same at every call.
 
-    `keys` and `places` are (B,), the result is (B,) in float64. A counter-based generator: each
-    number is a hash of seed, text and place, with the mixing function of SplitMix64 (Steele et al.
-    2014), so a thousand texts draw their next numbers in a few passes over small arrays.
+    `keys` and `positions` are (B,), the result is (B,) in float64. A counter-based generator: each
+    number is a hash of seed, text and position, with the mixing function of SplitMix64 (Steele et
+    al. 2014), so a thousand texts draw their next numbers in a few passes over small arrays.
     """
-    mixed = mix(keys + places.astype(np.uint64) * _GOLDEN)
+    mixed = mix(keys + positions.astype(np.uint64) * _GOLDEN)
     numbers: Floats = (mixed >> np.uint64(11)) * 2.0**-53
     return numbers
 
@@ -63,6 +63,6 @@ def mix(x: Ints) -> Ints:
     return x ^ (x >> np.uint64(31))
 
 
-def fresh_seed() -> int:
+def random_seed() -> int:
     """A seed nobody chose."""
     return int.from_bytes(os.urandom(4), "big")

@@ -10,7 +10,7 @@ from typing import BinaryIO
 from charrnn.errors import CharrnnError
 
 
-def name_of(path: str) -> str:
+def display_name(path: str) -> str:
     """What messages call the file at this path."""
     return "standard input" if path == "-" else path
 
@@ -23,7 +23,7 @@ def standard_input() -> BinaryIO:
 
 
 @contextlib.contextmanager
-def opened(path: str, what: str, error: type[CharrnnError]) -> Iterator[BinaryIO]:
+def open_binary(path: str, what: str, error: type[CharrnnError]) -> Iterator[BinaryIO]:
     """Open a file for reading, or stdin for `-`, which stays open afterwards.
 
     When it cannot be opened, or the block cannot read it, raises `error`, whose message calls the
@@ -38,4 +38,4 @@ def opened(path: str, what: str, error: type[CharrnnError]) -> Iterator[BinaryIO
     except IsADirectoryError:
         raise error(f"{path} is a folder, not a {what}") from None
     except (OSError, EOFError, ValueError, OverflowError, RuntimeError) as reason:
-        raise error(f"{name_of(path)} cannot be read as a {what}: {reason}") from None
+        raise error(f"{display_name(path)} cannot be read as a {what}: {reason}") from None

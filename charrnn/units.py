@@ -18,10 +18,10 @@ def bits(nats: Amount) -> Amount:
     return nats / LN2
 
 
-def in_both(nats: float) -> str:
+def nats_and_bits(nats: float) -> str:
     """An amount to be read.
 
-    >>> in_both(1.5)
+    >>> nats_and_bits(1.5)
     '1.5000 nats (2.1640 bits)'
     """
     return f"{nats:.4f} nats ({bits(nats):.4f} bits)"

@@ -133,7 +133,7 @@ def trainer(*overrides: str, text: str = TEXT, group: Any = None) -> Any:
         path = Path(folder, "text.txt")
         path.write_text(text, encoding="utf-8")
         config = make_config(list(overrides), str(path))
-        return Trainer(config, corpus.read(config.corpus, 1), group)
+        return Trainer(config, corpus.read_corpus(config.corpus, 1), group)
 
 
 def training(*overrides: str, group: Any) -> Call:
@@ -147,7 +147,7 @@ def training_on_file(path: str, *overrides: str) -> Call:
     from charrnn.training.trainer import Trainer
 
     config = make_config(list(overrides), path)
-    return Trainer(config, corpus.read(config.corpus, 1)).update
+    return Trainer(config, corpus.read_corpus(config.corpus, 1)).update
 
 
 def training_on_names(*overrides: str) -> tuple[Call, dict[str, Any]]:

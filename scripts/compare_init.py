@@ -34,7 +34,7 @@ def validation_nats(path: str, cell: str, init: str, seed: int, steps: int) -> f
         f"train.steps={steps}",
     ]
     config = loader.override(loader.from_dict(settings, "here"), overrides, [], "here")
-    run = Trainer(config, corpus.read(config.corpus, seed))
+    run = Trainer(config, corpus.read_corpus(config.corpus, seed))
     while not run.finished:
         run.update()
     score = run.evaluator.validation(run.corpus)

@@ -58,7 +58,7 @@ def seconds_to_read(path: Path, mode: str = "stream") -> float:
     """Return the seconds that reading a corpus takes in this process."""
     config = loader.from_dict({"corpus": {"path": str(path), "mode": mode}}, "bench")
     started_at = time.perf_counter()
-    corpus.read(config.corpus, 1)
+    corpus.read_corpus(config.corpus, 1)
     return time.perf_counter() - started_at
 
 

@@ -128,6 +128,6 @@ def trainer(tmp_path):
             encoding="utf-8",
         )
         config = configs.load(str(path), overrides)
-        return Trainer(config, corpora.read(config.corpus, config.train.seed))
+        return Trainer(config, corpora.read_corpus(config.corpus, config.train.seed))
 
     return make

@@ -40,7 +40,7 @@ def test_the_choices_of_the_schema_are_the_names_in_the_registry(setting, regist
 def test_the_initialization_of_every_cell_is_a_setting():
     """The default initialization of each cell is a value of model.init."""
     for cell in CELLS.values():
-        assert KINDS["model.init"].read(cell.init, "") == cell.init
+        assert KINDS["model.init"].read(cell.default_init, "") == cell.default_init
 
 
 @pytest.fixture
@@ -52,8 +52,8 @@ def leaky(monkeypatch):
         """h[t] = (h[t-1] + tanh(a[t] + h[t-1] Whh)) / 2."""
 
         gates = 1
-        states = ("h",)
-        init = "orthogonal"
+        state_names = ("h",)
+        default_init = "orthogonal"
 
         @classmethod
         def fill_biases(cls, bh, H):

@@ -78,12 +78,12 @@ def test_a_killed_run_leaves_no_lock(config, charrnn, tmp_path):
 
 def test_the_lock_file_is_removed_at_the_end_of_the_run(path, log_messages, tmp_path):
     """It is also removed after an error. It has the process id and the path of the checkpoint."""
-    with lock.held(path):
+    with lock.hold_lock(path):
         content = (tmp_path / ".run.lock").read_text()
         assert content.startswith(f"process {os.getpid()} on ")
         assert os.path.realpath(path) in content
     assert os.listdir(tmp_path) == []
-    with pytest.raises(ZeroDivisionError), lock.held(path):
+    with pytest.raises(ZeroDivisionError), lock.hold_lock(path):
         raise ZeroDivisionError
     assert os.listdir(tmp_path) == []
     assert log_messages == []
@@ -97,21 +97,21 @@ def test_a_link_and_a_name_without_suffix_are_the_same_run(path, log_messages, t
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "elsewhere" / "link.npz").symlink_to(path)
     same_run = (path, str(tmp_path / "elsewhere" / "link.npz"), str(tmp_path / "run"))
-    with lock.held(path):
+    with lock.hold_lock(path):
         for same in same_run:
-            with pytest.raises(CheckpointError, match="is taken"), lock.held(same):
+            with pytest.raises(CheckpointError, match="is taken"), lock.hold_lock(same):
                 pass
         for different in ("run.best.npz", "run.ckpt"):
-            with lock.held(str(tmp_path / different)) as is_locked:
+            with lock.hold_lock(str(tmp_path / different)) as is_locked:
                 assert is_locked
     for same in same_run:
-        with lock.held(same) as is_locked:
+        with lock.hold_lock(same) as is_locked:
             assert is_locked
 
 
 def test_a_lock_on_a_removed_file_does_not_count(path, log_messages, tmp_path, monkeypatch):
     """The file is removed between opening and locking: a third run would lock another file."""
-    original_try, removed = lock._try, []
+    original_try, removed = lock._lock_or_raise, []
 
     def remove_then_lock(descriptor):
         if not removed:
@@ -119,21 +119,21 @@ def test_a_lock_on_a_removed_file_does_not_count(path, log_messages, tmp_path, m
             (tmp_path / ".run.lock").rename(tmp_path / "removed")
         original_try(descriptor)
 
-    monkeypatch.setattr(lock, "_try", remove_then_lock)
-    with lock.held(path):
+    monkeypatch.setattr(lock, "_lock_or_raise", remove_then_lock)
+    with lock.hold_lock(path):
         assert removed
-        with pytest.raises(CheckpointError, match="is taken"), lock.held(path):
+        with pytest.raises(CheckpointError, match="is taken"), lock.hold_lock(path):
             pass
 
 
 def test_the_end_of_a_run_does_not_remove_the_lock_of_another(path, log_messages, tmp_path):
     """The folder may have been removed, created again, and used by a new run."""
-    with lock.held(path):
+    with lock.hold_lock(path):
         (tmp_path / ".run.lock").unlink()
-        second = lock.held(path)
+        second = lock.hold_lock(path)
         second.__enter__()
     assert (tmp_path / ".run.lock").exists()
-    with pytest.raises(CheckpointError, match="is taken"), lock.held(path):
+    with pytest.raises(CheckpointError, match="is taken"), lock.hold_lock(path):
         pass
     second.__exit__(None, None, None)
     assert not (tmp_path / ".run.lock").exists()
@@ -146,7 +146,7 @@ def test_training_runs_where_files_cannot_be_locked(config, charrnn, tmp_path, m
     def no_locks(descriptor):
         raise OSError(code, os.strerror(code))
 
-    monkeypatch.setattr(lock, "_try", no_locks)
+    monkeypatch.setattr(lock, "_lock_or_raise", no_locks)
     part = tmp_path / ".small.npz.abcdefgh.part"
     part.write_bytes(b"perhaps another run's")
     result = charrnn("train", config())
@@ -158,11 +158,11 @@ def test_training_runs_where_files_cannot_be_locked(config, charrnn, tmp_path, m
 @pytest.mark.parametrize("content", [b"", b"\x1b[2Jgotcha\n", b"\xff" * 10_000])
 def test_invalid_content_of_a_lock_file_is_not_printed(path, log_messages, tmp_path, content):
     """Another program may have written it, and control characters affect a terminal."""
-    with lock.held(path):
+    with lock.hold_lock(path):
         (tmp_path / ".run.lock").write_bytes(content)
         with (
             pytest.raises(CheckpointError, match=r"is taken: [^\x1b]*$"),
-            lock.held(path),
+            lock.hold_lock(path),
         ):
             pass
 
@@ -175,11 +175,11 @@ def test_the_lock_works_on_a_full_disk(path, log_messages, monkeypatch):
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "write", no_space)
-        first = lock.held(path)
+        first = lock.hold_lock(path)
         assert first.__enter__()
     with (
         pytest.raises(CheckpointError, match="taken: another process is writing it"),
-        lock.held(path),
+        lock.hold_lock(path),
     ):
         pass
     first.__exit__(None, None, None)
@@ -200,6 +200,6 @@ def test_partial_files_of_another_run_stay(config, charrnn, tmp_path, path, log_
     """No file is removed before the lock is acquired."""
     part = tmp_path / ".small.npz.abcdefgh.part"
     part.write_bytes(b"being written")
-    with lock.held(str(tmp_path / "small.npz")):
+    with lock.hold_lock(str(tmp_path / "small.npz")):
         assert charrnn("train", config(), "-q").exit_code == 1
     assert part.exists()

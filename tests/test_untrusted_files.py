@@ -27,7 +27,7 @@ from charrnn.data.corpus import Corpus
 from charrnn.data.reader import TextReader
 from charrnn.data.vocabulary import Vocab
 from charrnn.errors import CharrnnError
-from charrnn.find_corpus import read_again
+from charrnn.find_corpus import reload_corpus
 from charrnn.training.trainer import Trainer
 
 SCRIPTS = {
@@ -158,7 +158,7 @@ def test_any_bytes_are_a_corpus_or_an_error(tmp_path, raw, encoding, mode, lower
     path.write_bytes(raw)
     config = CorpusConfig((str(path),), None, None, encoding, mode, lowercase, validation)
     with contextlib.suppress(CharrnnError):
-        corpus = corpora.read(config, seed=1)
+        corpus = corpora.read_corpus(config, seed=1)
         assert isinstance(corpus, Corpus)
         text = "".join(TextReader(io.BytesIO(raw), "text", encoding, lowercase))
         if mode == "stream":
@@ -245,7 +245,7 @@ def valid_path(tmp_path_factory):
         },
         "here",
     )
-    run = Trainer(config, corpora.read(config.corpus, 1))
+    run = Trainer(config, corpora.read_corpus(config.corpus, 1))
     run.update()
     run.validate(lambda: None)
     save(run, folder / "model.npz")
@@ -274,7 +274,7 @@ def use(path):
             assert len(text.text) <= 3
         model.score("anna\nbob\n", skip_unknown=True)
         if loaded.config.corpus.path and loaded.config.train.seed is not None:
-            resumed = Trainer(loaded.config, read_again(loaded))
+            resumed = Trainer(loaded.config, reload_corpus(loaded))
             resumed.restore(loaded)
             resumed.update()
 

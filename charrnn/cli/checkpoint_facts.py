@@ -61,7 +61,7 @@ def _finite(value: object) -> float | None:
 
 
 def _nats(nats: float | None) -> str:
-    return "none" if nats is None else units.in_both(nats)
+    return "none" if nats is None else units.nats_and_bits(nats)
 
 
 def _short(text: str) -> str:

@@ -23,10 +23,10 @@ def new(corpus_path: str) -> None:
     from charrnn.data import text_profile
     from charrnn.training import new_config
 
-    found = text_profile.look(corpus_path)
-    if found.misread:
+    found = text_profile.profile_text(corpus_path)
+    if found.undecodable:
         logger.info(
-            f"{found.name} is not UTF-8 text: {found.misread}. It is read as {found.encoding}"
+            f"{found.name} is not UTF-8 text: {found.undecodable}. It is read as {found.encoding}"
         )
     # YAML is UTF-8, whatever the terminal's encoding.
     click.echo(new_config.write(found, corpus_path).encode(), nl=False)

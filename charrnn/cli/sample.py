@@ -156,7 +156,7 @@ def sample(checkpoint_path: str, **options: Any) -> None:
             prime = "".join(reader)  # with the newline that an editor left at its end
         asked = asked._replace(prime=prime)
     if asked.seed is None:
-        asked = asked._replace(seed=rng.fresh_seed())
+        asked = asked._replace(seed=rng.random_seed())
         logger.info(f"seed {asked.seed}")
     for temperature in asked.temperatures:
         if len(asked.temperatures) > 1 and not asked.as_json:

@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from charrnn.data.characters import visible
+from charrnn.data.characters import escape_unprintable
 
 if TYPE_CHECKING:  # --help must not wait for NumPy
     from charrnn.arrays import Floats
@@ -34,7 +34,7 @@ def shaded(text: str, bits: Floats, raw: bool = False) -> str:
 
     Control characters are shown as escapes, unless `raw`.
     """
-    show = str if raw else visible
+    show = str if raw else escape_unprintable
     places = zip(text, (colour_of(value) for value in bits.tolist()), strict=True)
     runs = itertools.groupby(places, key=lambda place: place[1])
     return "".join(painted("".join(show(char) for char, _ in run), colour) for colour, run in runs)

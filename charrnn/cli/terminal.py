@@ -17,7 +17,7 @@ from typing import Any, BinaryIO
 
 import click
 
-from charrnn.data.characters import visible
+from charrnn.data.characters import escape_unprintable
 
 logger = logging.getLogger("charrnn")
 
@@ -26,7 +26,7 @@ logger = logging.getLogger("charrnn")
 # business and stay.
 OBEYED = {*range(0x20), *range(0x7F, 0xA0)} - {ord("\t"), ord("\n")}
 TURNING = {*range(0x202A, 0x202F), *range(0x2066, 0x206A)}
-ESCAPES = {code: visible(chr(code)) for code in OBEYED | TURNING}
+ESCAPES = {code: escape_unprintable(chr(code)) for code in OBEYED | TURNING}
 
 
 class Number(click.FloatRange):
@@ -118,9 +118,9 @@ def result_file(path: str) -> Iterator[BinaryIO]:
     if path == "-":
         yield sys.stdout.buffer
         return
-    from charrnn.atomic import replacement, write_errors
+    from charrnn.atomic import as_checkpoint_error, replace_file
 
-    with write_errors(path), replacement(path) as stream:
+    with as_checkpoint_error(path), replace_file(path) as stream:
         yield stream
     tell(path)
 

@@ -15,7 +15,7 @@ from yaml.constructor import SafeConstructor
 
 from charrnn.config.schema import FIELDS, KINDS, MOST, SECTIONS, Config, shown
 from charrnn.errors import ConfigError
-from charrnn.streams import name_of, opened
+from charrnn.streams import display_name, open_binary
 
 MAX_CONFIG_BYTES = 1_000_000
 MOST_MISTAKES = 50  # written out; the others are counted
@@ -40,7 +40,7 @@ def load(path: str, overrides: Sequence[str] = (), extra: Iterable[Assignment] =
     Paths in the file are relative to the file's folder, paths on the command line to the current
     one. Raises ConfigError that lists every mistake, each with its place.
     """
-    name = name_of(path)
+    name = display_name(path)
     assignments = [*_from_yaml(path, name), *_from_overrides(overrides), *extra]
     config = _build(Config(), assignments, name)
     if config.output.checkpoint is None:
@@ -137,7 +137,7 @@ def _conflicts(config: Config, refused: set[str]) -> Iterator[str]:
 def _from_yaml(path: str, name: str) -> Iterator[Assignment | str]:
     """The assignments of a YAML file, and the mistakes in it."""
     base = os.path.dirname(os.path.abspath(path))
-    with opened(path, "config file", ConfigError) as stream:
+    with open_binary(path, "config file", ConfigError) as stream:
         raw = stream.read(MAX_CONFIG_BYTES + 1)
     if len(raw) > MAX_CONFIG_BYTES:
         raise ConfigError(f"{name} is over {MAX_CONFIG_BYTES:,} bytes: not a config")

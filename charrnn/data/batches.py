@@ -38,7 +38,7 @@ from charrnn.rng import Purpose, generator
 
 Position = dict[str, int]
 MAX_EPOCH = 2**53
-POOL = 100  # batches whose lines are sorted by length together
+POOL_BATCHES = 100  # batches whose lines are sorted by length together
 
 
 class Batches(ABC):
@@ -64,7 +64,7 @@ class Batches(ABC):
 
     @abstractmethod
     def next(self) -> Batch:
-        """The next window; `fresh` says that it starts from the zero state."""
+        """The next window; `from_zero` says that it starts from the zero state."""
 
     def position(self) -> Position:
         """Where the next window is, as plain numbers."""
@@ -100,7 +100,7 @@ class StreamBatches(Batches):
             self.epoch, self.at = self.epoch + 1, 0
         at, self.at = self.at, self.at + self.T
         window = self._rows[:, at : self.at + 1].T.astype(np.intp, order="C")  # (T + 1, B)
-        return Batch(window[:-1], window[1:], fresh=at == 0)
+        return Batch(window[:-1], window[1:], from_zero=at == 0)
 
 
 def _check_length(N: int, T: int, B: int) -> None:
@@ -114,7 +114,7 @@ def _check_length(N: int, T: int, B: int) -> None:
         )
 
 
-class ZeroBatches(Batches):
+class ZeroStateBatches(Batches):
     """Windows of a stream, each from the zero state, in an order shuffled every epoch."""
 
     def __init__(self, ids: Ints, T: int, B: int, seed: int) -> None:
@@ -136,7 +136,7 @@ class ZeroBatches(Batches):
         self.index += 1
         starts = self._offset + self.T * self._order[first : first + self.B]  # (B,)
         places = starts + np.arange(self.T).reshape(-1, 1)  # (T, B)
-        return Batch(self._ids[places], self._ids[places + 1], fresh=True)
+        return Batch(self._ids[places], self._ids[places + 1], from_zero=True)
 
     def _start(self) -> None:
         """Let this epoch's windows lie end to end from a random place on, and have an order."""
@@ -177,14 +177,14 @@ class LineBatches(Batches):
                 self._start()
             else:
                 self._load()
-        fresh = self.at == 0
+        from_zero = self.at == 0
         ids, targets, inside = self._records.padded(self._which, self.at, self.T)
         self.at += self.T
-        return Batch(ids, targets, None if inside.all() else inside.astype(self._dtype), fresh)
+        return Batch(ids, targets, None if inside.all() else inside.astype(self._dtype), from_zero)
 
     def _start(self) -> None:
         """Shuffle this epoch's lines, and load the batch at `index`."""
-        pool, skipped = divmod(self.index, POOL)
+        pool, skipped = divmod(self.index, POOL_BATCHES)
         self._coming = itertools.islice(self._shuffled(pool), skipped, None)
         self._load()
 
@@ -198,8 +198,8 @@ class LineBatches(Batches):
     def _shuffled(self, pool: int = 0) -> Iterator[Ints]:
         """This epoch's batches from a pool on: its lines sorted by length, cut, and shuffled."""
         order = generator(self._seed, Purpose.ORDER, self.epoch).permutation(self._training)
-        size = POOL * self.B
-        for number in range(pool, -(-self._batches // POOL)):
+        size = POOL_BATCHES * self.B
+        for number in range(pool, -(-self._batches // POOL_BATCHES)):
             records = order[number * size : (number + 1) * size]
             records = records[np.argsort(self._records.lengths(records), kind="stable")]
             batches = [records[i : i + self.B] for i in range(0, len(records), self.B)]
@@ -207,11 +207,11 @@ class LineBatches(Batches):
             yield from (batches[i] for i in rng.permutation(len(batches)))
 
 
-def of(corpus: Corpus, config: TrainConfig, seed: int, dtype: npt.DTypeLike) -> Batches:
+def make_batches(corpus: Corpus, config: TrainConfig, seed: int, dtype: npt.DTypeLike) -> Batches:
     """The batches that a corpus and a config make. Raises CorpusError."""
     B = config.batch_size
     if corpus.records is not None:
         return LineBatches(corpus, config.window("lines"), B, seed, dtype)
     if config.state == "zero":
-        return ZeroBatches(corpus.training, config.window("stream"), B, seed)
+        return ZeroStateBatches(corpus.training, config.window("stream"), B, seed)
     return StreamBatches(corpus.training, config.window("stream"), B)

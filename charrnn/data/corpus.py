@@ -22,7 +22,7 @@ import numpy.typing as npt
 
 from charrnn.arrays import Ints
 from charrnn.config.schema import CorpusConfig
-from charrnn.data.ids import Text
+from charrnn.data.ids import CorpusText
 from charrnn.data.line_hashes import BLOCK, line_hashes, line_starts
 from charrnn.data.vocabulary import Vocab
 from charrnn.errors import CorpusError
@@ -81,7 +81,7 @@ class Corpus:
     notices: tuple[str, ...] = ()
 
 
-def read(
+def read_corpus(
     config: CorpusConfig,
     seed: int,
     vocab: Vocab | None = None,
@@ -94,7 +94,7 @@ def read(
     then; with `extend`, the vocabulary is that one and whatever else the text has. Raises
     CorpusError.
     """
-    with closing(Text(config)) as text:
+    with closing(CorpusText(config)) as text:
         text.read()
         if config.sha256 is not None and text.sha256 != config.sha256:
             raise CorpusError(
@@ -112,7 +112,7 @@ def read(
         return _cut_lines(text, vocab, ids, seed)
 
 
-def _cut_stream(text: Text, vocab: Vocab, ids: Ints) -> Corpus:
+def _cut_stream(text: CorpusText, vocab: Vocab, ids: Ints) -> Corpus:
     share = text.config.validation
     cut = int(len(ids) * (1 - share))  # as peers cut: tinyshakespeare's end is 111,540
     if len(ids) - cut == 1:
@@ -124,7 +124,7 @@ def _cut_stream(text: Text, vocab: Vocab, ids: Ints) -> Corpus:
     return Corpus(vocab, ids[:cut], ids[cut:], text.sha256, notices=tuple(text.notices))
 
 
-def _cut_lines(text: Text, vocab: Vocab, ids: Ints, seed: int) -> Corpus:
+def _cut_lines(text: CorpusText, vocab: Vocab, ids: Ints, seed: int) -> Corpus:
     share, together = text.config.validation, text.config.copies == "together"
     starts = line_starts(ids, vocab.chars.index("\n"))
     lines, notices = len(starts) - 1, [*text.notices]

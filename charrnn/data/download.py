@@ -17,7 +17,7 @@ from typing import IO, Any, BinaryIO
 from urllib.parse import urlsplit
 
 from charrnn import __version__
-from charrnn.atomic import replacement
+from charrnn.atomic import replace_file
 from charrnn.bar import Bar
 from charrnn.config.schema import CorpusConfig
 from charrnn.errors import CorpusError
@@ -37,8 +37,8 @@ def fetch(url: str, path: str, sha256: str | None) -> None:
     """
     try:
         Path(path).parent.mkdir(parents=True, exist_ok=True)
-        with replacement(path) as stream:
-            digest = _copy(url, stream)
+        with replace_file(path) as stream:
+            digest = _download(url, stream)
             if sha256 is not None and digest != sha256:
                 raise CorpusError(
                     f"{url} has sha256 {digest}, but corpus.sha256 asks for {sha256}: "
@@ -66,7 +66,7 @@ def fetch_missing(settings: CorpusConfig) -> None:
         fetch(url, first, settings.sha256)
 
 
-def check_place(settings: CorpusConfig, source: str) -> None:
+def check_download_allowed(settings: CorpusConfig, source: str) -> None:
     """Raise CorpusError for a missing text whose place `source`, a checkpoint, has chosen.
 
     Anybody can make a checkpoint, and what it says must not put files anywhere.
@@ -93,7 +93,7 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
         return super().redirect_request(req, fp, code, *rest)
 
 
-def _copy(url: str, stream: BinaryIO) -> str:
+def _download(url: str, stream: BinaryIO) -> str:
     """Write what `url` gives to the stream; its sha256."""
     request = urllib.request.Request(url, headers={"User-Agent": f"charrnn/{__version__}"})
     if request.type not in ("http", "https"):
@@ -101,7 +101,7 @@ def _copy(url: str, stream: BinaryIO) -> str:
     digest, received = hashlib.sha256(), 0
     with urllib.request.build_opener(_Redirects).open(request, timeout=TIMEOUT_S) as response:
         total = response.length  # None where the server does not tell
-        with Bar.of_bytes(f"fetching {url}", total) as bar:
+        with Bar.for_bytes(f"fetching {url}", total) as bar:
             while chunk := response.read(CHUNK_BYTES):
                 received += len(chunk)
                 if max(received, total or 0) > MAX_BYTES:

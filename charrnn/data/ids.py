@@ -20,20 +20,20 @@ from typing import IO, Any
 import numpy as np
 
 from charrnn.arrays import Ints
-from charrnn.atomic import replacement
+from charrnn.atomic import replace_file
 from charrnn.config.schema import CorpusConfig
 from charrnn.data import cache
-from charrnn.data.characters import named
+from charrnn.data.characters import list_characters
 from charrnn.data.reader import TextReader, open_text
 from charrnn.data.vocabulary import Vocab, code_points
 from charrnn.errors import CorpusError, VocabError
-from charrnn.streams import name_of
+from charrnn.streams import display_name
 
 LARGE_BYTES = 16 << 20  # of a text: the ids of a larger one are kept on disk
 CODE_POINTS = 0x110000
 
 
-class Text:
+class CorpusText:
     """The text of a config: its checksum, what was mended in it, and its ids."""
 
     def __init__(self, config: CorpusConfig) -> None:
@@ -49,7 +49,7 @@ class Text:
     def name(self) -> str:
         """What the text is called in a message."""
         first, *others = self.config.path
-        return f"{name_of(first)} and {len(others)} more" if others else name_of(first)
+        return f"{display_name(first)} and {len(others)} more" if others else display_name(first)
 
     def read(self) -> None:
         """Find everything but the ids, in the cache or by a first reading. Raises CorpusError."""
@@ -63,7 +63,7 @@ class Text:
             for _ in reader.chunks():  # all that `sha256` needs
                 pass
         kept_at = self._path_of(self.config.path).with_suffix(".json")
-        self.chars, self.size, self.notices = cache.value(kept_at, self._scan)
+        self.chars, self.size, self.notices = cache.load_or_compute(kept_at, self._scan)
 
     def encode(self, vocab: Vocab | None = None, extend: bool = False) -> tuple[Vocab, Ints]:
         """Its ids (N,) in its own vocabulary, in `vocab`, or in the union of both.
@@ -77,7 +77,8 @@ class Text:
         unknown = sorted(set(self.chars) - set(vocab.chars))
         if unknown:
             raise VocabError(
-                f"the corpus has {named(unknown)}, which the model's training text did not have"
+                f"the corpus has {list_characters(unknown)}, which the model's training text "
+                "did not have"
             )
         if self._bytes > LARGE_BYTES:
             return vocab, self._on_disk(vocab)
@@ -92,13 +93,13 @@ class Text:
     def _copy(self, path: str) -> None:
         """Copy what can be read only once; a large copy is a file without a name."""
         source = open_text(path)
-        copy = tempfile.SpooledTemporaryFile(LARGE_BYTES, dir=str(cache.folder()))  # noqa: SIM115
+        copy = tempfile.SpooledTemporaryFile(LARGE_BYTES, dir=str(cache.cache_folder()))  # noqa: SIM115
         self._copies[path] = copy
         with source.stream, self._bar("receiving", None) as bar:
-            source.advance = bar.update
+            source.on_bytes = bar.update
             for chunk in source.chunks():
                 large = copy.tell() + len(chunk) > LARGE_BYTES
-                with cache.writing() if large else contextlib.nullcontext():
+                with cache.writable_folder() if large else contextlib.nullcontext():
                     copy.write(chunk)
                     copy.flush()
         self._bytes += copy.tell()
@@ -113,8 +114,8 @@ class Text:
                     reader = open_text(path, *settings)
                 else:
                     copy.seek(0)
-                    reader = TextReader(copy, name_of(path), *settings)
-                reader.advance = bar.update
+                    reader = TextReader(copy, display_name(path), *settings)
+                reader.on_bytes = bar.update
                 with contextlib.nullcontext() if copy else reader.stream:
                     yield reader
                 digests.append(reader.sha256.hexdigest())
@@ -161,26 +162,26 @@ class Text:
     def _path_of(self, *made_from: Any) -> Path:
         """Where the cache has what is made from this text and these plain values."""
         settings = self.config.encoding, self.config.lowercase, self.config.mode
-        return cache.path_of(self.sha256, *settings, *made_from)
+        return cache.cache_path(self.sha256, *settings, *made_from)
 
     def _on_disk(self, vocab: Vocab) -> Ints:
         """The ids in a mapped file: of the cache, or without a name for what came by a pipe."""
         path = self._path_of(vocab.chars)
-        kept = cache.find(path, vocab.dtype, self.size)
+        kept = cache.find_ids(path, vocab.dtype, self.size)
         if kept is not None:
             return kept
         pieces = (ids.data for ids in self._ids(vocab))
-        with cache.writing():
+        with cache.writable_folder():
             if self._copies:  # it could not be found again
                 with tempfile.TemporaryFile(dir=path.parent) as stream:
                     stream.writelines(pieces)
-                    return cache.mapped(stream, vocab.dtype)
-            with replacement(path) as stream:
+                    return cache.memory_map(stream, vocab.dtype)
+            with replace_file(path) as stream:
                 stream.writelines(pieces)
-            return cache.mapped(path, vocab.dtype)
+            return cache.memory_map(path, vocab.dtype)
 
     def _bar(self, what: str, total: int | None) -> Any:
         """A progress bar, for what takes longer than a moment."""
         from charrnn.bar import Bar  # tqdm alone takes longer than to read a small text
 
-        return Bar.of_bytes(what, total, delay=1, leave=False)
+        return Bar.for_bytes(what, total, delay=1, leave=False)

@@ -9,7 +9,7 @@ from itertools import chain
 from typing import IO
 
 from charrnn.errors import CorpusError
-from charrnn.streams import name_of, standard_input
+from charrnn.streams import display_name, standard_input
 
 CHUNK_BYTES = 1 << 20
 
@@ -32,7 +32,9 @@ class TextReader:
         self.bytes = 0  # decoded so far
         self.crlf = 0
         self.bom = False
-        self.advance: Callable[[int], object] = lambda count: None  # called with each chunk's bytes
+        self.on_bytes: Callable[[int], object] = lambda count: (
+            None
+        )  # called with each chunk's bytes
 
     def chunks(self) -> Iterator[bytes]:
         """The bytes as they are, as they come. Raises CorpusError."""
@@ -41,7 +43,7 @@ class TextReader:
         try:
             while raw := read(CHUNK_BYTES):
                 self.sha256.update(raw)
-                self.advance(len(raw))
+                self.on_bytes(len(raw))
                 yield raw
         except OSError as error:
             raise CorpusError(f"{self.name} cannot be read: {error.strerror}") from None
@@ -67,7 +69,7 @@ class TextReader:
                 self.crlf += piece.count("\r\n")
                 piece = piece.replace("\r\n", "\n")
             if piece:
-                yield lowered(piece) if self.lowercase else piece
+                yield to_lowercase(piece) if self.lowercase else piece
 
     def _undecodable(self, error: UnicodeError, offset: int) -> CorpusError:
         """The error to raise when decoding fails in bytes that begin at `offset`."""
@@ -106,7 +108,7 @@ def whole_lines(pieces: Iterable[str]) -> Iterator[str]:
         yield "".join([*rest, "\n"])
 
 
-def lowered(piece: str) -> str:
+def to_lowercase(piece: str) -> str:
     """Lower case that does not depend on where a piece ends, as that of a last sigma would."""
     return piece.replace("\N{GREEK CAPITAL LETTER SIGMA}", "\N{GREEK SMALL LETTER SIGMA}").lower()
 
@@ -121,4 +123,4 @@ def open_text(path: str, encoding: str = "utf-8", lowercase: bool = False) -> Te
         raise CorpusError(f"{path} is a folder, not a text: name the files in it") from None
     except OSError as error:
         raise CorpusError(f"{path} cannot be read: {error.strerror}") from None
-    return TextReader(stream, name_of(path), encoding, lowercase)
+    return TextReader(stream, display_name(path), encoding, lowercase)

@@ -12,22 +12,22 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from charrnn.data.reader import TextReader, open_text
-from charrnn.data.vocabulary import MOST_CHARS
+from charrnn.data.vocabulary import MAX_CHARS
 from charrnn.errors import CorpusError
 
-MOST_IN_ONE_BYTE = 180  # distinct characters of a text in cp1252; noise has nearly all 256
-MOST_CONTROL = 0.05  # share of control characters in a text
+MAX_CHARS_CP1252 = 180  # distinct characters of a text in cp1252; noise has nearly all 256
+MAX_CONTROL_SHARE = 0.05  # share of control characters in a text
 TEXT_CONTROLS = "\t\n\r\f\v\x1b"  # those that texts do have
 
 # What makes lines a list, tried on lists of names, verse, prose and source code.
-LEAST_RECORDS = 8
-MOST_BLANK = 0.02  # share of the lines
-LONGEST_MEDIAN = 40  # characters of the middle line
-LONGEST_MOST = 80  # characters of the line that nine in ten do not exceed
-LONGEST = 5_000  # characters of the longest line, for others are padded to it
+MIN_RECORDS = 8
+MAX_EMPTY_SHARE = 0.02  # share of the lines
+MAX_MEDIAN_CHARS = 40  # characters of the middle line
+MAX_NINTH_DECILE_CHARS = 80  # characters of the line that nine in ten do not exceed
+MAX_LINE_CHARS = 5_000  # characters of the longest line, for others are padded to it
 
 # A UTF-32 mark in little endian begins with that of UTF-16: it must be asked for first.
-MARKS = {
+BYTE_ORDER_MARKS = {
     codecs.BOM_UTF32_LE: "utf-32",
     codecs.BOM_UTF32_BE: "utf-32",
     codecs.BOM_UTF16_LE: "utf-16",
@@ -36,19 +36,19 @@ MARKS = {
 
 
 @dataclass(frozen=True)
-class Survey:
+class TextProfile:
     """A text and what was found in it."""
 
     name: str  # what messages call it
     text: str
     encoding: str
-    misread: str | None  # where the text stops being UTF-8, if it does
+    undecodable: str | None  # where the text stops being UTF-8, if it does
     notices: Sequence[str]  # of a byte order mark and CRLF
     counts: Mapping[str, int]  # of each character
     records: Sequence[str]  # its lines, the empty ones left out
-    blank: int  # empty lines between others
+    empty_lines: int  # empty lines between others
     mode: str  # of the corpus: lines or stream
-    why: str  # that mode
+    mode_reason: str  # that mode
 
     @property
     def lengths(self) -> list[int]:
@@ -56,7 +56,7 @@ class Survey:
         return sorted(map(len, self.records))
 
 
-def look(path: str) -> Survey:
+def profile_text(path: str) -> TextProfile:
     """Read and look at a file, or at stdin for `-`.
 
     Raises CorpusError when it cannot be read, is no text, or has nothing to learn from.
@@ -64,17 +64,28 @@ def look(path: str) -> Survey:
     source = open_text(path)
     with source.stream:
         raw = b"".join(source.chunks())
-    encoding, misread = _encoding(raw)
+    encoding, undecodable = _encoding(raw)
     reader = TextReader(io.BytesIO(raw), source.name, encoding)
     text = "".join(reader)
     counts = Counter(text)
     _check_text(text, counts, reader)
     lines = text.strip("\n").split("\n")
     records = [line for line in lines if line]
-    blank = len(lines) - len(records)
-    mode, why = _mode(text, records, blank)
+    empty_lines = len(lines) - len(records)
+    mode, mode_reason = _mode(text, records, empty_lines)
     notices = reader.notices()
-    return Survey(reader.name, text, encoding, misread, notices, counts, records, blank, mode, why)
+    return TextProfile(
+        reader.name,
+        text,
+        encoding,
+        undecodable,
+        notices,
+        counts,
+        records,
+        empty_lines,
+        mode,
+        mode_reason,
+    )
 
 
 def _encoding(raw: bytes) -> tuple[str, str | None]:
@@ -83,15 +94,15 @@ def _encoding(raw: bytes) -> tuple[str, str | None]:
         raw.decode("utf-8")
         return "utf-8", None
     except UnicodeDecodeError as error:
-        misread = f"byte {error.start:,} (counted from 0) is 0x{raw[error.start]:02x}"
-    for mark, encoding in MARKS.items():
+        undecodable = f"byte {error.start:,} (counted from 0) is 0x{raw[error.start]:02x}"
+    for mark, encoding in BYTE_ORDER_MARKS.items():
         if raw.startswith(mark):
-            return encoding, misread
+            return encoding, undecodable
     try:
         raw.decode("cp1252")
-        return "cp1252", misread
+        return "cp1252", undecodable
     except UnicodeDecodeError:
-        return "latin-1", misread  # which decodes anything
+        return "latin-1", undecodable  # which decodes anything
 
 
 def _check_text(text: str, counts: Mapping[str, int], reader: TextReader) -> None:
@@ -100,9 +111,9 @@ def _check_text(text: str, counts: Mapping[str, int], reader: TextReader) -> Non
     reason = ""
     if "\0" in counts:
         reason = f"character {text.index(chr(0)) + 1:,} is NUL, as in UTF-16 without its mark"
-    elif controls > MOST_CONTROL * len(text):
+    elif controls > MAX_CONTROL_SHARE * len(text):
         reason = f"{controls:,} of its {len(text):,} characters are control characters"
-    elif len(counts) > (MOST_CHARS if reader.encoding.startswith("utf") else MOST_IN_ONE_BYTE):
+    elif len(counts) > (MAX_CHARS if reader.encoding.startswith("utf") else MAX_CHARS_CP1252):
         distinct = f"{len(counts):,} distinct characters"
         reason = f"as {reader.encoding} it has {distinct}, which is too many"
     if reason:
@@ -113,20 +124,20 @@ def _check_text(text: str, counts: Mapping[str, int], reader: TextReader) -> Non
         raise CorpusError(f"{reader.name} {few}: there is nothing to learn from")
 
 
-def _mode(text: str, records: Sequence[str], blank: int) -> tuple[str, str]:
+def _mode(text: str, records: Sequence[str], empty_lines: int) -> tuple[str, str]:
     """How to read the text, and why."""
     lengths = sorted(map(len, records))
     median, most = lengths[len(lengths) // 2], lengths[len(lengths) * 9 // 10]
     if len(text) < 3:
         return "lines", "the text is too short to run on"
-    if len(records) < LEAST_RECORDS:
-        return "stream", f"a text of fewer than {LEAST_RECORDS} lines is no list"
-    if blank > max(1, MOST_BLANK * len(records)):
-        return "stream", f"{blank:,} empty lines part it into paragraphs"
-    if median > LONGEST_MEDIAN:
+    if len(records) < MIN_RECORDS:
+        return "stream", f"a text of fewer than {MIN_RECORDS} lines is no list"
+    if empty_lines > max(1, MAX_EMPTY_SHARE * len(records)):
+        return "stream", f"{empty_lines:,} empty lines part it into paragraphs"
+    if median > MAX_MEDIAN_CHARS:
         return "stream", f"half of its lines have {median:,} characters or more, as in prose"
-    if most > LONGEST_MOST:
+    if most > MAX_NINTH_DECILE_CHARS:
         return "stream", f"one line in ten has {most:,} characters or more, as in prose"
-    if lengths[-1] > LONGEST:
+    if lengths[-1] > MAX_LINE_CHARS:
         return "stream", f"one of its lines has {lengths[-1]:,} characters, and is no record"
     return "lines", f"{len(records):,} short lines, half of them of {median:,} characters at most"

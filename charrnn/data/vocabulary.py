@@ -8,13 +8,13 @@ from itertools import chain
 import numpy as np
 
 from charrnn.arrays import Ints
-from charrnn.data.characters import with_number
+from charrnn.data.characters import with_code_point
 from charrnn.errors import VocabError
 
 # All that gb2312, big5, shift_jis and euc_kr can write, which is every script of East Asia, makes
 # 29,286 characters together. Bytes read in a wrong encoding, such as UTF-8 as UTF-16, soon have
 # more, and each would cost a row and a column of weights.
-MOST_CHARS = 30_000
+MAX_CHARS = 30_000
 
 
 def code_points(text: str) -> Ints:
@@ -50,13 +50,13 @@ class Vocab:
     def of(cls, text: Iterable[str]) -> Vocab:
         """The vocabulary of a text, or of the pieces of one.
 
-        Raises VocabError when it is empty, or has more than `MOST_CHARS` characters.
+        Raises VocabError when it is empty, or has more than `MAX_CHARS` characters.
         """
         chars = sorted(set(chain.from_iterable(text)))
-        if len(chars) > MOST_CHARS:
+        if len(chars) > MAX_CHARS:
             raise VocabError(
                 f"the text has {len(chars):,} distinct characters, and real ones have "
-                f"{MOST_CHARS:,} at most: it is almost surely read in a wrong encoding",
+                f"{MAX_CHARS:,} at most: it is almost surely read in a wrong encoding",
                 "Name the right one: --set corpus.encoding=utf-8, or utf-16, gb18030, big5, "
                 "shift_jis, euc_kr, cp1252; `charrnn new FILE` tells which of the Unicode and "
                 "Western ones fits",
@@ -90,7 +90,7 @@ class Vocab:
         if unknown.any():
             position = int(unknown.argmax())
             raise VocabError(
-                f"{where} has {with_number(text[position])} at character "
+                f"{where} has {with_code_point(text[position])} at character "
                 f"{start + position + 1:,}, which {model}'s training text did not have",
                 hint,
             )

@@ -67,7 +67,7 @@ def _surprisals(work: Workspace) -> Floats:
 
 def _predictions(work: Workspace) -> Floats:
     p = work.logits.astype(np.float64)  # (T*B, V)
-    of_target = p.take(work.picks).reshape(-1, 1)
+    of_target = p.take(work.target_indices).reshape(-1, 1)
     ranks = 1 + np.count_nonzero(p > of_target, axis=1)
     entropies = -(p * np.log(np.maximum(p, np.finfo(np.float64).tiny))).sum(axis=1)
     return np.stack([work.nll, ranks, entropies, p.argmax(axis=1)])

@@ -11,14 +11,14 @@ import numpy as np
 
 from charrnn.checkpoint import Checkpoint
 from charrnn.data.corpus import Corpus
-from charrnn.data.reader import TextReader, lowered, open_text, whole_lines
+from charrnn.data.reader import TextReader, open_text, to_lowercase, whole_lines
 from charrnn.errors import CorpusError
 from charrnn.evaluation.evaluator import PREDICTION, SURPRISAL, Evaluator, Figures, Score
 from charrnn.evaluation.line_scores import Char, Line, chars, cut, lines, validation_text
 from charrnn.evaluation.text_scoring import ReadOptions, ScoredPiece, scored, total
-from charrnn.find_corpus import read_again
+from charrnn.find_corpus import reload_corpus
 from charrnn.parallel.pool import WorkerPool
-from charrnn.streams import name_of
+from charrnn.streams import display_name
 
 logger = logging.getLogger("charrnn")
 
@@ -49,7 +49,7 @@ class Subject:
             self.reader: TextReader | None = None
             self.corpus  # noqa: B018 - whatever is wrong with it is told at once
         else:
-            self.name = name_of(path)
+            self.name = display_name(path)
             self.reader = open_text(path, self.settings.encoding)
 
     def __enter__(self) -> Subject:
@@ -63,7 +63,7 @@ class Subject:
     def corpus(self) -> Corpus:
         """The corpus of the model, split as it was. Raises CorpusError."""
         try:
-            corpus = read_again(self.loaded)
+            corpus = reload_corpus(self.loaded)
         except CorpusError as error:
             raise CorpusError(f"{error}: name a text to score") from None
         if not len(corpus.validation):
@@ -88,7 +88,7 @@ class Subject:
         return self._folded(self.pieces())
 
     def _folded(self, pieces: Iterable[str]) -> Iterable[str]:
-        return map(lowered, pieces) if self.settings.lowercase else pieces
+        return map(to_lowercase, pieces) if self.settings.lowercase else pieces
 
     def scored(
         self,

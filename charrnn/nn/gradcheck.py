@@ -1,8 +1,8 @@
-"""Is the back-propagation correct? Ask the loss itself, one number at a time.
+"""Is the back-propagation correct? Compare it with finite differences of the loss.
 
-The derivative at a parameter is the limit of (loss(p + eps) - loss(p - eps)) / (2 eps), which needs
-no calculus at all, only `forward`. In float64 with eps 1e-5 it agrees with a right `backward` to
-about 1e-9, while a gradient that is wrong by a tenth of a percent stands out.
+The derivative at a parameter p is the limit of (loss(p + eps) - loss(p - eps)) / (2 eps), which
+needs only `forward`. In float64 with eps 1e-5 it agrees with a correct `backward` to about 1e-9;
+a gradient that is wrong by a tenth of a percent fails.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ STATE = "initial state"
 
 @dataclass(frozen=True)
 class Row:
-    """How far `backward` and the differences of one array are apart, at worst."""
+    """The largest differences between `backward` and finite differences in one array."""
 
     name: str
     shape: tuple[int, ...]
@@ -69,21 +69,22 @@ def check(
     return rows
 
 
-def _compare(name: str, shape: tuple[int, ...], gradient: Floats, difference: Floats) -> Row:
+def _compare(name: str, shape: tuple[int, ...], gradients: Floats, differences: Floats) -> Row:
     """Return a row of the table: gradients and differences of the same numbers, (N,) each."""
-    apart = np.abs(gradient - difference)
-    size = np.maximum(np.abs(gradient), np.abs(difference))
-    relative = np.divide(apart, size, out=np.zeros_like(apart), where=size > 0)
-    passed = bool((apart <= ABSOLUTE + RELATIVE * size).all())
-    return Row(name, shape, len(gradient), float(apart.max()), float(relative.max()), passed)
+    errors = np.abs(gradients - differences)
+    larger = np.maximum(np.abs(gradients), np.abs(differences))
+    relative = np.divide(errors, larger, out=np.zeros_like(errors), where=larger > 0)
+    passed = bool((errors <= ABSOLUTE + RELATIVE * larger).all())
+    return Row(name, shape, len(gradients), float(errors.max()), float(relative.max()), passed)
 
 
 def state_matters(
     model: Model, params: Params, batch: Batch, state: Floats, work: Workspace
 ) -> float:
-    """How much the state carried in changes the last prediction: largest difference of a logit.
+    """Return how much the state carried in changes the last prediction.
 
-    Zero would mean that the network has no memory at all.
+    That is the largest change of a logit, against the zero state. 0 would mean that the network
+    has no memory.
     """
     model.run(params, batch.ids, state, work)
     last = work.logits[-work.B :].copy()

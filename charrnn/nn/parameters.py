@@ -12,14 +12,14 @@ from charrnn.arrays import Floats, Shapes
 
 
 class Params(dict[str, Floats]):
-    """Named arrays of the given shapes, laid end to end in `flat` (P,).
+    """Named arrays of the given shapes, stored end to end in `flat` (P,).
 
-    An optimiser, a clip or a sum over workers is one pass over `flat`; the network reads and
-    writes the views: `params["layer0.Whh"]`. Gradients are kept in a second `Params`.
+    An optimizer step, gradient clipping or an allreduce is one pass over `flat`; the network reads
+    and writes the views: `params["layer0.Whh"]`. Gradients are a second `Params`.
     """
 
     def __init__(self, shapes: Shapes, dtype: npt.DTypeLike, extra: int = 0) -> None:
-        """`extra` numbers lie behind them, in `vector` (P + extra,)."""
+        """Allocate zeros. `vector` (P + extra,) holds `extra` more numbers behind `flat`."""
         super().__init__()
         sizes = [int(np.prod(shape)) for shape in shapes.values()]
         self.shapes = dict(shapes)
@@ -31,7 +31,7 @@ class Params(dict[str, Floats]):
 
     @classmethod
     def of(cls, arrays: Mapping[str, Floats]) -> Params:
-        """Parameters with the values of these arrays, all of one dtype."""
+        """Return parameters with the values of these arrays, all of one dtype."""
         shapes = {name: array.shape for name, array in arrays.items()}
         params = cls(shapes, np.result_type(*arrays.values()))
         for name, array in arrays.items():
@@ -39,20 +39,20 @@ class Params(dict[str, Floats]):
         return params
 
     def zeros_like(self, extra: int = 0) -> Params:
-        """Zeros of the same names, shapes and dtype: where gradients are collected."""
+        """Return zeros of the same names, shapes and dtype, such as for gradients."""
         return Params(self.shapes, self.flat.dtype, extra)
 
     def copy(self) -> Params:
-        """The same values in memory of their own."""
+        """Return a copy."""
         return Params.of(self)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Params.of, (dict(self),)  # pickled array by array, the views would be copies
 
     def can_overflow(self) -> bool:
-        """Whether a sum of products of these with numbers up to 1 could be infinite or NaN.
+        """Return whether a sum of products with activations could be infinite or NaN.
 
-        Activations are at most 1, so weights that cannot overflow give logits for any text.
+        Activations are at most 1, so parameters that cannot overflow give finite logits.
         """
         largest = max(self.flat.max(), -self.flat.min())  # NaN when any of them is
         return not largest < np.finfo(self.flat.dtype).max / (8 * self.flat.size)

@@ -1,4 +1,4 @@
-"""Every activation of a window, in memory that is allocated once and reused."""
+"""The activations of a window, in memory that is allocated once and reused."""
 
 from __future__ import annotations
 
@@ -11,113 +11,118 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from charrnn.arrays import Floats, Ints
-from charrnn.nn.cells import New
+from charrnn.nn.cells import Allocate
 
 if TYPE_CHECKING:  # it has workspaces in its own signatures
     from charrnn.nn.model import Model
 
-SIZES = 64  # window sizes whose views are kept: an endless pipe of lines brings all there are
+MAX_WORKSPACES = 64  # that are kept: an endless pipe of lines has any number of window sizes
 
 
 class Workspace:
-    """Every activation of one window of (T, B), allocated once and reused.
+    """The activations of one window of (T, B), allocated once and reused.
 
-    After `Model.forward`: `logits` (T*B, V) holds the probabilities, `nll` (T*B,) the loss of
+    After `Model.forward`, `logits` (T*B, V) holds the probabilities, and `nll` (T*B,) the loss of
     each target in nats, zero where it is masked.
     """
 
-    def __init__(self, model: Model, T: int, B: int, new: New | None = None) -> None:
-        new = new or functools.partial(np.empty, dtype=model.dtype)
+    def __init__(self, model: Model, T: int, B: int, allocate: Allocate | None = None) -> None:
+        allocate = allocate or functools.partial(np.empty, dtype=model.dtype)
         H, V = model.hidden, model.vocab_size
         self.T, self.B = T, B
-        self.layers = [model.cell(T, B, H, new) for _ in range(model.layers)]
-        self.logits = new((T * B, V))
+        self.layers = [model.cell(T, B, H, allocate) for _ in range(model.layers)]
+        self.logits = allocate((T * B, V))
         self.flat_logits = self.logits.reshape(-1)
-        self.shift = new((T * B, 1))  # the largest logit of each position
-        self.total = new((T * B,))  # and its normaliser
-        self.nll = new((T * B,))
-        self.ones = np.ones(T * B, dtype=model.dtype)  # a sum over positions as a product
+        self.max_logits = allocate((T * B, 1))  # the largest logit of each position
+        self.normalizers = allocate((T * B,))  # the sum of exp(logits)
+        self.nll = allocate((T * B,))
+        self.ones = np.ones(T * B, dtype=model.dtype)  # for a sum over positions as a product
         self.ones_V = np.ones(V, dtype=model.dtype)
         if T * B >= V:
-            self.rows = new((V, model.cell.gates * H))  # the first layer's input of a character
-        self.one_hot = new((T * B, V))  # by which the first layer's gradient is gathered
+            self.biased_inputs = allocate((V, model.cell.gates * H))  # Wxh + bh of the first layer
+        self.one_hot = allocate((T * B, V))  # for the gradient of the first layer's Wxh
         self.flat_one_hot = self.one_hot.reshape(-1)
-        self.starts = np.arange(T * B) * V  # (T*B,): where each position's logits begin
-        self.picks = np.empty(T * B, dtype=np.intp)  # where its target's logit is
-        # Dropout, or none as in scoring:
-        self.masks: list[Floats] = []  # (T, B, H) a layer, or (1, B, H) for the whole window
-        self.kept: list[Floats] = []  # (H, G*H) a layer: the recurrent weights that are left
-        self.reads: list[Floats] = [layer.outputs for layer in self.layers]  # (T*B, H) a layer
-        self.dropped: list[Floats] = []  # (H, G*H) a layer: the recurrent weights it works with
+        self.row_starts = np.arange(T * B) * V  # (T*B,): index of each position's first logit
+        self.target_indices = np.empty(T * B, dtype=np.intp)  # and of its target's
+        # Dropout; the lists of masks are empty without it:
+        self.output_masks: list[Floats] = []  # (T, B, H) a layer, or (1, B, H) if variational
+        self.recurrent_masks: list[Floats] = []  # (H, G*H) a layer
+        self.layer_outputs: list[Floats] = [
+            layer.outputs for layer in self.layers
+        ]  # (T*B, H) a layer
+        self.masked_Whh: list[Floats] = []  # (H, G*H) a layer
         self.awaits_backward = False  # whether `logits` holds the probabilities of a forward
-        self._new = new
+        self._allocate = allocate
 
     def draw_dropout(
         self,
-        source: np.random.PCG64,
+        bits: np.random.PCG64,
         dropout: float,
         variational: bool = False,
-        recurrent: float = 0.0,
-        first: int = 0,
+        recurrent_dropout: float = 0.0,
+        first_row: int = 0,
     ) -> None:
-        """Drop this share of every layer's output from now on, and scale up what is left.
+        """Draw masks that drop this share of every layer's output, and scale up the rest.
 
         `variational` drops the same units at every step of the window (Gal and Ghahramani 2016);
-        `recurrent` is the share of the recurrent weights that are dropped for the window (Merity
-        et al. 2018). The masks hold for every forward and backward until they are drawn again.
-        Scaling in training ("inverted" dropout, Srivastava et al. 2014) leaves nothing to do
-        afterwards.
+        `recurrent_dropout` is the share of the recurrent weights dropped for the window (Merity et
+        al. 2018). The masks hold for every forward and backward until the next call. As the rest is
+        scaled in training ("inverted" dropout, Srivastava et al. 2014), scoring needs no scaling.
 
         The random numbers of the recurrent weights come first, then those of one row of the batch
-        after another. The first row here is row `first` of the batch: the generator jumps over
-        those before it, so a row has the same mask wherever it is computed.
+        after another. The first row here is row `first_row` of the batch: the generator skips
+        those before it, so a row has the same mask in whichever process it is computed.
         """
         T, B, H = self.layers[0].dhs.shape
-        if dropout and not self.masks:
-            self.masks = [self._new((1 if variational else T, B, H)) for _ in self.layers]
-            self.reads = [self._new((T * B, H)) for _ in self.layers]
-        if recurrent and not self.kept:
+        if dropout and not self.output_masks:
+            self.output_masks = [
+                self._allocate((1 if variational else T, B, H)) for _ in self.layers
+            ]
+            self.layer_outputs = [self._allocate((T * B, H)) for _ in self.layers]
+        if recurrent_dropout and not self.recurrent_masks:
             shape = (H, self.layers[0].gates * H)
-            self.kept = [self._new(shape) for _ in self.layers]
-            self.dropped = [self._new(shape) for _ in self.layers]
-        for kept in self.kept:
-            _keep(_random(source, 1, kept.size).reshape(kept.shape), recurrent, kept)
-        if self.masks:
-            steps = len(self.masks[0])
-            size = len(self.masks) * steps * H  # numbers a row
-            source.advance(first * _words(size))
-            numbers = _random(source, B, size).reshape(B, len(self.masks), steps, H)
-            for layer, mask in enumerate(self.masks):
-                _keep(numbers[:, layer].transpose(1, 0, 2), dropout, mask)
+            self.recurrent_masks = [self._allocate(shape) for _ in self.layers]
+            self.masked_Whh = [self._allocate(shape) for _ in self.layers]
+        for mask in self.recurrent_masks:
+            _fill_mask(
+                _random_uint16(bits, 1, mask.size).reshape(mask.shape), recurrent_dropout, mask
+            )
+        if self.output_masks:
+            steps = len(self.output_masks[0])
+            size = len(self.output_masks) * steps * H  # numbers a row
+            bits.advance(first_row * _word_count(size))
+            numbers = _random_uint16(bits, B, size).reshape(B, len(self.output_masks), steps, H)
+            for layer, mask in enumerate(self.output_masks):
+                _fill_mask(numbers[:, layer].transpose(1, 0, 2), dropout, mask)
 
-    def read(self, layer: int) -> Floats:
-        """The output (T*B, H) of a layer as what is above reads it."""
-        if self.masks:
-            mask, read = self.masks[layer], self.reads[layer]
+    def output_of(self, layer: int) -> Floats:
+        """Return the output (T*B, H) of a layer, after dropout."""
+        if self.output_masks:
+            mask, output = self.output_masks[layer], self.layer_outputs[layer]
             hs = self.layers[layer].hs[1:]  # (T, B, H)
-            np.multiply(hs, mask, read.reshape(hs.shape))
-        return self.reads[layer]
+            np.multiply(hs, mask, output.reshape(hs.shape))
+        return self.layer_outputs[layer]
 
-    def recurrent(self, layer: int, Whh: Floats) -> Floats:
-        """The recurrent weights (H, G*H) of a layer, as it works with them in this window."""
-        if not self.kept:
+    def drop_recurrent(self, layer: int, Whh: Floats) -> Floats:
+        """Return the recurrent weights (H, G*H) of a layer, after dropout."""
+        if not self.recurrent_masks:
             return Whh
-        return np.multiply(Whh, self.kept[layer], self.dropped[layer])
+        return np.multiply(Whh, self.recurrent_masks[layer], self.masked_Whh[layer])
 
 
-def _words(count: int) -> int:
-    """Words of 64 bits that hold so many numbers of 16 bits."""
+def _word_count(count: int) -> int:
+    """Return how many words of 64 bits hold `count` numbers of 16 bits."""
     return -(-count // 4)
 
 
-def _random(source: np.random.PCG64, rows: int, count: int) -> Ints:
-    """Random numbers of 16 bits, (rows, count); each row begins with a word of its own."""
-    words = source.random_raw(rows * _words(count))
-    return words.view(np.uint16).reshape(rows, -1)[:, :count]
+def _random_uint16(bits: np.random.PCG64, biased_inputs: int, count: int) -> Ints:
+    """Return random numbers of 16 bits, (rows, count); each row begins with a new word."""
+    words = bits.random_raw(biased_inputs * _word_count(count))
+    return words.view(np.uint16).reshape(biased_inputs, -1)[:, :count]
 
 
-def _keep(numbers: Ints, dropout: float, mask: Floats) -> None:
-    """Let `mask` be 0 for the lowest share of these 16-bit numbers, else what keeps the mean."""
+def _fill_mask(numbers: Ints, dropout: float, mask: Floats) -> None:
+    """Set `mask` to 0 for the lowest share of these 16-bit numbers, else to 1 / (1 - dropout)."""
     first_kept = np.uint16(min(round(dropout * 65536), 65535))
     np.multiply(numbers >= first_kept, mask.dtype.type(1 / (1 - dropout)), mask)
 
@@ -125,30 +130,30 @@ def _keep(numbers: Ints, dropout: float, mask: Floats) -> None:
 class Workspaces:
     """A workspace for every window size that occurs, all in the same memory.
 
-    Lines of many lengths make windows of many sizes, and only one of them is in use at a time: the
-    n-th array of each lies at the start of the n-th buffer, which is as large as the largest.
+    Lines of many lengths make windows of many sizes, and only one is in use at a time: the n-th
+    array of each is at the start of the n-th buffer, which is as long as the largest needs.
     """
 
     def __init__(self, model: Model) -> None:
         self.model = model
         self._buffers: list[Floats] = []
-        self._made: dict[tuple[int, int], Workspace] = {}
+        self._workspaces: dict[tuple[int, int], Workspace] = {}
 
     def get(self, T: int, B: int) -> Workspace:
-        """The workspace of (T, B), made at its first use. What another one held is lost."""
-        work = self._made.get((T, B))
+        """Return the workspace of (T, B). The content of every other one is then lost."""
+        work = self._workspaces.get((T, B))
         if work is None:
-            if len(self._made) >= SIZES:
-                self._made.clear()
-            new = functools.partial(self._new, itertools.count())
-            work = self._made[T, B] = Workspace(self.model, T, B, new)
+            if len(self._workspaces) >= MAX_WORKSPACES:
+                self._workspaces.clear()
+            allocate = functools.partial(self._allocate, itertools.count())
+            work = self._workspaces[T, B] = Workspace(self.model, T, B, allocate)
         return work
 
-    def _new(self, number: Iterator[int], shape: tuple[int, ...]) -> Floats:
+    def _allocate(self, number: Iterator[int], shape: tuple[int, ...]) -> Floats:
         index, size = next(number), math.prod(shape)
         if index == len(self._buffers):
             self._buffers.append(np.empty(0, dtype=self.model.dtype))
         if self._buffers[index].size < size:
-            self._made.clear()  # the smaller ones move over when they are next needed
+            self._workspaces.clear()  # they are made anew in the larger buffer
             self._buffers[index] = np.empty(size, dtype=self.model.dtype)
         return self._buffers[index][:size].reshape(shape)

@@ -13,9 +13,9 @@ from charrnn import checkpoint
 from charrnn.arrays import Floats
 from charrnn.checkpoint import HISTORY
 from charrnn.config.schema import MOST
-from charrnn.data.characters import visible
+from charrnn.data.characters import escape_unprintable
 from charrnn.errors import CheckpointError
-from charrnn.streams import name_of
+from charrnn.streams import display_name
 
 MOST_NATS = 1e6  # a larger loss is no run's
 SHARE = 50  # training is smoothed over so small a part of the run, which delays it by half of that
@@ -60,9 +60,9 @@ def read(paths: Sequence[str], by: str, smooth: bool) -> list[Run]:
         run = Run(name, _points(xs, training), _points(xs, rows["validation_nats"]))
         if not run.training and not run.validation:
             raise CheckpointError(
-                f"{name_of(path)} stands at step {loaded.step:,} and holds no validation yet, so "
+                f"{display_name(path)} is at step {loaded.step:,} and holds no validation yet, so "
                 f"there is no loss to draw. The first comes at step {every:,}",
-                f"To go on with its training: {loaded.resume_command(path)}",
+                f"To resume its training: {loaded.resume_command(path)}",
             )
         runs.append(run)
     return runs
@@ -101,12 +101,12 @@ def names(paths: Sequence[str]) -> list[str]:
     >>> names(["a.npz", "a.npz"])
     ['a', 'a (2)']
     """
-    parts = [PurePath(name_of(path).removesuffix(".npz")).parts for path in paths]
+    parts = [PurePath(display_name(path).removesuffix(".npz")).parts for path in paths]
     chosen: list[str] = []
     for mine in parts:
         others = [theirs for theirs in parts if theirs != mine]
         unique = (n for n in range(1, len(mine)) if all(mine[-n:] != o[-n:] for o in others))
-        name = "".join(map(visible, "/".join(mine[-next(unique, len(mine)) :])))
+        name = "".join(map(escape_unprintable, "/".join(mine[-next(unique, len(mine)) :])))
         again = sum(mine == earlier for earlier in parts[: len(chosen)])
         chosen.append(f"{name} ({again + 1})" if again else name)
     return chosen

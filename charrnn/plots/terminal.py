@@ -20,7 +20,7 @@ from string import ascii_lowercase, ascii_uppercase
 from typing import NamedTuple
 
 from charrnn.plots.history import Point, Run, shortened, when
-from charrnn.units import LN2, in_both
+from charrnn.units import LN2, nats_and_bits
 
 BRAILLE = 0x2800  # the cell without a dot
 DOTS = ((1, 8), (2, 16), (4, 32), (64, 128))
@@ -175,7 +175,9 @@ def _axis(field: Field) -> tuple[str, str]:
 def _legend(curves: Sequence[Curve], by: str, columns: int) -> list[str]:
     """A line for each run: its mark, its name and its best validation."""
     tails = [
-        f"best validation {in_both(best.nats)} {when(best.x, by)}" if best else "no validation part"
+        f"best validation {nats_and_bits(best.nats)} {when(best.x, by)}"
+        if best
+        else "no validation part"
         for best in (curve.run.best for curve in curves)
     ]
     room = max(columns - max(map(len, tails)) - 8, 8)

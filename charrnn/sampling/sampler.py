@@ -26,7 +26,7 @@ from charrnn.data.vocabulary import Vocab
 from charrnn.nn.model import Model
 from charrnn.nn.parameters import Params
 from charrnn.nn.workspace import Workspaces
-from charrnn.rng import keys, uniforms
+from charrnn.rng import text_keys, uniforms
 from charrnn.sampling.single_step import step_of
 
 PRIME_WINDOW = 256  # steps of a prime read at a time
@@ -191,7 +191,7 @@ class Sampler:
         """
         first = self.newline
         if first < 0:
-            key = keys(seed, np.array([0]))
+            key = text_keys(seed, np.array([0]))
             first = int(uniforms(key, np.array([-1]))[0] * len(self.vocab))
         ids = np.concatenate([[first], self.vocab.encode(prime, "the prime")]).reshape(-1, 1)
         state = self.model.zero_state(1)
@@ -232,7 +232,7 @@ class Sampler:
         logits, state = np.repeat(logits_0, B, axis=0), np.repeat(state_0, B, axis=2)
         work = self.works.get(1, B)
         numbers = np.arange(B)  # (B,): the text each row writes
-        text_keys = keys(seed, numbers)
+        row_keys = text_keys(seed, numbers)
         written: list[list[str]] = [[] for _ in numbers]  # characters
         lengths, ended = np.zeros((2, B), dtype=np.int64)  # characters drawn so far, and newlines
         nats = np.zeros(B)
@@ -242,7 +242,7 @@ class Sampler:
             if limits.chars == 0:
                 finished[wanted] = Text(wanted, prime, 0, 0.0)
             while wanted not in finished:
-                chars = choose(logits, taste, uniforms(text_keys, lengths))
+                chars = choose(logits, taste, uniforms(row_keys, lengths))
                 if scored:
                     nats += surprisal(logits, chars)
                 for row, letter in zip(written, self.vocab.decode(chars.tolist()), strict=True):
@@ -265,7 +265,7 @@ class Sampler:
                     finished[number] = Text(number, shown, len(text), float(nats[i]))
                     written[i] = []
                 numbers[rows] = numbers.max() + 1 + np.arange(len(rows))
-                text_keys[rows] = keys(seed, numbers[rows])
+                row_keys[rows] = text_keys(seed, numbers[rows])
                 lengths[rows], nats[rows], ended[rows] = 0, 0.0, 0
                 logits[rows], state[:, :, rows] = logits_0, state_0
             yield finished.pop(wanted)
@@ -273,6 +273,6 @@ class Sampler:
 
 def _draws(seed: int, number: int, block: int = 256) -> Iterator[float]:
     """The random numbers of one text, one after another."""
-    key = keys(seed, np.array([number]))
+    key = text_keys(seed, np.array([number]))
     for start in itertools.count(step=block):
         yield from uniforms(key, np.arange(start, start + block)).tolist()

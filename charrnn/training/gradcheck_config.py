@@ -9,12 +9,12 @@ import numpy as np
 
 from charrnn.config.schema import Config
 from charrnn.data import batches
-from charrnn.data import corpus as corpora
+from charrnn.data.corpus import read_corpus
 from charrnn.nn.gradcheck import ABSOLUTE, EPS, RELATIVE, Row, check, state_matters
 from charrnn.nn.model import Model
 from charrnn.nn.parameters import Params
 from charrnn.nn.workspace import Workspace
-from charrnn.rng import Purpose, generator, jumping
+from charrnn.rng import Purpose, bit_generator, generator
 
 STEPS, ROWS = 8, 3  # of the slice that a config is checked on
 LEAST_EFFECT = 1e-6  # of another state on a logit, in a network that remembers
@@ -29,7 +29,7 @@ def check_config(config: Config, entries: int, seed: int) -> tuple[str, bool]:
     gradients so small that an error could hide in the tolerance. Raises ConfigError and
     CorpusError.
     """
-    corpus = corpora.read(config.corpus, seed)
+    corpus = read_corpus(config.corpus, seed)
     settings = dataclasses.replace(config.model, dtype="float64")
     train = dataclasses.replace(
         config.train,
@@ -40,12 +40,12 @@ def check_config(config: Config, entries: int, seed: int) -> tuple[str, bool]:
     rng = generator(seed, Purpose.CHECK)
     params = Params(model.shapes(), "float64")
     params.flat[:] = rng.uniform(-1, 1, params.flat.size) / np.sqrt(model.hidden)
-    stream = batches.of(corpus, train, seed, "float64")
+    stream = batches.make_batches(corpus, train, seed, "float64")
     looked = [stream.next() for _ in range(LOOKS)]
     batch = next((batch for batch in looked if batch.mask is not None), looked[0])
     T, B = batch.ids.shape
     work = Workspace(model, T, B)
-    model.draw_dropout(work, jumping(seed, Purpose.CHECK, 1))
+    model.draw_dropout(work, bit_generator(seed, Purpose.CHECK, 1))
     state = rng.uniform(-1, 1, model.state_shape(B))
     masked = "no mask" if batch.mask is None else f"{batch.mask.size - batch.chars} masked"
     what = (

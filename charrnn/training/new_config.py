@@ -9,8 +9,8 @@ from pathlib import Path
 
 import yaml
 
-from charrnn.data.characters import named
-from charrnn.data.text_profile import Survey
+from charrnn.data.characters import list_characters
+from charrnn.data.text_profile import TextProfile
 from charrnn.errors import CharrnnError
 from charrnn.training import presets
 from charrnn.training.presets import CELL, VALIDATIONS, Plan
@@ -18,32 +18,32 @@ from charrnn.training.presets import CELL, VALIDATIONS, Plan
 RARE = 3  # a character seen fewer times than this is hardly learnt
 
 
-def write(survey: Survey, path: str) -> str:
+def write(profile: TextProfile, path: str) -> str:
     """The YAML of a config for the text at `path`, to be saved in the current folder.
 
     Takes about a second, because the network is tried. Raises CharrnnError when YAML cannot hold
     the path.
     """
     corpus = _name(path)
-    plan = presets.plan(survey)
-    return _comments(survey, plan) + _settings(survey, plan, corpus)
+    plan = presets.plan(profile)
+    return _comments(profile, plan) + _settings(profile, plan, corpus)
 
 
-def _settings(survey: Survey, plan: Plan, path: str) -> str:
+def _settings(profile: TextProfile, plan: Plan, path: str) -> str:
     """The sections of the config, with notes on some settings."""
     every = max(1, int(float(f"{plan.steps / VALIDATIONS:.1g}")))
     sections = {
         "corpus": {
             "path": path,
-            "encoding": survey.encoding,
-            "mode": survey.mode,
+            "encoding": profile.encoding,
+            "mode": profile.mode,
             "validation": plan.validation,
         },
         **presets.settings(plan.recipe),
         "output": {"checkpoint": _checkpoint(path), "validate_every": every, "sample_every": every},
     }
     other = {"stream": "`lines` is one record on each line", "lines": "`stream` is running text"}
-    mode = f"{survey.why}; {other[survey.mode]}"
+    mode = f"{profile.mode_reason}; {other[profile.mode]}"
     notes = {"mode": mode, "epochs": f"about {plan.steps:,} steps"}
     if path == "-":
         notes["path"] = "standard input is read once: train with --corpus FILE"
@@ -55,27 +55,27 @@ def _settings(survey: Survey, plan: Plan, path: str) -> str:
     return text
 
 
-def _comments(survey: Survey, plan: Plan) -> str:
+def _comments(profile: TextProfile, plan: Plan) -> str:
     """What this trains, about how long it takes, and what was seen in the text."""
-    what = "lines" if survey.mode == "lines" else "text"
-    lengths, repeated = survey.lengths, len(survey.records) - len(set(survey.records))
-    rare = sorted(char for char, count in survey.counts.items() if count < RARE)
-    names = named(rare, lambda char: f"{char!r} U+{ord(char):04X}")
+    what = "lines" if profile.mode == "lines" else "text"
+    lengths, repeated = profile.lengths, len(profile.records) - len(set(profile.records))
+    rare = sorted(char for char, count in profile.counts.items() if count < RARE)
+    names = list_characters(rare, lambda char: f"{char!r} U+{ord(char):04X}")
     often = "" if rare else f", each seen {RARE} times or more"
     seen = [
-        f"{len(survey.text):,} characters, {len(survey.counts):,} distinct{often}",
+        f"{len(profile.text):,} characters, {len(profile.counts):,} distinct{often}",
         rare and f"{len(rare):,} seen fewer than {RARE} times: {names}",
         f"{len(lengths):,} lines of {lengths[0]:,} to {lengths[-1]:,} characters, the middle one "
         f"{lengths[len(lengths) // 2]:,}",
-        survey.blank and f"{survey.blank:,} empty lines",
+        profile.empty_lines and f"{profile.empty_lines:,} empty lines",
         repeated and f"{repeated:,} lines repeat an earlier one",
-        *survey.notices,
-        survey.misread
-        and f"not UTF-8: {survey.misread}; if letters look wrong, try another encoding",
+        *profile.notices,
+        profile.undecodable
+        and f"not UTF-8: {profile.undecodable}; if letters look wrong, try another encoding",
     ]
     facts = "".join(f"#   {fact}\n" for fact in seen if fact)
     return (
-        f"# New {what} like {survey.name!r}: a {CELL} of {plan.recipe.hidden} units, written by "
+        f"# New {what} like {profile.name!r}: a {CELL} of {plan.recipe.hidden} units, written by "
         "`charrnn new`.\n"
         f"# Takes about {_duration(plan.seconds)} on the machine that wrote this "
         f"({plan.chars_per_s / 1000:,.3g}k characters/s).\n"

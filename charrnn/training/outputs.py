@@ -13,7 +13,7 @@ import shlex
 from pathlib import Path
 
 from charrnn import checkpoint
-from charrnn.atomic import beside, replacement, write_errors
+from charrnn.atomic import as_checkpoint_error, replace_file, sibling_path
 from charrnn.checkpoint import Checkpoint
 from charrnn.errors import CheckpointError
 from charrnn.parallel.mpi import launch
@@ -23,12 +23,12 @@ from charrnn.training.trainer import Trainer
 
 def best_path(path: str) -> str:
     """Where `keep: best` puts the best validation's checkpoint."""
-    return str(beside(path, ".best.npz"))
+    return str(sibling_path(path, ".best.npz"))
 
 
 def metrics_path(checkpoint_path: str) -> Path:
     """Where the metrics of a checkpoint are."""
-    return beside(checkpoint_path, ".jsonl")
+    return sibling_path(checkpoint_path, ".jsonl")
 
 
 def lines_until(step: int, path: Path) -> list[bytes]:
@@ -88,11 +88,11 @@ class RunFiles:
 
     def _write_metrics(self) -> None:
         path = metrics_path(self.path)
-        with write_errors(path):
+        with as_checkpoint_error(path):
             if not self.metrics:  # those of an earlier run go with its checkpoint
                 path.unlink(missing_ok=True)
                 return
-            with replacement(path) as stream:
+            with replace_file(path) as stream:
                 stream.writelines(self.metrics)
 
     def _save_last(self, saved: Checkpoint) -> None:

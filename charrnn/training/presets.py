@@ -21,7 +21,7 @@ import numpy as np
 
 from charrnn.config.schema import SECTIONS, Config, CorpusConfig
 from charrnn.data.corpus import Corpus, Records
-from charrnn.data.text_profile import Survey
+from charrnn.data.text_profile import TextProfile
 from charrnn.data.vocabulary import Vocab
 from charrnn.parallel import local, worker_count
 from charrnn.parallel.group import ProcessGroup
@@ -85,59 +85,59 @@ class Plan(NamedTuple):
     seconds: float  # of the whole run, validations included
 
 
-def plan(survey: Survey) -> Plan:
+def plan(profile: TextProfile) -> Plan:
     """The recipe for a text, no larger than this machine can train in its time."""
-    lines = survey.mode == "lines"
-    chars = sum(survey.lengths) + len(survey.records) if lines else len(survey.text)
-    validation = _validation(survey, chars)
+    lines = profile.mode == "lines"
+    chars = sum(profile.lengths) + len(profile.records) if lines else len(profile.text)
+    validation = _validation(profile, chars)
     held_out = round(chars * validation)
     training = chars - held_out
-    recipe = next(recipe for recipe in RECIPES[survey.mode] if chars <= recipe.chars)
-    recipe = _fitted(recipe, survey, training)
+    recipe = next(recipe for recipe in RECIPES[profile.mode] if chars <= recipe.chars)
+    recipe = _fitted(recipe, profile, training)
     scored = VALIDATIONS * SCORING * held_out  # takes as long as to train on so many
     while True:
-        chars_per_s = _chars_per_s(survey, recipe)
+        chars_per_s = _chars_per_s(profile, recipe)
         readable = max(BUDGET_S * chars_per_s - scored, training / 1000)
         if readable >= min(LEAST_READ, recipe.epochs * training) or recipe.hidden <= LEAST_HIDDEN:
             break
         recipe = recipe._replace(hidden=recipe.hidden // 2, dropout=recipe.dropout / 2)
     recipe = recipe._replace(epochs=min(recipe.epochs, float(f"{readable / training:.2g}")))
-    row = chars / len(survey.records) if lines else recipe.seq_length
+    row = chars / len(profile.records) if lines else recipe.seq_length
     steps = max(1, round(recipe.epochs * training / (recipe.batch_size * row)))
     seconds = (recipe.epochs * training + scored) / chars_per_s
     return Plan(recipe, validation, steps, chars_per_s, seconds)
 
 
-def _validation(survey: Survey, chars: int) -> float:
+def _validation(profile: TextProfile, chars: int) -> float:
     """The share to hold out, or 0 for a text too small for one."""
     share = float(f"{min(VALIDATION, MOST_SCORED / chars):.1g}")
-    if survey.mode == "stream":
+    if profile.mode == "stream":
         large = chars >= LEAST_CHARS
     else:
-        large = len(set(survey.records)) * share >= LEAST_LINES * VALIDATION
+        large = len(set(profile.records)) * share >= LEAST_LINES * VALIDATION
     return share if large else 0
 
 
-def _fitted(recipe: Recipe, survey: Survey, training: int) -> Recipe:
+def _fitted(recipe: Recipe, profile: TextProfile, training: int) -> Recipe:
     """The recipe with windows that the text can fill and the memory can hold."""
-    if survey.mode == "lines":
-        T = min(recipe.seq_length, survey.lengths[-1] + 1)  # with its newline
-        rows = len(survey.records) // 8
+    if profile.mode == "lines":
+        T = min(recipe.seq_length, profile.lengths[-1] + 1)  # with its newline
+        rows = len(profile.records) // 8
     else:
         T = min(recipe.seq_length, training - 2)
         rows = training // (T + 2)
-    most = MOST_LOGITS // (T * (len(survey.counts) + 1))
+    most = MOST_LOGITS // (T * (len(profile.counts) + 1))
     return recipe._replace(seq_length=T, batch_size=max(1, min(recipe.batch_size, rows, most)))
 
 
-def _chars_per_s(survey: Survey, recipe: Recipe) -> float:
+def _chars_per_s(profile: TextProfile, recipe: Recipe) -> float:
     """How fast this machine trains by the recipe: a moment's updates on a part of the text."""
     sections = {name: SECTIONS[name](**values) for name, values in settings(recipe).items()}
-    config = Config(CorpusConfig(mode=survey.mode), **sections)
-    vocab = Vocab("".join(sorted({*survey.counts, "\n"})))
-    training, records = vocab.encode(survey.text[:SAMPLE_CHARS]), None
-    if survey.mode == "lines":
-        lines = survey.records[:: 1 + len(survey.records) // SAMPLE_LINES]
+    config = Config(CorpusConfig(mode=profile.mode), **sections)
+    vocab = Vocab("".join(sorted({*profile.counts, "\n"})))
+    training, records = vocab.encode(profile.text[:SAMPLE_CHARS]), None
+    if profile.mode == "lines":
+        lines = profile.records[:: 1 + len(profile.records) // SAMPLE_LINES]
         training, records = np.arange(len(lines)), Records.of(lines, vocab.encode)
     corpus = Corpus(vocab, training, np.arange(0), "", records)
     measure = functools.partial(_measure, config=config, corpus=corpus)

@@ -6,7 +6,7 @@ import numpy as np
 
 from charrnn.checkpoint import Checkpoint
 from charrnn.config.schema import Config, shown
-from charrnn.data.characters import named
+from charrnn.data.characters import list_characters
 from charrnn.data.corpus import Corpus
 from charrnn.errors import CheckpointError
 
@@ -56,5 +56,9 @@ def _other_text(saved: Checkpoint, corpus: Corpus) -> list[str]:
             present.update(np.unique(part[start : start + BLOCK]).tolist())
     new = [char for char in corpus.vocab.chars if char not in saved.vocab]
     gone = [char for i, char in enumerate(corpus.vocab.chars) if i not in present]
-    words = [f"{word} {named(chars)}" for word, chars in (("new", new), ("gone", gone)) if chars]
+    words = [
+        f"{word} {list_characters(chars)}"
+        for word, chars in (("new", new), ("gone", gone))
+        if chars
+    ]
     return [*lines, f"vocabulary: {'; '.join(words)}"] if words else lines

@@ -11,14 +11,13 @@ from contextlib import AbstractContextManager
 import numpy as np
 
 from charrnn import __version__, archive, checkpoint, lock, rng
-from charrnn.atomic import clear_parts
+from charrnn.atomic import remove_partial_files
 from charrnn.checkpoint import Checkpoint
 from charrnn.config import loader as configs
 from charrnn.config.loader import Assignment
 from charrnn.config.schema import Config
-from charrnn.data import corpus as corpora
 from charrnn.data import download
-from charrnn.data.corpus import Corpus
+from charrnn.data.corpus import Corpus, read_corpus
 from charrnn.errors import CheckpointError, ConfigError
 from charrnn.parallel.group import ProcessGroup
 from charrnn.training import loop
@@ -120,7 +119,7 @@ def _config_of(path: str, overrides: Sequence[str], extra: Sequence[Assignment])
     config = configs.override(saved, overrides, extra, path)
     named = {given.partition("=")[0].strip() for given in overrides}
     if "corpus.path" not in named | {setting.key for setting in extra}:
-        download.check_place(config.corpus, path)
+        download.check_download_allowed(config.corpus, path)
     return config
 
 
@@ -154,7 +153,7 @@ def _seeded(config: Config, path: str, resume: bool) -> Config:
     """The config with a seed: its own, that of the run it continues, or a fresh one."""
     if config.train.seed is not None:
         return config
-    seed = checkpoint.load(path).config.train.seed if resume else rng.fresh_seed()
+    seed = checkpoint.load(path).config.train.seed if resume else rng.random_seed()
     if seed is None:
         raise CheckpointError(
             f"{path} does not tell the seed of its run: it can be sampled and scored, "
@@ -172,9 +171,9 @@ def _claim(path: str, files: contextlib.ExitStack) -> None:
             raise CheckpointError(
                 f"{file} is a folder, and training writes that file", "Name another: --out FILE"
             )
-    if files.enter_context(lock.held(path)):
+    if files.enter_context(lock.hold_lock(path)):
         for file in _written(path):
-            clear_parts(file)
+            remove_partial_files(file)
 
 
 def _corpus(config: Config, earlier: Checkpoint | None, group: ProcessGroup) -> Corpus:
@@ -182,9 +181,10 @@ def _corpus(config: Config, earlier: Checkpoint | None, group: ProcessGroup) -> 
     vocab = None if earlier is None else earlier.vocab
 
     def read() -> Corpus:
-        assert config.train.seed is not None
+        seed = config.train.seed
+        assert seed is not None
         download.fetch_missing(config.corpus)
-        return corpora.read(config.corpus, config.train.seed, vocab, extend=vocab is not None)
+        return read_corpus(config.corpus, seed, vocab, extend=vocab is not None)
 
     piped = "-" in config.corpus.path  # standard input is that of rank 0
     text = group.on_rank_zero(read) if piped else group.rank_zero_first(read)

@@ -24,11 +24,11 @@ from charrnn.data import batches
 from charrnn.data.corpus import Corpus
 from charrnn.errors import CheckpointError, DivergedError
 from charrnn.evaluation.evaluator import Evaluator
-from charrnn.nn.initialization import initialise
+from charrnn.nn.initialization import initialize
 from charrnn.nn.model import Model
 from charrnn.nn.workspace import Workspaces
 from charrnn.parallel.group import EXTRA, ProcessGroup, SingleProcess, never
-from charrnn.rng import Purpose, generator, jumping
+from charrnn.rng import Purpose, bit_generator, generator
 from charrnn.sampling.sampler import Limits, Sampler, Taste
 from charrnn.training.optimizers import OPTIMIZERS, Average, clip_by_norm, clip_by_value
 from charrnn.training.schedules import Schedule, total_steps
@@ -54,8 +54,8 @@ class Trainer:
         self.corpus = corpus
         self.seed = seed
         self.model = Model(config.model, len(corpus.vocab))
-        self.batches = batches.of(corpus, config.train, seed, self.model.dtype)
-        self.params = initialise(self.model, config.model.init, generator(seed, Purpose.WEIGHTS))
+        self.batches = batches.make_batches(corpus, config.train, seed, self.model.dtype)
+        self.params = initialize(self.model, config.model.init, generator(seed, Purpose.WEIGHTS))
         self.grads = self.params.zeros_like(EXTRA)
         settings = config.optimizer
         size = self.params.flat.size
@@ -91,7 +91,7 @@ class Trainer:
         """Nats per character of the next window, before anything is learnt from it."""
         batch = self._peek()
         T, B = batch.ids.shape
-        state = self._zero_state(B) if batch.fresh else self.state
+        state = self._zero_state(B) if batch.from_zero else self.state
         b, nats = state.shape[2], 0.0
         if b > 0:
             part, work = batch.rows(self.group.rows(B)), Workspaces(self.model).get(T, b)
@@ -119,7 +119,7 @@ class Trainer:
         config, now = self.config, self.progress
         batch = self.batches.next()
         B = batch.ids.shape[1]
-        if batch.fresh:
+        if batch.from_zero:
             self.state = self._zero_state(B)
         chars = batch.chars
         loss = self._gradient(batch, 1.0 if config.train.reduction == "sum" else B / chars)
@@ -152,8 +152,8 @@ class Trainer:
             self.grads.flat.fill(0)
             return 0.0
         part, work = batch.rows(rows), self._works.get(T, b)
-        if self.model.drops:
-            source = jumping(self.seed, Purpose.DROPOUT, self.step)
+        if self.model.uses_dropout:
+            source = bit_generator(self.seed, Purpose.DROPOUT, self.step)
             self.model.draw_dropout(work, source, rows.start)
         loss, self.state = self.model.forward(self.params, part, self.state, work)
         if math.isfinite(loss):
@@ -282,7 +282,7 @@ class Trainer:
             self.batches.seek({key: int(n) for key, n in saved.progress["position"].items()})
             self.schedule.restore(saved.progress["schedule"]["factor"])
             batch = self._peek()
-            if not batch.fresh and batch.ids.shape[1] != saved.state.shape[2]:
+            if not batch.from_zero and batch.ids.shape[1] != saved.state.shape[2]:
                 raise ValueError("the state has other rows than the batch that continues it")
             self.optimizer.restore(saved.slots)
         except (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError):

@@ -14,7 +14,7 @@ import numpy as np
 
 from charrnn.checkpoint import Checkpoint
 from charrnn.config.schema import ModelConfig
-from charrnn.data.characters import named
+from charrnn.data.characters import list_characters
 from charrnn.data.vocabulary import Vocab
 from charrnn.errors import CheckpointError
 from charrnn.nn.parameters import Params
@@ -66,4 +66,4 @@ def news(source: Checkpoint, vocab: Vocab) -> list[str]:
     if not new:
         return []
     count = "one character" if len(new) == 1 else f"{len(new):,} characters"
-    return [f"fresh weights for {count} that the model does not know: {named(new)}"]
+    return [f"fresh weights for {count} that the model does not know: {list_characters(new)}"]

@@ -51,7 +51,7 @@ def figures_of(model: Model) -> Figures:
 
 def _close_look(K: int, work: Workspace) -> Floats:
     p = work.logits  # (T*B, V)
-    ranks = 1 + np.count_nonzero(p > p.take(work.picks).reshape(-1, 1), axis=1)
+    ranks = 1 + np.count_nonzero(p > p.take(work.target_indices).reshape(-1, 1), axis=1)
     some = np.sort(np.argpartition(-p, K - 1, axis=1)[:, :K], axis=1)  # (T*B, K)
     order = np.argsort(-np.take_along_axis(p, some, axis=1), axis=1, kind="stable")
     likeliest = np.take_along_axis(some, order, axis=1)

@@ -20,7 +20,7 @@ import numpy as np
 
 from charrnn import __version__
 from charrnn.arrays import Floats, Ints
-from charrnn.data.characters import visible
+from charrnn.data.characters import escape_unprintable
 from charrnn.evaluation.scoring_task import Subject
 from charrnn.web.inspection import SHOWN, Reading, read
 from charrnn.web.unit_features import Telling, most_telling
@@ -124,7 +124,7 @@ def _packed(values: Floats | Ints, dtype: str) -> str:
 
 def _label(char: str) -> str:
     """The character, or what is shown for it."""
-    return MARKS.get(char) or visible(char)
+    return MARKS.get(char) or escape_unprintable(char)
 
 
 def _part(name: str) -> str:

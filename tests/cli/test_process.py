@@ -167,7 +167,7 @@ def test_a_second_signal_does_not_wait_for_the_last_words(config, tmp_path):
 
 def test_a_stop_while_the_corpus_is_read_leaves_at_once(config, tmp_path):
     """There is nothing to save, so no file is left either."""
-    with start_waiting("charrnn.data.corpus:read", "reading", "train", config()) as process:
+    with start_waiting("charrnn.data.corpus:read_corpus", "reading", "train", config()) as process:
         read_until(process, "reading")
         process.send_signal(signal.SIGINT)
         assert process.wait(60) == 130

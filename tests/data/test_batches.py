@@ -15,7 +15,7 @@ def records(tmp_path):
     rng = np.random.default_rng(0)
     lines = ["".join(rng.choice(list("abcdefgh"), rng.integers(1, 20))) for _ in range(300)]
     path.write_text("\n".join(dict.fromkeys(lines)) + "\n", encoding="utf-8")
-    return corpus.read(CorpusConfig(path=(str(path),), mode="lines", validation=0.1), seed=1)
+    return corpus.read_corpus(CorpusConfig(path=(str(path),), mode="lines", validation=0.1), seed=1)
 
 
 def texts(vocab, batch):
@@ -39,15 +39,15 @@ def test_parallel_readers_go_on_where_they_were():
     """Row b of a window continues row b of the last one, until all start again together."""
     stream = batches.StreamBatches(np.arange(100), T=5, B=3)
     before = stream.next()
-    assert before.fresh
+    assert before.from_zero
     assert before.ids[0].tolist() == [0, 33, 66]
     for _ in range(5):
         batch = stream.next()
-        assert not batch.fresh
+        assert not batch.from_zero
         assert (batch.ids[0] == before.targets[-1]).all()
         before = batch
     again = stream.next()
-    assert again.fresh
+    assert again.from_zero
     assert again.ids[0].tolist() == [0, 33, 66]
     assert stream.epoch == 1
     assert stream.per_epoch() == 6
@@ -88,7 +88,7 @@ def test_a_record_is_opened_and_closed_by_a_newline(records):
     stream = batches.LineBatches(records, T=256, B=4, seed=1, dtype="float64")
     for _ in range(30):
         batch = stream.next()
-        assert batch.fresh
+        assert batch.from_zero
         for inputs, targets in texts(records.vocab, batch):
             assert inputs[0] == "\n"
             assert targets[-1] == "\n"
@@ -124,7 +124,7 @@ def test_long_records_are_read_in_windows(records):
         batch, at = whole.next(), 0
         while at < len(batch.ids):
             window = cut.next()
-            assert window.fresh == (at == 0)
+            assert window.from_zero == (at == 0)
             assert (window.ids == batch.ids[at : at + 5]).all()
             at += 5
 
@@ -141,13 +141,13 @@ def test_little_of_a_batch_is_padding(records):
 
 def test_windows_from_zero_state_cover_the_text_once_an_epoch():
     """End to end, each window once, every one fresh, in another order each epoch."""
-    stream = batches.ZeroBatches(np.arange(103), T=5, B=3, seed=1)
+    stream = batches.ZeroStateBatches(np.arange(103), T=5, B=3, seed=1)
     orders = []
     for epoch in range(3):
         starts = []
         for _ in range(stream.per_epoch()):
             batch = stream.next()
-            assert batch.fresh
+            assert batch.from_zero
             assert stream.epoch == epoch
             assert (np.diff(batch.ids, axis=0) == 1).all()
             assert (batch.targets == batch.ids + 1).all()
@@ -166,7 +166,7 @@ def test_a_position_brings_the_same_batches_back(records, kind):
         if kind == "stream":
             return batches.StreamBatches(np.arange(60), T=5, B=3)
         if kind == "zero":
-            return batches.ZeroBatches(np.arange(60), T=5, B=3, seed=3)
+            return batches.ZeroStateBatches(np.arange(60), T=5, B=3, seed=3)
         return batches.LineBatches(records, T=5, B=8, seed=3, dtype="float64")
 
     for steps in (0, 1, 2, 7, 150):
@@ -178,7 +178,7 @@ def test_a_position_brings_the_same_batches_back(records, kind):
             one, other = here.next(), there.next()
             assert (one.ids == other.ids).all()
             assert (one.targets == other.targets).all()
-            assert one.fresh == other.fresh
+            assert one.from_zero == other.from_zero
 
 
 def test_more_rows_than_lines_is_refused_with_the_largest_that_works(records):

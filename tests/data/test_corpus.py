@@ -40,7 +40,7 @@ def read(tmp_path):
             path.write_bytes(content if isinstance(content, bytes) else content.encode())
             paths.append(str(path))
         settings = {"validation": 0.0, **settings}
-        return corpus.read(CorpusConfig(path=tuple(paths), **settings), seed)
+        return corpus.read_corpus(CorpusConfig(path=tuple(paths), **settings), seed)
 
     return read
 
@@ -280,5 +280,5 @@ def test_a_stream_is_cut_where_peers_cut_it(tmp_path):
     """Of 1,115,394 characters the last 111,540 are held out."""
     path = tmp_path / "long.txt"
     path.write_text("ab" * (1_115_394 // 2), encoding="utf-8")
-    found = corpus.read(CorpusConfig(path=(str(path),)), seed=1)
+    found = corpus.read_corpus(CorpusConfig(path=(str(path),)), seed=1)
     assert (len(found.training), len(found.validation)) == (1_003_854, 111_540)

@@ -32,7 +32,7 @@ def large(monkeypatch, tmp_path):
     monkeypatch.setattr("charrnn.data.reader.CHUNK_BYTES", 37)
     monkeypatch.setattr(line_hashes, "BLOCK", 11)
     monkeypatch.setattr(corpus, "BLOCK", 11)
-    return cache.folder()
+    return cache.cache_folder()
 
 
 @pytest.fixture
@@ -92,11 +92,11 @@ def test_a_large_text_becomes_what_it_becomes_in_memory(
 ):
     """Made, found again, and split alike; several files too."""
     config = write(text, "second file\n" * 9, mode=mode, lowercase=lowercase)
-    expected = corpus.read(config, seed=3)
+    expected = corpus.read_corpus(config, seed=3)
     request.getfixturevalue("large")
-    made = corpus.read(config, seed=3)
-    monkeypatch.setattr(ids.Text, "_ids", lambda *_: pytest.fail("it was not found"))
-    found = corpus.read(config, seed=3)
+    made = corpus.read_corpus(config, seed=3)
+    monkeypatch.setattr(ids.CorpusText, "_ids", lambda *_: pytest.fail("it was not found"))
+    found = corpus.read_corpus(config, seed=3)
     assert not is_mapped(expected)
     assert is_mapped(made)
     assert is_mapped(found)
@@ -107,15 +107,15 @@ def test_a_large_text_becomes_what_it_becomes_in_memory(
 def test_an_entry_is_known_by_what_it_was_made_from(write, large):
     """Another text, mode, case or vocabulary makes another; another name or share does not."""
     text = LINES * 9
-    corpus.read(write(text), 1)
-    corpus.read(write(text, validation=0.2), 2)
+    corpus.read_corpus(write(text), 1)
+    corpus.read_corpus(write(text, validation=0.2), 2)
     assert len(entries(large)) == 1
     for number, (changed, settings) in enumerate(
         [(text + "x", {}), (text, {"mode": "lines"}), (text, {"lowercase": True})], 2
     ):
-        corpus.read(write(changed, **settings), 1)
+        corpus.read_corpus(write(changed, **settings), 1)
         assert len(entries(large)) == number
-    wide = corpus.read(write(text), 1, Vocab.of(["abc", "xyz\U0001f600"]), extend=True)
+    wide = corpus.read_corpus(write(text), 1, Vocab.of(["abc", "xyz\U0001f600"]), extend=True)
     assert wide.vocab.chars == "".join(sorted(set(text) | set("abcxyz\U0001f600")))
     assert wide.vocab.decode(wide.training.tolist()) == text[: len(wide.training)]
     assert len(entries(large)) == 5
@@ -125,13 +125,13 @@ def test_an_entry_is_known_by_what_it_was_made_from(write, large):
 def test_a_damaged_entry_is_made_anew(write, large, damage):
     """Whatever happened to it: a part of it is there, or nothing."""
     config = write(LINES * 9)
-    expected = corpus.read(config, 1)
+    expected = corpus.read_corpus(config, 1)
     (entry,) = entries(large)
     content = entry.read_bytes()
     entry.unlink()  # what is mapped stays as it was
     if damage != "missing":
         entry.write_bytes(content[:-9] if damage == "cut short" else b"")
-    assert same(corpus.read(config, 1), expected)
+    assert same(corpus.read_corpus(config, 1), expected)
     assert entries(large) == [entry]
     assert entry.read_bytes() == content
 
@@ -153,15 +153,15 @@ def decoded(monkeypatch):
 def test_a_text_that_was_read_is_not_decoded_again(write, large, decoded, mode):
     """Its checksum is enough for vocabulary, notices and ids; also for those of a wider one."""
     config = write(MIXED.encode("utf-8-sig"), "", "more\r\n", mode=mode)
-    expected = corpus.read(config, 1)
+    expected = corpus.read_corpus(config, 1)
     assert len(expected.notices) == (5 if mode == "lines" else 3)
     assert len(decoded) == 6
-    assert same(corpus.read(config, 1), expected)
+    assert same(corpus.read_corpus(config, 1), expected)
     assert len(decoded) == 6
     wide = Vocab.of([*expected.vocab.chars, "!"])
-    widened = corpus.read(config, 1, wide, extend=True)
+    widened = corpus.read_corpus(config, 1, wide, extend=True)
     assert len(decoded) == 9
-    assert same(corpus.read(config, 1, wide, extend=True), widened)
+    assert same(corpus.read_corpus(config, 1, wide, extend=True), widened)
     assert len(decoded) == 9
 
 
@@ -172,20 +172,20 @@ def test_a_text_that_was_read_is_not_decoded_again(write, large, decoded, mode):
 def test_what_is_known_of_a_text_is_only_a_help(write, large, decoded, content):
     """Damaged, it is found out anew and kept again."""
     config = write(LINES * 9)
-    expected = corpus.read(config, 1)
+    expected = corpus.read_corpus(config, 1)
     (known,) = entries(large, ".json")
     right = known.read_text()
     known.write_text(right.replace("a", "b") if content == "edited" else content)
     decoded.clear()
-    assert same(corpus.read(config, 1), expected)
+    assert same(corpus.read_corpus(config, 1), expected)
     assert decoded
     assert known.read_text() == right
 
 
 def test_a_text_that_has_changed_is_read_anew(write, large):
     """Though as long as before, at the same place and with the same settings."""
-    corpus.read(write(LINES * 9), 1)
-    assert "\u00e9" in corpus.read(write((LINES * 9)[:-2] + "\u00e9"), 1).vocab
+    corpus.read_corpus(write(LINES * 9), 1)
+    assert "\u00e9" in corpus.read_corpus(write((LINES * 9)[:-2] + "\u00e9"), 1).vocab
 
 
 def test_two_runs_may_make_the_same_entry_at_once(write, large):
@@ -195,7 +195,7 @@ def test_two_runs_may_make_the_same_entry_at_once(write, large):
 
     def read():
         start.wait()
-        found.append(corpus.read(config, 1))
+        found.append(corpus.read_corpus(config, 1))
 
     runs = [threading.Thread(target=read) for _ in range(4)]
     for run in runs:
@@ -212,7 +212,7 @@ def test_standard_input_leaves_nothing_on_disk(large, monkeypatch):
     text = LINES * 50
     stream = types.SimpleNamespace(buffer=io.BytesIO(text.encode()))
     monkeypatch.setattr(sys, "stdin", stream)
-    found = corpus.read(CorpusConfig(path=("-",), validation=0.0), 1)
+    found = corpus.read_corpus(CorpusConfig(path=("-",), validation=0.0), 1)
     assert is_mapped(found)
     assert found.vocab.decode(found.training.tolist()) == text
     assert list(large.iterdir()) == []
@@ -234,7 +234,7 @@ def test_unfinished_and_unused_entries_are_removed_in_time(write, large):
         (large / name).write_bytes(b"1")
         at = (large / name).stat().st_mtime - days * cache.DAY_S
         os.utime(large / name, (at, at))
-    corpus.read(write(LINES * 9), 1)
+    corpus.read_corpus(write(LINES * 9), 1)
     left = {entry.name for entry in large.iterdir()} & set(made)
     assert left == {f".{'2' * 64}.newpart_.part", "1" * 64, "thesis", "thesis.part"}
 
@@ -247,9 +247,9 @@ def test_a_large_list_without_a_validation_part(write, large, text, share):
     config = write(text, mode="lines", validation=share)
     if share and len(set(text)) > 1:
         with pytest.raises(CorpusError, match="too few to hold out"):
-            corpus.read(config, 1)
+            corpus.read_corpus(config, 1)
     else:
-        assert len(corpus.read(config, 1).validation) == 0
+        assert len(corpus.read_corpus(config, 1).validation) == 0
 
 
 def test_a_text_that_breaks_off_leaves_nothing_on_disk(large, monkeypatch):
@@ -257,16 +257,16 @@ def test_a_text_that_breaks_off_leaves_nothing_on_disk(large, monkeypatch):
     stream = types.SimpleNamespace(buffer=io.BytesIO(LINES.encode() * 9 + b"\xff"))
     monkeypatch.setattr(sys, "stdin", stream)
     with pytest.raises(CorpusError, match="is not utf-8 text"):
-        corpus.read(CorpusConfig(path=("-",)), 1)
+        corpus.read_corpus(CorpusConfig(path=("-",)), 1)
     assert list(large.iterdir()) == []
 
 
 def test_a_vocabulary_that_lacks_a_character_is_noticed_in_the_cache_too(write, large):
     """As it is when the text is read."""
     config = write(LINES * 9)
-    corpus.read(config, 1)
+    corpus.read_corpus(config, 1)
     with pytest.raises(VocabError, match="which the model's training text did not have"):
-        corpus.read(config, 1, Vocab("ab"))
+        corpus.read_corpus(config, 1, Vocab("ab"))
 
 
 class Full:
@@ -313,7 +313,7 @@ def test_a_full_disk_is_told_with_the_folder_to_change(write, large, monkeypatch
 
         monkeypatch.setattr(tempfile, "TemporaryFile", temporary)
     with pytest.raises(CorpusError, match="No space left") as caught:
-        corpus.read(config, 1)
+        corpus.read_corpus(config, 1)
     assert "CHARRNN_CACHE=FOLDER" in caught.value.hint
     assert list(large.iterdir()) == []
 
@@ -323,7 +323,7 @@ def test_no_place_for_a_large_text_is_told(write, large, monkeypatch, tmp_path):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv(cache.VARIABLE, str(tmp_path / "file" / "below"))
     with pytest.raises(CorpusError, match="cannot be written to") as caught:
-        corpus.read(write(LINES * 9), 1)
+        corpus.read_corpus(write(LINES * 9), 1)
     assert "Name another folder: CHARRNN_CACHE=FOLDER" in caught.value.hint
 
 
@@ -333,15 +333,15 @@ def test_a_text_that_changes_while_it_is_read_is_refused(write, request, monkeyp
     config = write(LINES * size)
     if size == 9:
         request.getfixturevalue("large")
-    read = ids.Text._ids
+    read = ids.CorpusText._ids
 
     def change_first(self, vocab):
         Path(config.path[0]).write_text(LINES * 8)
         return read(self, vocab)
 
-    monkeypatch.setattr(ids.Text, "_ids", change_first)
+    monkeypatch.setattr(ids.CorpusText, "_ids", change_first)
     with pytest.raises(CorpusError, match="changed while it was read"):
-        corpus.read(config, 1)
+        corpus.read_corpus(config, 1)
 
 
 @pytest.mark.parametrize("name", ["CHARRNN_CACHE", "XDG_CACHE_HOME"])
@@ -351,7 +351,7 @@ def test_the_cache_is_where_people_say(name, monkeypatch, tmp_path):
     monkeypatch.setattr(sys, "platform", "linux")
     monkeypatch.setenv(name, str(tmp_path / "there"))
     expected = tmp_path / "there" / ("" if name == "CHARRNN_CACHE" else "charrnn")
-    assert cache.folder() == expected
+    assert cache.cache_folder() == expected
 
 
 @pytest.mark.parametrize("mode", ["lines", "stream"])
@@ -393,7 +393,7 @@ def test_a_pipe_with_a_name_is_read_once(tmp_path, large):
     os.mkfifo(path)
     writer = threading.Thread(target=path.write_text, args=(LINES * 50,))
     writer.start()
-    found = corpus.read(CorpusConfig(path=(str(path),), validation=0.0), 1)
+    found = corpus.read_corpus(CorpusConfig(path=(str(path),), validation=0.0), 1)
     writer.join()
     assert found.vocab.decode(found.training.tolist()) == LINES * 50
     assert list(large.iterdir()) == []
@@ -401,7 +401,7 @@ def test_a_pipe_with_a_name_is_read_once(tmp_path, large):
 
 def test_a_large_corpus_can_be_sent_to_another_process(write, large):
     """All of it, with no need of the file."""
-    read = corpus.read(write(LINES * 9, mode="lines"), 1)
+    read = corpus.read_corpus(write(LINES * 9, mode="lines"), 1)
     sent = pickle.loads(pickle.dumps(read))
     assert same(sent, read)
     assert not is_mapped(sent)

@@ -85,13 +85,13 @@ def test_all_scripts_of_east_asia_are_a_vocabulary():
         for first in range(0x80, 0x100):
             for second in range(0x30, 0x100):
                 chars.update(bytes([first, second]).decode(encoding, "ignore"))
-    assert 25_000 < len(Vocab.of(["".join(chars)])) < vocabs.MOST_CHARS
+    assert 25_000 < len(Vocab.of(["".join(chars)])) < vocabs.MAX_CHARS
 
 
 def test_more_characters_than_any_text_has_are_refused():
     """They come of a wrong encoding, and the message says how to name the right one."""
-    most = list(map(chr, range(vocabs.MOST_CHARS + 1)))
-    assert len(Vocab.of(most[1:])) == vocabs.MOST_CHARS
+    most = list(map(chr, range(vocabs.MAX_CHARS + 1)))
+    assert len(Vocab.of(most[1:])) == vocabs.MAX_CHARS
     for pieces in (most, ["".join(most)], ["x", "".join(most)]):
         with pytest.raises(VocabError, match="30,001 distinct") as caught:
             Vocab.of(pieces)

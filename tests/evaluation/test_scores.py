@@ -127,7 +127,7 @@ def test_memory_does_not_grow_with_the_sizes_that_occur():
     evaluator = evaluator_of()
     for length in range(1, 200):
         score_text(evaluator, VOCAB, ["a" * length], "lines", "text")
-    assert len(evaluator._works._made) <= 64
+    assert len(evaluator._works._workspaces) <= 64
 
 
 def slowly_adapted(model, params, windows, rate, decay):

@@ -10,9 +10,9 @@ import pytest
 from charrnn.arrays import Batch
 from charrnn.nn import gradcheck
 from charrnn.nn.cells import CELLS
-from charrnn.nn.initialization import initialise
+from charrnn.nn.initialization import initialize
 from charrnn.nn.parameters import Params
-from charrnn.nn.workspace import SIZES, Workspace, Workspaces
+from charrnn.nn.workspace import MAX_WORKSPACES, Workspace, Workspaces
 from charrnn.rng import Purpose, generator
 
 every_network = pytest.mark.parametrize("layers", [1, 2])
@@ -23,7 +23,7 @@ every_cell = pytest.mark.parametrize("cell", CELLS)
 @every_network
 @pytest.mark.parametrize("masked", [False, True])
 @pytest.mark.parametrize(
-    "dropout", [{}, {"dropout": 0.4}, {"dropout": 0.4, "variational": True, "recurrent": 0.3}]
+    "dropout", [{}, {"dropout": 0.4}, {"dropout": 0.4, "variational": True, "recurrent_dropout": 0.3}]
 )
 def test_backward_agrees_with_finite_differences(cell, layers, masked, dropout):
     """Every parameter and the initial state, in float64, with and without mask and dropout."""
@@ -157,7 +157,7 @@ def test_the_mean_reduction_divides_the_gradient_by_the_characters():
 def test_the_first_loss_is_that_of_guessing(cell, layers):
     """Untrained, every character is about as likely as any other: ln V nats each."""
     model, _ = networks.network(cell, layers, hidden=32, vocab_size=65)
-    params = initialise(model, None, generator(1, Purpose.WEIGHTS))
+    params = initialize(model, None, generator(1, Purpose.WEIGHTS))
     batch = networks.batch(T=25, vocab_size=65)
     loss, _, _, _ = networks.gradients(model, params, batch, model.zero_state(networks.B))
     assert loss / 25 == pytest.approx(math.log(65), abs=0.05)
@@ -200,16 +200,16 @@ def test_dropout_drops_its_share_and_keeps_the_mean(layers):
     model, params = networks.network("lstm", layers, hidden=50)
     work = Workspace(model, 40, 10)
     work.draw_dropout(np.random.PCG64(0), 0.3)
-    assert len(work.masks) == layers
-    for mask in work.masks:
+    assert len(work.output_masks) == layers
+    for mask in work.output_masks:
         assert set(np.unique(mask)) == {0.0, 1 / 0.7}
         assert (mask == 0).mean() == pytest.approx(0.3, abs=0.01)
     model.run(params, networks.batch(40, 10).ids, model.zero_state(10), work)
-    for layer, mask, read in zip(work.layers, work.masks, work.reads, strict=True):
+    for layer, mask, read in zip(work.layers, work.output_masks, work.layer_outputs, strict=True):
         np.testing.assert_array_equal(read, layer.outputs * mask.reshape(read.shape))
-    before = work.masks[0].copy()
+    before = work.output_masks[0].copy()
     work.draw_dropout(np.random.PCG64(1), 0.3)
-    assert (work.masks[0] != before).any()
+    assert (work.output_masks[0] != before).any()
 
 
 def test_variational_dropout_drops_the_same_units_at_every_step():
@@ -218,8 +218,8 @@ def test_variational_dropout_drops_the_same_units_at_every_step():
     work = Workspace(model, 40, 10)
     work.draw_dropout(np.random.PCG64(0), 0.3, variational=True)
     model.run(params, networks.batch(40, 10).ids, model.zero_state(10), work)
-    work.read(0)
-    dropped = (work.reads[0] == 0).reshape(40, 10, 50)
+    work.output_of(0)
+    dropped = (work.layer_outputs[0] == 0).reshape(40, 10, 50)
     assert (dropped == dropped[0]).all()
     assert dropped[0].mean() == pytest.approx(0.3, abs=0.05)
     assert len({row.tobytes() for row in dropped[0]}) == 10
@@ -232,11 +232,11 @@ def test_a_row_is_dropped_alike_wherever_it_is_computed(variational, T):
     model, _ = networks.network("gru", layers=2, hidden=23)
     whole, part = Workspace(model, T, 9), Workspace(model, T, 4)
     for work, first in ((whole, 0), (part, 3)):
-        work.draw_dropout(np.random.PCG64(5), 0.3, variational, recurrent=0.2, first=first)
-    for mask, rows in zip(whole.masks, part.masks, strict=True):
+        work.draw_dropout(np.random.PCG64(5), 0.3, variational, recurrent_dropout=0.2, first_row=first)
+    for mask, rows in zip(whole.output_masks, part.output_masks, strict=True):
         np.testing.assert_array_equal(rows, mask[:, 3:7])
         assert len({row.tobytes() for row in mask.transpose(1, 0, 2)}) == 9
-    for kept, same in zip(whole.kept, part.kept, strict=True):
+    for kept, same in zip(whole.recurrent_masks, part.recurrent_masks, strict=True):
         np.testing.assert_array_equal(same, kept)
 
 
@@ -245,9 +245,9 @@ def test_dropped_recurrent_weights_are_those_of_another_network():
     model, params = networks.network("lstm", hidden=30)
     batch, state = networks.batch(), model.zero_state(networks.B)
     work = Workspace(model, networks.T, networks.B)
-    work.draw_dropout(np.random.PCG64(0), 0.0, recurrent=0.25)
+    work.draw_dropout(np.random.PCG64(0), 0.0, recurrent_dropout=0.25)
     loss, _ = model.forward(params, batch, state, work)
-    (kept,) = work.kept
+    (kept,) = work.recurrent_masks
     assert set(np.unique(kept)) == {0.0, 1 / 0.75}
     assert (kept == 0).mean() == pytest.approx(0.25, abs=0.03)
     other = params.copy()
@@ -276,8 +276,8 @@ def test_workspaces_of_all_sizes_share_memory_and_agree():
         work = works.get(T, B)
         loss, _ = model.forward(params, batch, state, work)
         model.backward(params, batch, work, grads)
-        fresh, expected, _, _ = networks.gradients(model, params, batch, state)
-        assert loss == fresh
+        from_zero, expected, _, _ = networks.gradients(model, params, batch, state)
+        assert loss == from_zero
         assert (grads.flat == expected.flat).all()
     assert np.shares_memory(works.get(1, 5).logits, works.get(6, 3).logits)
 
@@ -300,9 +300,9 @@ def test_a_second_backward_without_a_forward_is_an_error():
 def test_workspaces_do_not_pile_up():
     """However many sizes come by, the views of only so many are kept."""
     works = Workspaces(networks.network()[0])
-    for T in range(1, 3 * SIZES):
+    for T in range(1, 3 * MAX_WORKSPACES):
         assert (works.get(T, 2).T, works.get(T, 2).B) == (T, 2)
-        assert len(works._made) <= SIZES
+        assert len(works._workspaces) <= MAX_WORKSPACES
 
 
 def test_params_are_named_views_of_one_vector():

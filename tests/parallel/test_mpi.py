@@ -145,12 +145,12 @@ def together(size, *words, code=""):
 # Rank 1 rounds its first weights otherwise, as a processor of another kind may.
 RUNS = """
 import json, os, sys, charrnn.cli.app, charrnn.training.trainer
-initialise = charrnn.training.trainer.initialise
+initialize = charrnn.training.trainer.initialize
 def otherwise(*given):
-    params = initialise(*given)
+    params = initialize(*given)
     params.flat[:] *= 1 + 1e-6 * (os.environ.get("PMI_RANK") == "1")
     return params
-charrnn.training.trainer.initialise = otherwise
+charrnn.training.trainer.initialize = otherwise
 for words in json.loads(sys.argv[1]):
     charrnn.cli.app.main(words, standalone_mode=False)
 sys.exit()

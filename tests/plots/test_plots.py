@@ -298,8 +298,8 @@ def test_a_checkpoint_without_validations_is_told(saved, charrnn):
     ):
         result = charrnn("plot", *words)
         assert (result.exit_code, result.stdout) == (1, "")
-        assert f"{path} stands at step 3 and holds no validation yet" in result.stderr
-        assert "The first comes at step 10. To go on with its training: " in result.stderr
+        assert f"{path} is at step 3 and holds no validation yet" in result.stderr
+        assert "The first comes at step 10. To resume its training: " in result.stderr
         assert f"charrnn train {path} --resume" in result.stderr
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from charrnn.data.vocabulary import Vocab
 from charrnn.nn.cells import CELLS
-from charrnn.rng import keys, uniforms
+from charrnn.rng import text_keys, uniforms
 from charrnn.sampling.sampler import Choice, Limits, Sampler, Taste, choose, probabilities
 from charrnn.sampling.single_step import RNNStep, step_of
 
@@ -35,7 +35,7 @@ def distribution(taste):
 def test_frequencies_match_the_probabilities():
     """Chi-squared with 4 degrees of freedom; 23.5 is passed once in ten thousand."""
     count = 20_000
-    u = uniforms(keys(1, np.zeros(count)), np.arange(count))
+    u = uniforms(text_keys(1, np.zeros(count)), np.arange(count))
     drawn = np.bincount(choose(np.repeat(LOGITS, count, axis=0), Taste(), u), minlength=5)
     expected = np.exp(LOGITS[0]) * count
     assert ((drawn - expected) ** 2 / expected).sum() < 23.5
@@ -45,9 +45,9 @@ def test_random_numbers_are_uniform_and_independent():
     """Over the places of a text, over texts and over seeds: chi-squared on a 10 by 10 table."""
     n = np.arange(20_000)
     for one in (
-        uniforms(keys(1, np.zeros(1)), n),
-        uniforms(keys(1, n), np.zeros(1)),
-        np.concatenate([uniforms(keys(int(s), np.zeros(1)), np.zeros(1)) for s in n[:2000]]),
+        uniforms(text_keys(1, np.zeros(1)), n),
+        uniforms(text_keys(1, n), np.zeros(1)),
+        np.concatenate([uniforms(text_keys(int(s), np.zeros(1)), np.zeros(1)) for s in n[:2000]]),
     ):
         assert one.min() >= 0
         assert one.max() < 1
@@ -62,7 +62,7 @@ def test_random_numbers_are_uniform_and_independent():
 @pytest.mark.parametrize("largest", [4.0, np.inf])
 def test_one_row_draws_what_many_rows_draw(taste, largest):
     """For the same random numbers, whether or not the logits are so small that exp is safe."""
-    u = uniforms(keys(1, np.zeros(1)), np.arange(2000))
+    u = uniforms(text_keys(1, np.zeros(1)), np.arange(2000))
     many = choose(np.repeat(LOGITS, len(u), axis=0), taste, u).tolist()
     choice = Choice(taste, LOGITS.shape[1], largest, LOGITS.dtype)
     assert [choice.draw(LOGITS[0], one) for one in u.tolist()] == many
@@ -116,7 +116,7 @@ def test_temperature_is_the_power_of_a_probability(temperature):
 
 def test_towards_zero_temperature_only_the_likeliest_is_left():
     """A tiny temperature is no overflow, and 0 is its limit."""
-    u = uniforms(keys(0, np.zeros(20)), np.arange(20))
+    u = uniforms(text_keys(0, np.zeros(20)), np.arange(20))
     for temperature in (0.0, 1e-300, 1e-30, 1e-3):
         assert set(choose(np.repeat(LOGITS, 20, axis=0), Taste(temperature), u)) == {0}
 

@@ -306,7 +306,7 @@ def test_run_raises_what_the_command_says(config, tmp_path, full_disk, monkeypat
     """For those who call it from Python."""
     full_disk(range(100), os, "replace")
     settings = configs.load(str(config(**SETTINGS)))
-    trainer = Trainer(settings, corpus.read(settings.corpus, 7))
+    trainer = Trainer(settings, corpus.read_corpus(settings.corpus, 7))
     told = []
     monkeypatch.setattr(RecordingCallbacks, "troubled", lambda _, message: told.append(message))
     with pytest.raises(CheckpointError, match="nor is any before it"):
@@ -320,7 +320,7 @@ def test_what_is_no_file_is_written_to_and_stays(tmp_path):
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     reading = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
-    with atomic.replacement(pipe) as stream:
+    with atomic.replace_file(pipe) as stream:
         stream.write(b"a page")
     assert os.read(reading, 100) == b"a page"
     os.close(reading)

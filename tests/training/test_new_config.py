@@ -48,7 +48,7 @@ def new(tmp_path, charrnn, monkeypatch):
 
 def trains(written):
     """One update of what the config asks for."""
-    text = corpus.read(written.corpus, written.train.seed)
+    text = corpus.read_corpus(written.corpus, written.train.seed)
     trainer = Trainer(written, text)
     trainer.update()
     return trainer
@@ -72,7 +72,7 @@ def test_short_lines_are_a_list(new):
 
 
 @pytest.mark.parametrize(
-    ("content", "why"),
+    ("content", "mode_reason"),
     [
         (PROSE, "fewer than 8 lines"),
         (PROSE * 9, "half of its lines have 80 characters or more"),
@@ -81,18 +81,18 @@ def test_short_lines_are_a_list(new):
         (NAMES + "x" * 9000, "one of its lines has 9,000 characters"),
     ],
 )
-def test_prose_is_a_stream(new, content, why):
+def test_prose_is_a_stream(new, content, mode_reason):
     """Long lines, paragraphs, or too few lines for a list; a comment says which."""
     written, text = new(content)
     assert written.corpus.mode == "stream"
-    assert why in text
+    assert mode_reason in text
     trains(written)
 
 
 @pytest.mark.parametrize("mode", ["lines", "stream"])
 def test_a_longer_text_gets_a_larger_network(new, mode, monkeypatch):
     """With larger batches, and fewer passes in the end, on a machine that is fast enough."""
-    monkeypatch.setattr(presets, "_chars_per_s", lambda survey, recipe: 1e6)
+    monkeypatch.setattr(presets, "_chars_per_s", lambda profile, recipe: 1e6)
     chosen = []
     for chars in (1_000, 10_000, 60_000):
         content = words(chars)
@@ -107,7 +107,7 @@ def test_a_longer_text_gets_a_larger_network(new, mode, monkeypatch):
 
 def test_a_slow_machine_gets_a_smaller_network_and_fewer_passes(new, monkeypatch):
     """So that the run still ends within its time."""
-    monkeypatch.setattr(presets, "_chars_per_s", lambda survey, recipe: 320_000 / recipe.hidden)
+    monkeypatch.setattr(presets, "_chars_per_s", lambda profile, recipe: 320_000 / recipe.hidden)
     written, text = new(words(300_000))
     assert written.model.hidden == presets.LEAST_HIDDEN
     assert written.train.epochs < 10
@@ -207,7 +207,9 @@ def test_a_path_is_quoted_where_yaml_needs_it(tmp_path, monkeypatch, name):
     path = Path(name)
     path.parent.mkdir(exist_ok=True)
     path.write_text(NAMES, encoding="utf-8")
-    Path("mine.yaml").write_text(new_config.write(text_profile.look(name), name), encoding="utf-8")
+    Path("mine.yaml").write_text(
+        new_config.write(text_profile.profile_text(name), name), encoding="utf-8"
+    )
     written = loader.load("mine.yaml")
     assert written.corpus.path == (str(path.absolute()),)
     checkpoint = Path(written.output.checkpoint or "")
@@ -221,7 +223,7 @@ def test_a_path_that_is_not_utf8_is_one_error(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("mine.txt").write_text(NAMES, encoding="utf-8")
     with pytest.raises(CharrnnError, match="rename the file"):
-        new_config.write(text_profile.look("mine.txt"), "\udcff")
+        new_config.write(text_profile.profile_text("mine.txt"), "\udcff")
 
 
 def test_new_then_train(tmp_path):
@@ -261,7 +263,7 @@ def test_what_is_written_always_trains(raw):
         path = Path(folder) / "mine.txt"
         path.write_bytes(raw)
         try:
-            text = new_config.write(text_profile.look(str(path)), str(path))
+            text = new_config.write(text_profile.profile_text(str(path)), str(path))
         except CharrnnError:
             return
         (Path(folder) / "mine.yaml").write_text(text, encoding="utf-8")

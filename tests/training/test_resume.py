@@ -124,7 +124,7 @@ def test_a_resume_falls_within_a_record_and_goes_on_there(short, tmp_path):
     again = short(*settings, mode="lines")
     again.restore(checkpoint.load(path))
     assert again.batches.position()["at"] == 9
-    assert not again._peek().fresh
+    assert not again._peek().from_zero
     assert again.state.any()
     assert again.update() == run.update()
 

@@ -11,7 +11,7 @@ from charrnn import checkpoint
 from charrnn.checkpoint import Checkpoint
 from charrnn.config import loader as configs
 from charrnn.data import corpus
-from charrnn.data.characters import named
+from charrnn.data.characters import list_characters
 from charrnn.errors import CheckpointError
 from charrnn.evaluation.evaluator import Evaluator
 from charrnn.nn.cells import CELLS
@@ -38,7 +38,9 @@ def old(charrnn, config):
 def trainer_of(path, source: Checkpoint, *settings) -> Trainer:
     """A trainer of a config and its text, begun with the weights of `source`."""
     config = configs.load(str(path), settings)
-    run = Trainer(config, corpus.read(config.corpus, config.train.seed, source.vocab, extend=True))
+    run = Trainer(
+        config, corpus.read_corpus(config.corpus, config.train.seed, source.vocab, extend=True)
+    )
     run.start_from(source)
     run.expected_nats = run.initial_nats()  # as a session does, when all ranks are there
     return run
@@ -101,10 +103,10 @@ def test_new_characters_begin_as_in_a_fresh_model(old, config):
     """With the weights this seed draws for them, and no likelier than the rarest of the old."""
     source = checkpoint.load(old())
     run = trainer_of(config(NEW), source)
-    fresh = Trainer(run.config, run.corpus).params
+    from_zero = Trainer(run.config, run.corpus).params
     new = [1, 3, 5, 7]
-    assert (run.params["layer0.Wxh"][new] == fresh["layer0.Wxh"][new]).all()
-    assert (run.params["Why"][:, new] == fresh["Why"][:, new]).all()
+    assert (run.params["layer0.Wxh"][new] == from_zero["layer0.Wxh"][new]).all()
+    assert (run.params["Why"][:, new] == from_zero["Why"][:, new]).all()
     assert run.params["layer0.Wxh"][new].all()
     assert (run.params["by"][new] == source.params["by"].min()).all()
 
@@ -182,7 +184,7 @@ def test_new_characters_are_named(charrnn, old, config):
     assert ": '\\x1b' (U+001B), '\\xe9' (U+00E9), '\\u202e' (U+202E), " in said
     assert said.count("(U+") == 20
     assert said.endswith(", and 13 more")
-    assert named(["a"]) == "'a' (U+0061)"
+    assert list_characters(["a"]) == "'a' (U+0061)"
     one = charrnn("train", config(OLD + "x\n" * 3), "--init-from", path).stderr
     assert "for one character that the model does not know: 'x' (U+0078)\n" in one
 
