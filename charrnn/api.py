@@ -21,8 +21,13 @@ from charrnn.checkpoint import Checkpoint
 from charrnn.data.reader import to_lowercase
 from charrnn.errors import ConfigError
 from charrnn.rng import random_seed
-from charrnn.sampling.record_selection import LONGEST, Selection, compiled, literal_beginning
-from charrnn.sampling.sampler import Limits, Sampler, Taste, Text
+from charrnn.sampling.record_selection import (
+    MAX_RECORD_CHARS,
+    Selection,
+    compile_pattern,
+    literal_prefix,
+)
+from charrnn.sampling.sampler import GeneratedText, Sampler, SamplingOptions, StopConditions
 
 if TYPE_CHECKING:  # importing what scores would keep the first character waiting
     from typing_extensions import Unpack  # in typing from Python 3.11 on
@@ -32,12 +37,12 @@ if TYPE_CHECKING:  # importing what scores would keep the first character waitin
 DEFAULT_CHARS = 500  # of a text that nothing else ends
 
 
-class Manner(TypedDict, total=False):
+class SamplingKwargs(TypedDict, total=False):
     """Keyword arguments of every method that writes text; all may be left out."""
 
     seed: int | None  # the same seed gives the same text; None: a fresh one
     prime: str  # the text begins with it; so does every record of a model of lines
-    temperature: float  # 1 by default; these three are those of `sampler.Taste`
+    temperature: float  # 1 by default; these three are those of `sampler.SamplingOptions`
     top_k: int | None
     top_p: float
 
@@ -53,7 +58,9 @@ class TextModel:
         self.model = loaded.model
         self.params = loaded.params
         # As the model reads it: in lower case where it was trained so.
-        self._fold: Callable[[str], str] = to_lowercase if loaded.config.corpus.lowercase else str
+        self._fold_case: Callable[[str], str] = (
+            to_lowercase if loaded.config.corpus.lowercase else str
+        )
 
     def sample(
         self,
@@ -61,14 +68,15 @@ class TextModel:
         *,
         lines: int | None = None,
         stop: str = "",
-        **manner: Unpack[Manner],
+        **kwargs: Unpack[SamplingKwargs],
     ) -> Iterator[str]:
         """One text, character by character: the prime, then at most `chars` drawn ones.
 
         `chars=None` sets no limit; `lines` ends it after so many newlines, `stop` when that string
-        has appeared. `manner`: see `Manner`. Raises VocabError for a prime with unknown characters.
+        has appeared. `kwargs`: see `SamplingKwargs`. Raises VocabError for a prime with unknown
+        characters.
         """
-        return self._sampler().stream(*self._request(chars, lines, stop, **manner))
+        return self._sampler().stream(*self._request(chars, lines, stop, **kwargs))
 
     def texts(
         self,
@@ -78,17 +86,17 @@ class TextModel:
         lines: int | None = None,
         stop: str = "",
         scored: bool = True,
-        **manner: Unpack[Manner],
-    ) -> Iterator[Text]:
+        **kwargs: Unpack[SamplingKwargs],
+    ) -> Iterator[GeneratedText]:
         """`count` independent texts (None: endlessly many), generated side by side.
 
         In a model of lines each is one record; otherwise each has at most `chars` characters, 500
-        if that is None and nothing else ends it. Text i depends on the seed and i alone. `manner`:
-        see `Manner`. Without `scored` their `nats` are 0.
+        if that is None and nothing else ends it. Text i depends on the seed and i alone. `kwargs`:
+        see `SamplingKwargs`. Without `scored` their `nats` are 0.
         """
         if chars is None and self.mode == "stream" and lines is None and not stop:
             chars = DEFAULT_CHARS
-        request = self._request(chars, lines, stop, **manner)
+        request = self._request(chars, lines, stop, **kwargs)
         return self._sampler().texts(*request, count, scored)
 
     def select(
@@ -100,36 +108,35 @@ class TextModel:
         novel: bool = False,
         attempts: int | None = None,
         chars: int | None = None,
-        **manner: Unpack[Manner],
+        **kwargs: Unpack[SamplingKwargs],
     ) -> Selection:
-        """Up to `count` records that pass: iterate over the result, then ask what was dropped.
+        """Return up to `count` records that pass filters: iterate over it, then read its counts.
 
-        `match` is a regular expression that must be found in a record, as `re.search` finds it;
-        `unique` allows no repeats, `novel` nothing that stands in the training corpus. After
-        `attempts` records (default 10,000 and 1,000 a record) it gives up. `manner`: see `Manner`.
-        Raises CharrnnError for a model that does not write lines, for an expression that is none,
-        and for a corpus that cannot be read again; VocabError for a beginning with unknown
-        characters.
+        `match` is a regular expression that `re.search` must find in a record; `unique` allows no
+        repeats, `novel` no record of the training corpus. It gives up after `attempts` records
+        (default: 10,000, and 1,000 for each of `count`). `kwargs`: see `SamplingKwargs`. Raises
+        CharrnnError for a model that does not write lines, for an invalid expression, and for a
+        corpus that cannot be read again; VocabError for a beginning with unknown characters.
         """
         if self.mode != "lines":
             raise ConfigError(
                 "the model was trained on running text, so it has no records to choose from: "
                 "train with corpus.mode=lines"
             )
-        pattern, beginning = compiled(match or ""), literal_beginning(match or "")
+        pattern, beginning = compile_pattern(match or ""), literal_prefix(match or "")
         self.vocab.encode(beginning, "the beginning of the expression")
         from charrnn.find_corpus import corpus_lines
 
-        if beginning.startswith(self._fold(manner.get("prime", ""))):
-            manner["prime"] = beginning
+        if beginning.startswith(self._fold_case(kwargs.get("prime", ""))):
+            kwargs["prime"] = beginning
         return Selection(
-            self.texts(None, chars=LONGEST if chars is None else chars, **manner),
+            self.texts(None, chars=MAX_RECORD_CHARS if chars is None else chars, **kwargs),
             count,
             attempts=attempts or 10_000 + 1_000 * count,
             pattern=pattern,
             unique=unique,
             known=corpus_lines(self.checkpoint) if novel else frozenset(),
-            longest=LONGEST if chars is None else None,
+            longest=MAX_RECORD_CHARS if chars is None else None,
         )
 
     def score(self, text: str | Iterable[str], *, skip_unknown: bool = False) -> Score:
@@ -141,18 +148,23 @@ class TextModel:
         from charrnn.evaluation.evaluator import Evaluator
         from charrnn.evaluation.text_scoring import score_text
 
-        pieces = map(self._fold, [text] if isinstance(text, str) else text)
+        pieces = map(self._fold_case, [text] if isinstance(text, str) else text)
         evaluator = Evaluator(self.model, self.params)
         return score_text(evaluator, self.vocab, pieces, self.mode, "the text", skip_unknown)
 
     def _request(
-        self, chars: int | None, lines: int | None, stop: str, **manner: Unpack[Manner]
-    ) -> tuple[int, Taste, Limits, str]:
+        self, chars: int | None, lines: int | None, stop: str, **kwargs: Unpack[SamplingKwargs]
+    ) -> tuple[int, SamplingOptions, StopConditions, str]:
         """The seed, the taste, the limits and the prime that these arguments ask for."""
-        taste: dict[str, Any] = {**manner}
-        seed, prime = taste.pop("seed", None), taste.pop("prime", "")
+        options: dict[str, Any] = {**kwargs}
+        seed, prime = options.pop("seed", None), options.pop("prime", "")
         seed = random_seed() if seed is None else seed
-        return seed, Taste(**taste), Limits(chars, lines, self._fold(stop)), self._fold(prime)
+        return (
+            seed,
+            SamplingOptions(**options),
+            StopConditions(chars, lines, self._fold_case(stop)),
+            self._fold_case(prime),
+        )
 
     def _sampler(self) -> Sampler:
         return Sampler(self.model, self.params, self.vocab, self.mode)

@@ -3,12 +3,12 @@
 `numpy.load(path, allow_pickle=False)` opens it anywhere. Its members:
 
     layer0.Wxh, layer0.Whh, ..., Why, by    the parameter arrays
-    optimizer.squares, ...                  the optimiser's vectors, (P,) each
-    training                                the weights themselves, (P,), where the arrays above
-                                            hold their moving average (ema)
+    optimizer.squares, ...                  the state of the optimizer, vectors of (P,)
+    training_weights                        the weights in training, (P,), where the arrays above
+                                            are their moving average (optimizer.ema_decay)
     state                                   the carried state, (L, S, B, H)
-    history                                 one row a validation, the columns in HISTORY
-    meta                                    one JSON string: all the rest
+    history                                 one row a validation, the columns in HISTORY_COLUMNS
+    meta                                    one JSON string: config, vocabulary, training state, ...
 
 A file is written beside the old one, flushed to disk and renamed over it, so the path always holds
 a whole checkpoint. Reading trusts nothing: there is no pickle, `archive` compares all sizes with
@@ -36,31 +36,31 @@ from charrnn import __version__, archive
 from charrnn.arrays import Floats
 from charrnn.atomic import as_checkpoint_error, replace_file
 from charrnn.config.loader import from_dict
-from charrnn.config.schema import MOST, Config
+from charrnn.config.schema import MAX_INT, Config
 from charrnn.data.vocabulary import Vocab
 from charrnn.errors import CheckpointError, ConfigError, VocabError
 from charrnn.nn.model import Model
 from charrnn.nn.parameters import Params
 from charrnn.streams import display_name, open_binary
 
-FORMAT = 1
-HISTORY = ("step", "seconds", "smooth_nats", "train_nats", "validation_nats")
-SLOT = "optimizer."  # an optimiser's vector
+FORMAT = 2
+HISTORY_COLUMNS = ("step", "seconds", "smooth_nats", "train_nats", "validation_nats")
+OPTIMIZER_PREFIX = "optimizer."  # an optimiser's vector
 
 
 @dataclass
 class Checkpoint:
-    """A model, and where its training stands."""
+    """A model, and the state of its training."""
 
     config: Config
     vocab: Vocab
     params: Params
-    slots: dict[str, Floats]  # the optimiser's vectors, (P,) each
+    optimizer_state: dict[str, Floats]  # vectors of (P,)
     state: Floats  # (L, S, B, H)
-    history: Floats  # (validations, len(HISTORY))
+    history: Floats  # (validations, len(HISTORY_COLUMNS))
     corpus_sha256: str
-    progress: dict[str, Any] = field(default_factory=dict)  # see `trainer.Trainer.snapshot`
-    training: Floats | None = None  # (P,), where `params` are an average of them
+    training_state: dict[str, Any] = field(default_factory=dict)  # see `trainer.Trainer.snapshot`
+    training_weights: Floats | None = None  # (P,), where `params` are an average of them
 
     @property
     def model(self) -> Model:
@@ -70,7 +70,7 @@ class Checkpoint:
     @property
     def step(self) -> int:
         """Updates made so far."""
-        return int(self.progress.get("step", 0))
+        return int(self.training_state.get("step", 0))
 
     def resume_command(self, path: str) -> str:
         """What to type to go on with the run; for `-`, with the file that it was written to."""
@@ -89,12 +89,13 @@ def save(checkpoint: Checkpoint, path: str) -> None:
         "config": checkpoint.config.as_dict(),
         "vocab": checkpoint.vocab.chars,
         "corpus_sha256": checkpoint.corpus_sha256,
-        "progress": checkpoint.progress,
+        "training_state": checkpoint.training_state,
     }
+    weights = checkpoint.training_weights
     arrays = {
         **checkpoint.params,
-        **{SLOT + slot: vector for slot, vector in checkpoint.slots.items()},
-        **({} if checkpoint.training is None else {"training": checkpoint.training}),
+        **{OPTIMIZER_PREFIX + name: vector for name, vector in checkpoint.optimizer_state.items()},
+        **({} if weights is None else {"training_weights": weights}),
         "state": checkpoint.state,
         "history": checkpoint.history,
         # As escapes, two lone surrogates of a vocabulary would be read back as one character.
@@ -145,21 +146,21 @@ def load(path: str) -> Checkpoint:
 
 
 def _read(members: Mapping[str, bytes]) -> Checkpoint:
-    """The checkpoint of these arrays. Raises ValueError, ConfigError or VocabError."""
+    """Return the checkpoint of these arrays. Raises ValueError, ConfigError or VocabError."""
     meta = _meta(members)
     config = from_dict(meta.get("config"), "its config")
     chars = meta.get("vocab")
     vocab = Vocab(chars if isinstance(chars, str) else "")
-    progress, sha256 = meta.get("progress"), str(meta.get("corpus_sha256"))
-    # The figures that `Checkpoint.step` and `info` use; training checks all when it goes on.
+    training_state, sha256 = meta.get("training_state"), str(meta.get("corpus_sha256"))
+    # The numbers that `Checkpoint.step` and `info` use; training checks all when it resumes.
     keys = ("step", "best_step", "seconds")
-    if not isinstance(progress, dict) or not all(
-        type(figure) in (int, float) and 0 <= figure <= MOST
-        for figure in [progress.get(key, 0) for key in keys]
+    if not isinstance(training_state, dict) or not all(
+        type(number) in (int, float) and 0 <= number <= MAX_INT
+        for number in [training_state.get(key, 0) for key in keys]
     ):
-        raise ValueError("it does not tell where training stands")
+        raise ValueError("its training state is missing or makes no sense")
     if not re.fullmatch("[0-9a-f]{64}", sha256):
-        raise ValueError("it does not tell which text it was trained on")
+        raise ValueError("it does not name the text it was trained on")
     model = Model(config.model, len(vocab))
 
     def finite(key: str, shape: tuple[int | None, ...]) -> Floats:
@@ -171,14 +172,21 @@ def _read(members: Mapping[str, bytes]) -> Checkpoint:
     params = Params.of({key: finite(key, shape) for key, shape in model.shapes().items()})
     if params.can_overflow():
         raise ValueError("its weights are too large to compute with")
-    flat = params.flat.shape
-    # Whether these are the right ones is asked when training goes on.
-    slots = {key.removeprefix(SLOT): finite(key, flat) for key in members if key.startswith(SLOT)}
-    training = None if config.optimizer.ema is None else finite("training", flat)
+    flat, averaged = params.flat.shape, config.optimizer.ema_decay is not None
+    # Whether these are the vectors of this optimizer is checked when training resumes.
+    names = [key for key in members if key.startswith(OPTIMIZER_PREFIX)]
     layers, states, _, hidden = model.state_shape(1)
-    state = finite("state", (layers, states, None, hidden))
-    history = _array(members, "history", (None, len(HISTORY)), np.dtype(np.float64))
-    return Checkpoint(config, vocab, params, slots, state, history, sha256, progress, training)
+    return Checkpoint(
+        config=config,
+        vocab=vocab,
+        params=params,
+        optimizer_state={key.removeprefix(OPTIMIZER_PREFIX): finite(key, flat) for key in names},
+        state=finite("state", (layers, states, None, hidden)),
+        history=_array(members, "history", (None, len(HISTORY_COLUMNS)), np.dtype(np.float64)),
+        corpus_sha256=sha256,
+        training_state=training_state,
+        training_weights=finite("training_weights", flat) if averaged else None,
+    )
 
 
 def _meta(members: Mapping[str, bytes]) -> dict[str, Any]:
@@ -191,8 +199,8 @@ def _meta(members: Mapping[str, bytes]) -> dict[str, Any]:
         raise ValueError("its meta is not a JSON object")
     if meta.get("format") != FORMAT:
         raise ValueError(
-            f"it has format version {meta.get('format')!r:.20}, and this is charrnn "
-            f"{__version__}, which reads version {FORMAT}: use the charrnn that wrote it"
+            f"it has format version {meta.get('format')!r:.20}, and charrnn {__version__} reads "
+            f"version {FORMAT}: train the model again, or use the charrnn that wrote it"
         )
     return meta
 

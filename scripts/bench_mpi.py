@@ -29,7 +29,7 @@ import numpy as np
 from bench import describe_machine
 from mpi4py import MPI
 
-from charrnn.parallel.group import EXTRA, ProcessGroup, SingleProcess
+from charrnn.parallel.group import EXTRA_SUMS, ProcessGroup, SingleProcess
 from charrnn.parallel.mpi import MPIGroup
 from charrnn.training.trainer import Trainer
 
@@ -79,7 +79,7 @@ def bench_allreduce(rounds: int, round_s: float, parameter_counts: list[int]) ->
         "|---|---|---|"
     )
     for count in parameter_counts:
-        vector = np.zeros(count + EXTRA, np.float32)
+        vector = np.zeros(count + EXTRA_SUMS, np.float32)
 
         def allreduce(vector: np.ndarray = vector) -> None:
             group.allreduce(vector)

@@ -229,11 +229,13 @@ def matrix_product() -> Call:
 
 def sampling(cell: str, hidden: int) -> Call:
     """Return a call that samples one text as `charrnn sample` does."""
-    from charrnn.sampling.sampler import Limits, Sampler, Taste
+    from charrnn.sampling.sampler import Sampler, SamplingOptions, StopConditions
 
     run = trainer(f"model.cell={cell}", f"model.hidden={hidden}")
     sampler = Sampler(run.model, run.params, run.corpus.vocab, "stream")
-    return lambda: deque(sampler.stream(1, Taste(), Limits(chars=CHARS)), maxlen=0)
+    return lambda: deque(
+        sampler.stream(1, SamplingOptions(), StopConditions(chars=CHARS)), maxlen=0
+    )
 
 
 def pytorch_sampling(cell: str, hidden: int) -> Call:
@@ -249,19 +251,23 @@ def sampling_names(hidden: int, count: int) -> tuple[Call, dict[str, Any]]:
 
     The facts are the number of characters per call.
     """
-    from charrnn.sampling.sampler import Limits, Sampler, Taste
+    from charrnn.sampling.sampler import Sampler, SamplingOptions, StopConditions
 
     run = trainer("corpus.mode=lines", f"model.hidden={hidden}", text=NAMES)
     for _ in range(3000):
         run.update()
     sampler = Sampler(run.model, run.params, run.corpus.vocab, "lines")
     if count == 1:
-        sampled = "".join(sampler.stream(1, Taste(), Limits(lines=200)))
+        sampled = "".join(sampler.stream(1, SamplingOptions(), StopConditions(lines=200)))
         facts = {"chars": len(sampled)}
-        return lambda: deque(sampler.stream(1, Taste(), Limits(lines=200)), maxlen=0), facts
-    sampled_texts = sampler.texts(1, Taste(), Limits(), count=count)
+        return lambda: deque(
+            sampler.stream(1, SamplingOptions(), StopConditions(lines=200)), maxlen=0
+        ), facts
+    sampled_texts = sampler.texts(1, SamplingOptions(), StopConditions(), count=count)
     facts = {"chars": sum(text.chars for text in sampled_texts)}
-    return lambda: deque(sampler.texts(1, Taste(), Limits(), count=count), maxlen=0), facts
+    return lambda: deque(
+        sampler.texts(1, SamplingOptions(), StopConditions(), count=count), maxlen=0
+    ), facts
 
 
 def scoring(
@@ -283,11 +289,11 @@ def scoring(
     if mode == "stream":
         ids = run.corpus.training[: chars + 1]
         state = run.model.zero_state(1)
-        return (lambda: evaluator.follow(ids, state)), {"chars": chars}
+        return (lambda: evaluator.score_sequence(ids, state)), {"chars": chars}
     lines = [line for line in TEXT[:LINES_CHARS].split("\n") if line]
     records = Records.of(lines, run.corpus.vocab.encode)
     facts = {"chars": sum(len(line) + 1 for line in lines)}
-    return (lambda: evaluator.each(records)), facts
+    return (lambda: evaluator.score_records(records)), facts
 
 
 def pytorch_scoring(cell: str, hidden: int) -> tuple[Call, dict[str, Any]]:
@@ -324,7 +330,7 @@ def main() -> None:
     """Run the workload that the command line names; `training` in one or more processes."""
     workload, arguments = sys.argv[1], json.loads(sys.argv[2])
     if not workload.startswith(("pytorch", "jax", "matrix_product")):  # these use all cores
-        blas.limit()
+        blas.limit_threads()
     if workload != "training":
         serve(None, workload, arguments)
         return
@@ -341,7 +347,7 @@ def serve(group: Any, workload: str, arguments: list[Any]) -> None:
     Rank 0 reads the number of calls, prints the seconds per call, and ends all ranks at the end of
     stdin.
     """
-    is_first = group is None or group.is_first
+    is_rank_zero = group is None or group.is_rank_zero
     try:
         prepared = (
             WORKLOADS[workload](*arguments)
@@ -353,17 +359,17 @@ def serve(group: Any, workload: str, arguments: list[Any]) -> None:
         return
     call, facts = prepared if isinstance(prepared, tuple) else (prepared, {})
     call()
-    if is_first:
+    if is_rank_zero:
         print(json.dumps(facts), flush=True)
     while True:
-        calls = int(sys.stdin.readline() or 0) if is_first else 0
+        calls = int(sys.stdin.readline() or 0) if is_rank_zero else 0
         calls = calls if group is None else group.broadcast(calls)
         if not calls:
             return
         started_at = time.perf_counter()
         for _ in range(calls):
             call()
-        if is_first:
+        if is_rank_zero:
             print(json.dumps({"seconds": (time.perf_counter() - started_at) / calls}), flush=True)
 
 

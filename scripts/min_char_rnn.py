@@ -92,7 +92,7 @@ class Trainer:
     def __init__(self, ids, weights, seq_length=25, learning_rate=1e-1, clip=5.0):
         self.ids = [int(i) for i in ids]
         self.weights = {name: np.array(weights[name], dtype=np.float64) for name in NAMES}
-        self.memory = {name: np.zeros_like(self.weights[name]) for name in NAMES}
+        self.state_vectors = {name: np.zeros_like(self.weights[name]) for name in NAMES}
         self.seq_length = seq_length
         self.learning_rate = learning_rate
         self.clip = clip
@@ -111,7 +111,7 @@ class Trainer:
         loss, grads, self.hprev = loss_and_gradients(self.weights, inputs, targets, self.hprev)
         self.smooth_loss = self.smooth_loss * 0.999 + loss * 0.001
         for name in NAMES:
-            dparam, mem = grads[name], self.memory[name]
+            dparam, mem = grads[name], self.state_vectors[name]
             np.clip(dparam, -self.clip, self.clip, out=dparam)
             mem += dparam * dparam
             self.weights[name] += -self.learning_rate * dparam / np.sqrt(mem + 1e-8)

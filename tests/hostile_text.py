@@ -3,7 +3,7 @@
 import dataclasses
 
 from charrnn.checkpoint import load as load_checkpoint
-from charrnn.evaluation.scoring_task import Subject
+from charrnn.evaluation.scoring_task import ScoringTask
 from charrnn.web import inspection as inspections
 from charrnn.web import page as pages
 
@@ -19,8 +19,8 @@ def hostile_page(path, folder):
     Its first character is replaced by half of a surrogate pair.
     """
     (folder / "x.txt").write_text(HOSTILE_TEXT, encoding="utf-8", newline="")
-    subject = Subject(load_checkpoint(path), str(folder / "x.txt"), skip_unknown=True)
-    subject.name = "a <b> & \u202e\udcff.txt"
-    inspection = inspections.read(subject)
+    task = ScoringTask(load_checkpoint(path), str(folder / "x.txt"), skip_unknown=True)
+    task.name = "a <b> & \u202e\udcff.txt"
+    inspection = inspections.inspect_text(task)
     assert inspection.text == HOSTILE_TEXT
-    return pages.page(subject, dataclasses.replace(inspection, text="\ud83d" + HOSTILE_TEXT[1:]))
+    return pages.render(task, dataclasses.replace(inspection, text="\ud83d" + HOSTILE_TEXT[1:]))

@@ -62,7 +62,7 @@ def from_textbook(weights, dtype="float64"):
 
 def score_stream(evaluator, ids):
     """Return the score of all of `ids` (N,) except the first, with carried state."""
-    surprisals, _ = evaluator.follow(ids, evaluator.model.zero_state(1))
+    surprisals, _ = evaluator.score_sequence(ids, evaluator.model.zero_state(1))
     return Score(float(surprisals.sum()), surprisals.size)
 
 

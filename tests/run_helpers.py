@@ -24,15 +24,15 @@ class RecordingCallbacks:
         self.reports = []
         self.trainer = None
 
-    def started(self, *figures):
+    def on_start(self, *figures):
         self.initial = figures
 
-    def ticked(self, *figures): ...
-    def sampled(self, *figures): ...
-    def ended(self, message): ...
-    def troubled(self, message): ...
+    def on_step(self, *figures): ...
+    def on_sample(self, *figures): ...
+    def on_end(self, message): ...
+    def on_warning(self, message): ...
 
-    def validated(self, report):
+    def on_validation(self, report):
         self.reports.append(report)
 
     def stop_requested(self):
@@ -47,8 +47,8 @@ def contents(path):
     with np.load(path, allow_pickle=False) as npz:
         arrays = dict(npz)
     meta = json.loads(str(arrays.pop("meta")))
-    meta["progress"] = {
-        key: value for key, value in meta["progress"].items() if key not in TIME_FIELDS
+    meta["training_state"] = {
+        key: value for key, value in meta["training_state"].items() if key not in TIME_FIELDS
     }
     arrays["history"] = np.delete(arrays["history"], 1, axis=1)  # without the seconds
     return {name: array.tobytes() for name, array in arrays.items()} | meta
@@ -69,19 +69,21 @@ def assert_checkpoints_close(actual_path, expected_path):
     actual, expected = checkpoint.load(str(actual_path)), checkpoint.load(str(expected_path))
     np.testing.assert_allclose(actual.params.flat, expected.params.flat, rtol=0, atol=1e-10)
     np.testing.assert_allclose(actual.state, expected.state, rtol=0, atol=1e-10)
-    for slot, vector in actual.slots.items():
-        np.testing.assert_allclose(vector, expected.slots[slot], rtol=0, atol=1e-10)
+    for slot, vector in actual.optimizer_state.items():
+        np.testing.assert_allclose(vector, expected.optimizer_state[slot], rtol=0, atol=1e-10)
     columns = [0, 2, 3, 4]  # of the history; column 1 has the seconds
     np.testing.assert_allclose(
         actual.history[:, columns], expected.history[:, columns], rtol=0, atol=1e-10
     )
-    for progress in (actual.progress, expected.progress):
+    for progress in (actual.training_state, expected.training_state):
         del progress["seconds"], progress["recent_seconds"]
-    assert actual.progress["schedule"] == pytest.approx(expected.progress["schedule"], abs=1e-10)
-    assert actual.progress["position"] == expected.progress["position"]
+    assert actual.training_state["schedule"] == pytest.approx(
+        expected.training_state["schedule"], abs=1e-10
+    )
+    assert actual.training_state["position"] == expected.training_state["position"]
     scalars = [
         {key: value for key, value in progress.items() if key not in ("schedule", "position")}
-        for progress in (actual.progress, expected.progress)
+        for progress in (actual.training_state, expected.training_state)
     ]
     assert scalars[0] == pytest.approx(scalars[1], abs=1e-8)
 

@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from charrnn import archive, checkpoint, streams
-from charrnn.checkpoint import HISTORY, Checkpoint
+from charrnn.checkpoint import HISTORY_COLUMNS, Checkpoint
 from charrnn.config.schema import Config, CorpusConfig, ModelConfig, OptimizerConfig
 from charrnn.data.vocabulary import Vocab
 from charrnn.errors import CheckpointError
@@ -30,7 +30,7 @@ def random_checkpoint(cell="rnn", ema=None, layers=1, hidden=3):
     config = Config(
         corpus=CorpusConfig(path=("/corpus.txt",)),
         model=ModelConfig(cell=cell, hidden=hidden, layers=layers),
-        optimizer=OptimizerConfig(name="adam", ema=ema),
+        optimizer=OptimizerConfig(name="adam", ema_decay=ema),
     )
     rng, vocab = np.random.default_rng(0), Vocab("\nabcé")
     model = Model(config.model, len(vocab))
@@ -42,7 +42,7 @@ def random_checkpoint(cell="rnn", ema=None, layers=1, hidden=3):
     params.flat[:] = vector()
     slots = {"mean": vector(), "squares": vector()}
     state = rng.normal(size=model.state_shape(2)).astype(model.dtype)
-    history = rng.normal(size=(3, len(HISTORY)))
+    history = rng.normal(size=(3, len(HISTORY_COLUMNS)))
     history[0, 4] = np.nan
     training = None if ema is None else vector()
     progress = {"step": 7, "seconds": 1.5, "best_nats": None}
@@ -82,14 +82,20 @@ def test_a_loaded_checkpoint_equals_the_saved_one(tmp_path, cell, layers, ema):
     checkpoint.save(saved, path)
     loaded = checkpoint.load(path)
     assert (loaded.config, loaded.vocab.chars) == (saved.config, saved.vocab.chars)
-    assert (loaded.progress, loaded.corpus_sha256) == (saved.progress, saved.corpus_sha256)
+    assert (loaded.training_state, loaded.corpus_sha256) == (
+        saved.training_state,
+        saved.corpus_sha256,
+    )
     assert list(loaded.params) == list(saved.params)
-    assert loaded.slots.keys() == saved.slots.keys()
-    assert (loaded.training is None) == (ema is None)
+    assert loaded.optimizer_state.keys() == saved.optimizer_state.keys()
+    assert (loaded.training_weights is None) == (ema is None)
     pairs = [(loaded.params.flat, saved.params.flat), (loaded.state, saved.state)]
     pairs += [(loaded.history, saved.history)]
-    pairs += [(loaded.slots[slot], saved.slots[slot]) for slot in saved.slots]
-    pairs += [] if ema is None else [(loaded.training, saved.training)]
+    pairs += [
+        (loaded.optimizer_state[slot], saved.optimizer_state[slot])
+        for slot in saved.optimizer_state
+    ]
+    pairs += [] if ema is None else [(loaded.training_weights, saved.training_weights)]
     for actual, expected in pairs:
         assert (actual.dtype, actual.shape) == (expected.dtype, expected.shape)
         assert actual.tobytes() == expected.tobytes()
@@ -127,7 +133,7 @@ def test_a_truncated_checkpoint_is_refused(path):
 
 
 WHY, NAN = random_checkpoint().params["Why"], np.float32(np.nan)
-VALID = {f"optimizer.{slot}": array for slot, array in random_checkpoint().slots.items()}
+VALID = {f"optimizer.{slot}": array for slot, array in random_checkpoint().optimizer_state.items()}
 VALID["state"] = random_checkpoint().state
 BEYOND_UNICODE = np.array([*b'{"?":1}'], "<u4")  # its key becomes an invalid code point
 BEYOND_UNICODE[2] = 0x110000
@@ -189,12 +195,12 @@ def test_a_wrong_array_is_refused(path, changed, match):
 
 
 WRONG_META = [  # key, value, pattern of the message
-    ("format", 2, "has format version 2, and this is charrnn"),
+    ("format", 1, "has format version 1, and charrnn 0.2.0 reads version 2: train the model again"),
     ("format", None, "has format version None"),
-    ("format", ["1"] * 10**5, "has format version .'1', '1', .{,15}, and this is"),
-    ("corpus_sha256", "\x1b[2J", "which text it was trained on"),
-    ("corpus_sha256", None, "which text it was trained on"),
-    ("progress", {"step": 10**400}, "where training stands"),
+    ("format", ["1"] * 10**5, "has format version .'1', '1', .{,15}, and charrnn"),
+    ("corpus_sha256", "\x1b[2J", "the text it was trained on"),
+    ("corpus_sha256", None, "the text it was trained on"),
+    ("training_state", {"step": 10**400}, "its training state is missing"),
     ("vocab", "".join(map(chr, range(1 << 16, 1 << 17))), "array layer0.Wxh"),
     ("config", {"model": {"hidden": 4}, "corpus": {"path": "/a"}}, "array layer0.Wxh"),
     ("config", {"model": {"hidden": 65536, "layers": 64}, "corpus": {"path": "/a"}}, "array"),
@@ -206,14 +212,14 @@ WRONG_META = [  # key, value, pattern of the message
     ("vocab", "", "distinct characters, sorted"),
     ("vocab", 7, "distinct characters, sorted"),
     ("vocab", "abcd", "array layer0.Wxh"),
-    ("progress", [], "where training stands"),
-    ("progress", {"step": "seven"}, "where training stands"),
-    ("progress", {"step": -1}, "where training stands"),
-    ("progress", {"step": float("inf")}, "where training stands"),
-    ("progress", {"step": 7, "seconds": "long"}, "where training stands"),
-    ("progress", {"step": 7, "seconds": 10**400}, "where training stands"),
-    ("progress", {"step": 7, "seconds": float("nan")}, "where training stands"),
-    ("progress", {"step": 7, "best_step": "here"}, "where training stands"),
+    ("training_state", [], "its training state is missing"),
+    ("training_state", {"step": "seven"}, "its training state is missing"),
+    ("training_state", {"step": -1}, "its training state is missing"),
+    ("training_state", {"step": float("inf")}, "its training state is missing"),
+    ("training_state", {"step": 7, "seconds": "long"}, "its training state is missing"),
+    ("training_state", {"step": 7, "seconds": 10**400}, "its training state is missing"),
+    ("training_state", {"step": 7, "seconds": float("nan")}, "its training state is missing"),
+    ("training_state", {"step": 7, "best_step": "here"}, "its training state is missing"),
 ]
 
 
@@ -244,7 +250,7 @@ def replace_member(path, name, content):
             zipped.writestr(member, raw)
 
 
-HUGE_HEADER = {"descr": "<f8", "fortran_order": False, "shape": (1 << 35, len(HISTORY))}
+HUGE_HEADER = {"descr": "<f8", "fortran_order": False, "shape": (1 << 35, len(HISTORY_COLUMNS))}
 
 
 @pytest.mark.parametrize("in_directory", [False, True])

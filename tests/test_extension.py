@@ -16,7 +16,7 @@ from charrnn.nn import gradcheck
 from charrnn.nn.cells import CELLS, Layer
 from charrnn.nn.model import Model
 from charrnn.nn.workspace import Workspace
-from charrnn.sampling.sampler import Limits, Sampler, Taste
+from charrnn.sampling.sampler import Sampler, SamplingOptions, StopConditions
 from charrnn.training import loop
 from charrnn.training.optimizers import OPTIMIZERS, Optimizer
 from charrnn.training.schedules import SCHEDULES
@@ -97,7 +97,7 @@ def test_a_new_cell_takes_one_class_and_one_name(leaky, trainer, tmp_path):
     assert nats[-1] < nats[0] - 0.1
     saved = checkpoint.load(path)
     sampler = Sampler(saved.model, saved.params, saved.vocab, "stream")
-    assert len("".join(sampler.stream(1, Taste(), Limits(chars=20)))) == 20
+    assert len("".join(sampler.stream(1, SamplingOptions(), StopConditions(chars=20)))) == 20
 
 
 def test_a_new_optimizer_takes_one_class_and_one_name(monkeypatch, trainer):

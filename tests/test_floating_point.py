@@ -95,7 +95,7 @@ def test_a_probability_that_underflows_has_a_finite_surprisal(dtype):
     grads = params.zeros_like()
     model.backward(params, Batch(ids, targets), work, grads)
     assert grads["by"].tolist() == [-1, 0.5, 0.5]
-    nats, _ = Evaluator(model, params).follow(np.array([1, 0, 0]), model.zero_state(1))
+    nats, _ = Evaluator(model, params).score_sequence(np.array([1, 0, 0]), model.zero_state(1))
     np.testing.assert_allclose(nats, [[1000 + math.log(2)] * 2], rtol=1e-6)
 
 
@@ -108,7 +108,7 @@ def test_any_learning_rate_ends_with_finite_numbers_or_exit_code_3(
     """With exit code 3 the checkpoint is an earlier one."""
     path = config(
         model={"hidden": 6, "cell": cell, "dropout": 0.1},
-        optimizer={"name": name, "learning_rate": rate, "clip": None, "ema": 0.5},
+        optimizer={"name": name, "learning_rate": rate, "clip": None, "ema_decay": 0.5},
         output={"validate_every": 3, "sample_every": 1},
     )
     good_path = config(name="good")
@@ -135,14 +135,14 @@ def test_nothing_that_is_not_finite_is_saved(trainer, tmp_path, array_name, numb
 
     The old file stays.
     """
-    run, path = trainer("optimizer.ema=0.9"), tmp_path / "run.npz"
+    run, path = trainer("optimizer.ema_decay=0.9"), tmp_path / "run.npz"
     run.update()
     save(run, path)
     before = path.read_bytes()
     array = {
         "params": run.params.flat,
-        "shown": run.shown.flat,
-        "memory": run.optimizer.memory["squares"],
+        "shown": run.eval_params.flat,
+        "memory": run.optimizer.state_vectors["squares"],
         "state": run.state,
     }[array_name]
     array.flat[-1] = number
@@ -232,7 +232,7 @@ def test_a_gradient_that_cannot_be_clipped_ends_the_run(
     with pytest.raises(DivergedError, match=message):
         run.update()
     assert run.params.flat.tobytes() == before
-    assert math.isfinite(run.progress.recent_norms)
+    assert math.isfinite(run.training_state.recent_norms)
 
 
 @pytest.mark.parametrize("name", ["adagrad", "rmsprop", "adam"])
@@ -266,7 +266,7 @@ def test_extreme_numbers_of_steps_and_epochs_are_computed(trainer):
     run = trainer("train.steps=null", "train.epochs=1e308")
     assert run.steps == 2**63 - 1
     for epochs in (1e-320, 1e-308, 1e-9):
-        config = OptimizerConfig(schedule="step", decay_epochs=epochs)
+        config = OptimizerConfig(schedule="step", step_epochs=epochs)
         schedule = Schedule(config, 2**63 - 1, 1)
         assert schedule.rate(0) == config.learning_rate
         assert schedule.rate(2**62) == 0
@@ -294,7 +294,7 @@ def test_sums_of_squares_that_are_not_finite_are_not_loaded(trained):
     """This program does not write such a file."""
     saved = checkpoint.load(trained)
     for number in (math.inf, math.nan):
-        saved.slots["squares"] = np.full_like(saved.slots["squares"], number)
+        saved.optimizer_state["squares"] = np.full_like(saved.optimizer_state["squares"], number)
         checkpoint.save(saved, trained)
         with pytest.raises(CheckpointError, match=r"optimizer\.squares holds numbers that are not"):
             checkpoint.load(trained)

@@ -241,7 +241,7 @@ def valid_path(tmp_path_factory):
             "corpus": {"path": str(folder / "text.txt"), "mode": "lines", "validation": 0.4},
             "model": {"hidden": 3, "layers": 2, "cell": "gru"},
             "train": {"seed": 1, "steps": 1},
-            "optimizer": {"name": "adam", "ema": 0.9},
+            "optimizer": {"name": "adam", "ema_decay": 0.9},
         },
         "here",
     )

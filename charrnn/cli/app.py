@@ -43,7 +43,7 @@ class Program(click.Group):
 
     def main(self, *args: Any, **options: Any) -> Any:
         """Be the program. NumPy is imported by the commands, after the first line."""
-        blas.limit()
+        blas.limit_threads()
         if sys.stdout is None:  # closed: whoever writes to it is to find out
             sys.stdout = open(os.devnull, encoding="utf-8")  # noqa: SIM115 - until the end
         if isinstance(sys.stdout, io.TextIOWrapper):  # a terminal may lack characters of a text

@@ -7,7 +7,7 @@ from typing import Any
 
 from charrnn import units
 from charrnn.checkpoint import Checkpoint
-from charrnn.config.schema import shown
+from charrnn.config.schema import format_value
 
 
 def facts(loaded: Checkpoint, path: str) -> dict[str, Any]:
@@ -16,11 +16,11 @@ def facts(loaded: Checkpoint, path: str) -> dict[str, Any]:
     return {
         "checkpoint": path,
         "step": loaded.step,
-        "seconds": loaded.progress.get("seconds"),
+        "seconds": loaded.training_state.get("seconds"),
         "validations": len(loaded.history),
         "last_validation_nats": validations[-1] if validations else None,
-        "best_validation_nats": _finite(loaded.progress.get("best_nats")),
-        "best_step": loaded.progress.get("best_step"),
+        "best_validation_nats": _finite(loaded.training_state.get("best_nats")),
+        "best_step": loaded.training_state.get("best_step"),
         "corpus_sha256": loaded.corpus_sha256,
         "vocabulary": loaded.vocab.chars,
         "parameters": {name: list(array.shape) for name, array in loaded.params.items()},
@@ -51,7 +51,9 @@ def page(facts: dict[str, Any]) -> str:
         lines.append(f"  {name:<15}{' x '.join(map(str, shape)):>13}  {math.prod(shape):>12,}")
     lines += ["", "config"]
     for section, settings in config.items():
-        lines += [f"  {section + '.' + key:<28}{shown(value)}" for key, value in settings.items()]
+        lines += [
+            f"  {section + '.' + key:<28}{format_value(value)}" for key, value in settings.items()
+        ]
     return "\n".join(lines)
 
 

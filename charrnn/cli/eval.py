@@ -15,7 +15,7 @@ from charrnn.cli.text_options import TextOptions, text_options
 if TYPE_CHECKING:
     from charrnn.checkpoint import Checkpoint
     from charrnn.evaluation.evaluator import Score
-    from charrnn.evaluation.scoring_task import Subject
+    from charrnn.evaluation.scoring_task import ScoringTask
     from charrnn.evaluation.text_scoring import ScoredPiece
 
 RATE = 0.03  # that of `dynamic_evaluation`, which --help must not wait for
@@ -67,14 +67,14 @@ def eval(
         )
     from charrnn import checkpoint
 
-    with text.open() as subject:
+    with text.open() as task:
         if other_path is not None:
-            report = _comparison(subject, checkpoint.load(other_path))
+            report = _comparison(task, checkpoint.load(other_path))
         elif dynamic:
-            report = _dynamic(subject, rate or RATE)
+            report = _dynamic(task, rate or RATE)
         else:
-            report = Report({"": subject.total(subject.scored(subject.text()))}, {}, [])
-        tell(_json(subject.name, report) if as_json else _table(subject.name, report))
+            report = Report({"": task.total_score(task.score_pieces(task.text()))}, {}, [])
+        tell(_json(task.name, report) if as_json else _table(task.name, report))
 
 
 class Report(NamedTuple):
@@ -117,43 +117,43 @@ def _table(name: str, report: Report) -> str:
     return "\n".join(line.rstrip() for line in lines if line.strip())
 
 
-def _dynamic(subject: Subject, rate: float) -> Report:
+def _dynamic(task: ScoringTask, rate: float) -> Report:
     """The score by the weights as they are, and by weights that follow the text (dynamic)."""
     import dataclasses
 
     import numpy as np
 
-    from charrnn.evaluation.dynamic_evaluation import AdaptiveEvaluator, windows
+    from charrnn.evaluation.dynamic_evaluation import DynamicEvaluator, windows
 
-    follower = AdaptiveEvaluator(subject.loaded.model, subject.loaded.params, rate)
-    text = windows(subject.text()) if subject.settings.mode == "stream" else subject.text()
+    follower = DynamicEvaluator(task.loaded.model, task.loaded.params, rate)
+    text = windows(task.text()) if task.settings.mode == "stream" else task.text()
     one, two = itertools.tee(text)
     dynamic_nats = 0.0
 
     def static_pieces() -> Iterator[ScoredPiece]:
         nonlocal dynamic_nats
-        both = zip(subject.scored(one), subject.scored(two, evaluator=follower), strict=True)
+        both = zip(task.score_pieces(one), task.score_pieces(two, evaluator=follower), strict=True)
         for static, dynamic in both:
             dynamic_nats += float(np.nansum(dynamic.nats))
             yield static
 
-    static = subject.total(static_pieces())
+    static = task.total_score(static_pieces())
     dynamic = dataclasses.replace(static, total_nats=dynamic_nats)
     return Report({"static": static, "dynamic": dynamic}, {"rate": rate}, [])
 
 
-def _comparison(subject: Subject, other: Checkpoint) -> Report:
+def _comparison(task: ScoringTask, other: Checkpoint) -> Report:
     """The scores of two models, and the difference with its interval."""
     from charrnn.evaluation.comparison import BLOCK, compare
 
-    if subject.of_validation and _split(subject.loaded) != _split(other):
+    if task.is_validation_part and _split(task.loaded) != _split(other):
         logger.info(
             "the other model was trained on another text or part of it, and may have seen this "
             "validation part"
         )
-    text, skip, workers = subject.text(), subject.skip_unknown, subject.evaluator.pool.workers
-    compared = compare(subject.loaded, other, text, subject.name, skip, workers, subject.window)
-    unit = "lines" if subject.settings.mode == "lines" else f"blocks of {BLOCK} characters"
+    text, skip, workers = task.text(), task.skip_unknown, task.evaluator.pool.workers
+    compared = compare(task.loaded, other, text, task.name, skip, workers, task.window)
+    unit = "lines" if task.settings.mode == "lines" else f"blocks of {BLOCK} characters"
     interval = f"none: it takes more than one of the {unit}"
     if compared.interval_bits is not None:
         low, high = compared.interval_bits
@@ -175,5 +175,5 @@ def _comparison(subject: Subject, other: Checkpoint) -> Report:
 def _split(loaded: Checkpoint) -> tuple[Any, ...]:
     """What decides which part of which text a model was trained on."""
     settings = loaded.config.corpus
-    of_lines = (loaded.config.train.seed, settings.copies) if settings.mode == "lines" else ()
+    of_lines = (loaded.config.train.seed, settings.duplicates) if settings.mode == "lines" else ()
     return loaded.corpus_sha256, settings.mode, settings.validation, *of_lines

@@ -29,4 +29,4 @@ def new(corpus_path: str) -> None:
             f"{found.name} is not UTF-8 text: {found.undecodable}. It is read as {found.encoding}"
         )
     # YAML is UTF-8, whatever the terminal's encoding.
-    click.echo(new_config.write(found, corpus_path).encode(), nl=False)
+    click.echo(new_config.config_text(found, corpus_path).encode(), nl=False)

@@ -33,5 +33,5 @@ def page(text: TextOptions, out_path: str) -> None:
             raise click.UsageError(f"-o {out_path} would replace what is read")
     from charrnn.web import page as pages
 
-    with text.open() as subject, result_file(out_path) as stream:
-        stream.write(pages.of(subject).encode())
+    with text.open() as task, result_file(out_path) as stream:
+        stream.write(pages.make_page(task).encode())

@@ -20,11 +20,11 @@ from charrnn.bar import Bar
 from charrnn.cli.terminal import harmless, logger
 from charrnn.errors import SIGNALS, Interrupted
 from charrnn.parallel.group import ProcessGroup, SingleProcess, StopRequested
-from charrnn.training.state import Report
+from charrnn.training.state import ValidationReport
 from charrnn.units import bits
 
 
-class Progress:
+class ProgressReporter:
     """Watches a run, and asks it to stop when the user does.
 
     The first signal lets the run save. The next one leaves at once, also in the middle of that.
@@ -37,7 +37,7 @@ class Progress:
         self._asked = False
         self._showing = False  # something is on its way to stderr, where a full pipe may hold it up
 
-    def __enter__(self) -> Progress:
+    def __enter__(self) -> ProgressReporter:
         self._before = {
             number: signal.signal(number, self._ask)
             for number in SIGNALS
@@ -50,13 +50,13 @@ class Progress:
     def __exit__(self, *error: object) -> None:
         for number, handler in self._before.items():
             # A run that was stopped has only its last words to say, and may be cut short.
-            signal.signal(number, _leave if self._asked else handler)
+            signal.signal(number, _exit_at_once if self._asked else handler)
         if self._bar is not None:
             self._show(self._bar.close)
 
     def _ask(self, number: int, frame: types.FrameType | None) -> None:
-        if self._asked and not self.group.is_first:
-            _leave(number, frame)
+        if self._asked and not self.group.is_rank_zero:
+            _exit_at_once(number, frame)
         if self._asked:
             raise Interrupted("stopped at once, without saving; the last checkpoint is as it was")
         self._asked = True
@@ -67,7 +67,7 @@ class Progress:
         """Return whether the user has asked for it."""
         return self._asked
 
-    def started(self, step: int, steps: int, initial_nats: float, vocab_size: int) -> None:
+    def on_start(self, step: int, steps: int, initial_nats: float, vocab_size: int) -> None:
         """The first line: an untrained network is as good as guessing, ln V nats."""
         if step == 0:
             self._say(
@@ -79,13 +79,13 @@ class Progress:
         if logger.isEnabledFor(logging.INFO) and sys.stderr.isatty():
             self._bar = Bar(total=steps, initial=step, unit="step", dynamic_ncols=True)
 
-    def ticked(self, step: int, smooth_nats: float) -> None:
+    def on_step(self, step: int, smooth_nats: float) -> None:
         """Move the bar."""
         if self._bar is not None:
             self._bar.set_postfix_str(f"loss {smooth_nats:.3f} nats", refresh=False)
             self._show(self._bar.update, step - self._bar.n)
 
-    def validated(self, report: Report) -> None:
+    def on_validation(self, report: ValidationReport) -> None:
         """A line of figures."""
         score = report.validation
         shown = "" if score is None else f"  validation {score.nats:.4f} nats {score.bits:.4f} bits"
@@ -96,15 +96,15 @@ class Progress:
             f"  {report.chars_per_s / 1000:,.0f}k chars/s"
         )
 
-    def sampled(self, step: int, text: str) -> None:
+    def on_sample(self, step: int, text: str) -> None:
         """A text, between two rules."""
         self._say(f"--- sample at step {step:,}\n{text.strip(chr(10))}\n---")
 
-    def troubled(self, message: str) -> None:
+    def on_warning(self, message: str) -> None:
         """An error, which quiet runs tell too."""
         self._say(message, logging.WARNING)
 
-    def ended(self, message: str) -> None:
+    def on_end(self, message: str) -> None:
         """A last word."""
         self._say(message)
 
@@ -131,5 +131,5 @@ class Progress:
             self._showing = False
 
 
-def _leave(number: int, frame: types.FrameType | None) -> None:
+def _exit_at_once(number: int, frame: types.FrameType | None) -> None:
     os._exit(Interrupted.exit_code)

@@ -14,7 +14,7 @@ from charrnn.errors import CharrnnError, VocabError
 
 if TYPE_CHECKING:
     from charrnn.api import TextModel
-    from charrnn.sampling.sampler import Text
+    from charrnn.sampling.sampler import GeneratedText
 
 DEFAULT_RECORDS = 5  # for each temperature of a range
 TEMPERATURES = 6  # in a range
@@ -203,7 +203,7 @@ def _write_at(temperature: float, model: TextModel, asked: Options) -> None:
             write("\n")  # a prompt, and the next command of a pipe, begin on a line of their own
 
 
-def _write_texts(texts: Iterable[Text], temperature: float, asked: Options) -> None:
+def _write_texts(texts: Iterable[GeneratedText], temperature: float, asked: Options) -> None:
     """Write finished texts, each with its separator or as a JSON object."""
     for text in texts:
         if asked.as_json:

@@ -16,8 +16,8 @@ from charrnn.cli.terminal import Number, logger, write
 from charrnn.cli.text_options import TextOptions, text_options
 
 if TYPE_CHECKING:
-    from charrnn.evaluation.line_scores import Char, Line
-    from charrnn.evaluation.scoring_task import Subject
+    from charrnn.evaluation.line_scores import CharScore, LineScore
+    from charrnn.evaluation.scoring_task import ScoringTask
 
 
 class RowOptions(NamedTuple):
@@ -93,15 +93,15 @@ def score(text: TextOptions, **options: Any) -> None:
     if len(thresholds) == 2 and thresholds[0] >= thresholds[1]:
         above, below = thresholds
         raise click.UsageError(f"nothing is both above {above:g} and below {below:g}")
-    with text.open() as subject:
-        if not _print_rows(subject, asked) and thresholds:
+    with text.open() as task:
+        if not _print_rows(task, asked) and thresholds:
             raise click.exceptions.Exit(1)
 
 
-def _print_rows(subject: Subject, asked: RowOptions) -> bool:
+def _print_rows(task: ScoringTask, asked: RowOptions) -> bool:
     """Print the rows between the thresholds; return whether there are any."""
-    above = _threshold(subject, asked, "above", asked.above)
-    below = _threshold(subject, asked, "below", asked.below)
+    above = _threshold(task, asked, "above", asked.above)
+    below = _threshold(task, asked, "below", asked.below)
     shaded = asked.shades
     # Colours are written as they are; what the text has of such is escaped.
     raw = asked.raw or shaded
@@ -109,7 +109,7 @@ def _print_rows(subject: Subject, asked: RowOptions) -> bool:
     if shaded:
         write(shade.legend(), raw)
     matched = False
-    for rows in subject.rows(asked.per):
+    for rows in task.rows(asked.per):
         kept = [
             row for row in rows if not (row.bits_per_char <= above or row.bits_per_char >= below)
         ]
@@ -118,14 +118,14 @@ def _print_rows(subject: Subject, asked: RowOptions) -> bool:
     return matched
 
 
-def _threshold(subject: Subject, asked: RowOptions, side: str, number: float | None) -> float:
+def _threshold(task: ScoringTask, asked: RowOptions, side: str, number: float | None) -> float:
     """Bits per character, where need be those of a percentile, which is then told.
 
     NaN, with which nothing compares, where there is none.
     """
     if number is None or not asked.percentile:
         return math.nan if number is None else number
-    bits, count = subject.percentile(asked.per, number)
+    bits, count = task.percentile(asked.per, number)
     logger.info(
         f"{side} {bits:.4f} bits per character: percentile {number:g} of {count:,} validation "
         f"{'lines' if asked.per == 'line' else 'characters'}"
@@ -133,7 +133,7 @@ def _threshold(subject: Subject, asked: RowOptions, side: str, number: float | N
     return bits
 
 
-def _of_line(line: Line, asked: RowOptions, shaded: bool) -> str:
+def _of_line(line: LineScore, asked: RowOptions, shaded: bool) -> str:
     if asked.as_json:
         facts = {
             "bits_per_char": line.bits_per_char if math.isfinite(line.bits_per_char) else None,
@@ -143,11 +143,11 @@ def _of_line(line: Line, asked: RowOptions, shaded: bool) -> str:
             "line": line.text,
         }
         return json.dumps(facts) + "\n"
-    text = shade.shaded(line.text, line.shades, asked.raw) if shaded else line.text
+    text = shade.shaded(line.text, line.char_bits, asked.raw) if shaded else line.text
     return f"{line.bits_per_char:.4f}\t{line.bits:.4f}\t{line.chars}\t{line.unknown}\t{text}\n"
 
 
-def _of_char(char: Char, asked: RowOptions, shaded: bool) -> str:
+def _of_char(char: CharScore, asked: RowOptions, shaded: bool) -> str:
     if asked.as_json:
         return json.dumps(char._asdict()) + "\n"
     shown, likeliest = (

@@ -12,7 +12,7 @@ import click
 from charrnn.cli.terminal import quiet_option
 
 if TYPE_CHECKING:
-    from charrnn.evaluation.scoring_task import Subject
+    from charrnn.evaluation.scoring_task import ScoringTask
 
 
 class TextOptions(NamedTuple):
@@ -24,17 +24,17 @@ class TextOptions(NamedTuple):
     window: int | None
     workers: int | None
 
-    def open(self) -> Subject:
+    def open(self) -> ScoringTask:
         """Return the model and the text. Raises CharrnnError, and UsageError for --window."""
         from charrnn import checkpoint
-        from charrnn.evaluation.scoring_task import Subject
+        from charrnn.evaluation.scoring_task import ScoringTask
         from charrnn.parallel import worker_count
 
         loaded = checkpoint.load(self.checkpoint_path)
         if self.window and loaded.config.corpus.mode == "lines":
             raise click.UsageError("--window is for running text: each line is scored by itself")
         workers = self.workers or worker_count.for_scoring(loaded.config.model)
-        return Subject(loaded, self.text_path, self.unknown == "skip", self.window, workers)
+        return ScoringTask(loaded, self.text_path, self.unknown == "skip", self.window, workers)
 
 
 OPTIONS = [

@@ -11,7 +11,7 @@ import click
 
 from charrnn.cli.terminal import logger, quiet_option, set_option, tell
 from charrnn.parallel.group import ProcessGroup
-from charrnn.parallel.mpi import launch, world
+from charrnn.parallel.mpi import launch, world_group
 
 # What an option of its own sets.
 SETTINGS = {
@@ -79,10 +79,10 @@ def train(
 
     given = {SETTINGS[name]: value for name, value in settings.items() if value is not None}
     extra = [Assignment(key, value) for key, value in given.items()]
-    group = world()
-    with group.ending_all():
+    group = world_group()
+    with group.abort_on_error():
         config, path = group.on_rank_zero(
-            lambda: session.settled(config_path, overrides, extra, resume, init_from, group)
+            lambda: session.resolve_config(config_path, overrides, extra, resume, init_from, group)
         )
         start = functools.partial(session.run, config, path, resume, init_from)
         if group.size > 1:
@@ -90,23 +90,23 @@ def train(
         else:
             workers = worker_count.for_training(config)
             local.run(workers, functools.partial(_work, start))
-    if group.is_first:
+    if group.is_rank_zero:
         tell(path)
 
 
 def _run(start: Callable[..., None], group: ProcessGroup) -> None:
     """Be one rank of the run."""
-    from charrnn.cli.progress import Progress
+    from charrnn.cli.progress import ProgressReporter
 
-    if not group.is_first:
+    if not group.is_rank_zero:
         logger.setLevel(logging.ERROR)  # rank 0 tells it
-    start(group=group, watching=Progress(group))
+    start(group=group, reporter=ProgressReporter(group))
 
 
 def _work(start: Callable[..., None], group: ProcessGroup) -> None:
     """Be one rank of several on this machine, of which rank 0 is the command itself."""
     from charrnn.cli.app import outcome
 
-    errors_told = contextlib.nullcontext() if group.is_first else outcome()
-    with errors_told, group.ending_all():
+    errors_told = contextlib.nullcontext() if group.is_rank_zero else outcome()
+    with errors_told, group.abort_on_error():
         _run(start, group)

@@ -13,25 +13,25 @@ from typing import Any, NamedTuple
 import yaml
 from yaml.constructor import SafeConstructor
 
-from charrnn.config.schema import FIELDS, KINDS, MOST, SECTIONS, Config, shown
+from charrnn.config.schema import FIELDS, KINDS, MAX_INT, SECTIONS, Config, format_value
 from charrnn.errors import ConfigError
 from charrnn.streams import display_name, open_binary
 
 MAX_CONFIG_BYTES = 1_000_000
-MOST_MISTAKES = 50  # written out; the others are counted
-SHOWN_ITEMS = 20  # of a list
+MAX_MISTAKES = 50  # listed in a message; the rest are counted
+MAX_LISTED_ITEMS = 20  # of a list
 NO_PATH = "corpus.path is missing: name the text"
 NULL = "tag:yaml.org,2002:null"
 NOT_TEXT = {NULL, *(f"tag:yaml.org,2002:{name}" for name in ("bool", "int", "float"))}
 
 
 class Assignment(NamedTuple):
-    """One `section.key: value`, the place it was written in, and the folder of relative paths."""
+    """One `section.key: value`, and where it was written."""
 
     key: str
     value: Any
-    where: str = "the command line"
-    base: str = ""  # the current one
+    location: str = "the command line"  # as a message names it
+    base: str = ""  # the folder that relative paths start from; empty for the current one
 
 
 def load(path: str, overrides: Sequence[str] = (), extra: Iterable[Assignment] = ()) -> Config:
@@ -52,12 +52,12 @@ def load(path: str, overrides: Sequence[str] = (), extra: Iterable[Assignment] =
 def override(
     config: Config, overrides: Sequence[str], extra: Iterable[Assignment], source: str
 ) -> Config:
-    """A config changed by `--set` and other options. Raises ConfigError."""
+    """Return a config changed by `--set` and other options. Raises ConfigError."""
     return _build(config, [*_from_overrides(overrides), *extra], source)
 
 
 def from_dict(settings: object, source: str) -> Config:
-    """A config from nested dictionaries, such as the JSON in a checkpoint. Raises ConfigError."""
+    """Return the config of nested dictionaries, as in a checkpoint. Raises ConfigError."""
     sections = settings.items() if isinstance(settings, Mapping) else ()
     assignments = [
         Assignment(f"{section}.{name}", value, source)
@@ -68,15 +68,15 @@ def from_dict(settings: object, source: str) -> Config:
 
 
 def replace(config: Config, section: str, **settings: Any) -> Config:
-    """The same config with some settings of one section changed."""
+    """Return the config with these settings of one section changed."""
     changed = dataclasses.replace(getattr(config, section), **settings)
     return dataclasses.replace(config, **{section: changed})
 
 
 def _build(config: Config, assignments: Iterable[Assignment | str], source: str) -> Config:
-    """Return a config with these settings changed, the last of a key counting, or ConfigError.
+    """Return the config with these settings changed; of one key, the last counts.
 
-    A string among the assignments is a mistake, as the message has it.
+    A string among the assignments is a mistake, as its message. Raises ConfigError that lists all.
     """
     refused: set[str] = set()
     mistakes: list[str] = []
@@ -84,22 +84,24 @@ def _build(config: Config, assignments: Iterable[Assignment | str], source: str)
         if isinstance(item, str):
             mistakes.append(item)
             continue
-        key, value, where, base = item
+        key, value, location, base = item
         if key not in KINDS:
-            # To look for the nearest takes long, and of very many mistakes most are only counted.
-            few = len(mistakes) < MOST_MISTAKES
-            mistakes.append(f"{where}: {_unknown(key)}" if few else "")
+            # The search for similar names is slow, and most of very many mistakes are only counted.
+            few = len(mistakes) < MAX_MISTAKES
+            mistakes.append(f"{location}: {_unknown_key(key)}" if few else "")
             continue
         section, _, name = key.partition(".")
         try:
             config = replace(config, section, **{name: KINDS[key].read(value, base)})
         except (ValueError, TypeError, LookupError, OverflowError):
             refused.add(key)
-            mistakes.append(f"{where}: {key} must be {KINDS[key].expected}, not {_show(value)}")
+            mistakes.append(
+                f"{location}: {key} must be {KINDS[key].expected}, not {_format(value)}"
+            )
     mistakes += [f"{source}: {conflict}" for conflict in _conflicts(config, refused)]
     if mistakes:
         count = "one mistake" if len(mistakes) == 1 else f"{len(mistakes):,} mistakes"
-        listed = mistakes[:MOST_MISTAKES]
+        listed = mistakes[:MAX_MISTAKES]
         if len(mistakes) > len(listed):
             listed.append(f"and {len(mistakes) - len(listed):,} more")
         raise ConfigError(
@@ -110,21 +112,21 @@ def _build(config: Config, assignments: Iterable[Assignment | str], source: str)
 
 
 def _conflicts(config: Config, refused: set[str]) -> Iterator[str]:
-    """Settings that are each allowed, but not together; those `refused` conflict with nothing."""
+    """Yield the conflicts between settings, except with those that were `refused` already."""
     values = config.flat()
     for key, field in FIELDS.items():
-        # What is only for no other setting goes with itself.
+        # A setting without `only` is compared with itself, and so never in conflict.
         other, *words = field.metadata["only"] or (key, values[key])
-        has = values[other]
-        if has not in words and values[key] != field.default and other not in refused:
-            yield (
-                f"{key} is only for {other}: {' or '.join(words)}, and that is {has}: take it out"
-            )
+        actual = values[other]
+        if actual not in words and values[key] != field.default and other not in refused:
+            needed = f"{other}: {' or '.join(words)}"
+            yield f"{key} is only for {needed}, and that is {actual}: take it out"
     patience = values["train.patience"]
     needs = {"train.patience": patience, "optimizer.schedule": "plateau", "output.keep": "best"}
     for key, value in needs.items():
         if value and values[key] == value and not values["corpus.validation"]:
-            yield f"{key}: {shown(value)} needs a validation part, but corpus.validation is 0"
+            setting = f"{key}: {format_value(value)}"
+            yield f"{setting} needs a validation part, but corpus.validation is 0"
     paths = values["corpus.path"]
     if paths.count("-") > 1:
         yield "corpus.path has standard input twice: it can be read once"
@@ -135,7 +137,7 @@ def _conflicts(config: Config, refused: set[str]) -> Iterator[str]:
 
 
 def _from_yaml(path: str, name: str) -> Iterator[Assignment | str]:
-    """The assignments of a YAML file, and the mistakes in it."""
+    """Yield the assignments of a YAML file, and the mistakes in it."""
     base = os.path.dirname(os.path.abspath(path))
     with open_binary(path, "config file", ConfigError) as stream:
         raw = stream.read(MAX_CONFIG_BYTES + 1)
@@ -147,9 +149,9 @@ def _from_yaml(path: str, name: str) -> Iterator[Assignment | str]:
         raise ConfigError(f"{name} is not UTF-8 text (byte {error.start}): not a config") from None
     except (yaml.YAMLError, RecursionError, ValueError) as error:
         mark, reason = getattr(error, "problem_mark", None), getattr(error, "problem", error)
-        where = f"{name}:{mark.line + 1}" if mark else name
+        location = f"{name}:{mark.line + 1}" if mark else name
         reason = "nested too deeply" if isinstance(error, RecursionError) else reason
-        raise ConfigError(f"{where}: not YAML: {reason}") from None
+        raise ConfigError(f"{location}: not YAML: {reason}") from None
     if root is not None:
         yield from _from_node(root, name, base)
 
@@ -157,31 +159,31 @@ def _from_yaml(path: str, name: str) -> Iterator[Assignment | str]:
 def _from_node(
     node: yaml.Node, name: str, base: str, section: str = ""
 ) -> Iterator[Assignment | str]:
-    """The settings of a config, or of one of its sections, and the mistakes in it."""
+    """Yield the assignments of a config, or of one of its sections, and the mistakes in it."""
     if not isinstance(node, yaml.MappingNode):
         keys = "its settings, one `key: value` a line" if section else ", ".join(SECTIONS)
-        where = f"{name}:{node.start_mark.line + 1}"
-        yield f"{where}: {section or 'a config'} must be a mapping of {keys}"
+        location = f"{name}:{node.start_mark.line + 1}"
+        yield f"{location}: {section or 'a config'} must be a mapping of {keys}"
         return
     seen: set[str] = set()
     for key_node, value in node.value:
-        where = f"{name}:{key_node.start_mark.line + 1}"
+        location = f"{name}:{key_node.start_mark.line + 1}"
         scalar = isinstance(key_node, yaml.ScalarNode)
         key = section and f"{section}."
         key += key_node.value if scalar else "a nested structure"
         if key in seen:
-            yield f"{where}: {_short(key)} stands here twice"
+            yield f"{location}: {_shorten(key)} is here twice"
         elif section or key not in SECTIONS:
-            yield Assignment(key, _value(value) if key in KINDS else None, where, base)
+            yield Assignment(key, _value(value) if key in KINDS else None, location, base)
         elif value.tag != NULL:
             yield from _from_node(value, name, base, key)
         seen.add(key)
 
 
 def _value(node: yaml.Node) -> Any:
-    """A null, truth value, number or text, or a list of them; what is deeper is an empty mapping.
+    """Return a null, truth value, number or string, or a list of them; {} for a nested structure.
 
-    Whatever else YAML knows, such as a date or an object of Python, is a text as it was written.
+    Other types of YAML, such as a date or a Python object, are strings as they were written.
     """
     if isinstance(node, yaml.ScalarNode):
         try:
@@ -194,46 +196,46 @@ def _value(node: yaml.Node) -> Any:
 
 
 def _from_overrides(overrides: Sequence[str]) -> Iterator[Assignment | str]:
-    """The assignments of `--set section.key=value`; the value is read as YAML."""
+    """Yield the assignments of `--set section.key=value`; the value is read as YAML."""
     for override in overrides:
         key, equals, text = override.partition("=")
-        where = f"--set {override}"
+        location = f"--set {override}"
         if not equals:
-            yield f"{where}: write it as --set section.key=value"
+            yield f"{location}: write it as --set section.key=value"
             continue
         try:
             node = yaml.compose(text, yaml.SafeLoader)
             value = None if node is None else _value(node)
         except (yaml.YAMLError, RecursionError, ValueError):
             value = text
-        yield Assignment(key.strip(), value, where)
+        yield Assignment(key.strip(), value, location)
 
 
-def _unknown(key: str) -> str:
-    """A sentence on a key that does not exist, with the nearest that does."""
+def _unknown_key(key: str) -> str:
+    """Return the message for a key that does not exist, with the most similar one that does."""
     name = key.rpartition(".")[2]  # perhaps in the wrong section or in none
     close = [known for known in KINDS if known.partition(".")[2] == name]
-    close = close or difflib.get_close_matches(_short(key), [*KINDS, *SECTIONS], n=1)
+    close = close or difflib.get_close_matches(_shorten(key), [*KINDS, *SECTIONS], n=1)
     hint = f"did you mean {close[0]}?" if close else f"the sections are {', '.join(SECTIONS)}"
-    return f"there is no setting {_short(key)!r}: {hint}"
+    return f"there is no setting {_shorten(key)!r}: {hint}"
 
 
-def _short(text: str) -> str:
+def _shorten(text: str) -> str:
     return text if len(text) <= 60 else text[:60] + "..."
 
 
-def _show(value: object) -> str:
-    """A value as YAML would have it and as it may appear in a message: never long."""
+def _format(value: object) -> str:
+    """Return a value as YAML writes it, shortened for a message."""
     match value:
         case None | bool():
-            return shown(value)
-        case int() if abs(value) > MOST:
+            return format_value(value)
+        case int() if abs(value) > MAX_INT:
             return "a number of over 64 bits"
         case float():
             return re.sub("(inf|nan)", r".\1", repr(value))
         case list() | tuple():
-            more = ", ..." if len(value) > SHOWN_ITEMS else ""
-            return _short(f"[{', '.join(map(_show, value[:SHOWN_ITEMS]))}{more}]")
+            more = ", ..." if len(value) > MAX_LISTED_ITEMS else ""
+            return _shorten(f"[{', '.join(map(_format, value[:MAX_LISTED_ITEMS]))}{more}]")
         case Mapping():
             return "a nested structure"
-    return _short(repr(value))
+    return _shorten(repr(value))

@@ -1,4 +1,4 @@
-"""The settings of a run: for each its default, what is allowed, and what it means.
+"""The settings of a run: the default, the allowed values and the meaning of each.
 
 `loader` reads them from YAML, from `--set key=value` and from the JSON inside a checkpoint.
 """
@@ -15,25 +15,25 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple, get_type_hints
 
 DEFAULT_STEPS = 50_000
-MOST = 2**63 - 1  # what 64 bits hold
+MAX_INT = 2**63 - 1  # what 64 bits hold
 
 
-def shown(value: Any) -> str:
-    """A setting as it would stand in a config."""
+def format_value(value: Any) -> str:
+    """Return a setting as it would be written in a config."""
     if isinstance(value, (list, tuple)):
         return ", ".join(map(str, value))
     return value if isinstance(value, str) else json.dumps(value)
 
 
 class Kind(NamedTuple):
-    """What a setting may hold: in words, and as a test of what a value is converted to."""
+    """What a setting may hold: in words, as a test, and how a value is converted before it."""
 
     expected: str
     allowed: Callable[[Any], object] = lambda value: True
     convert: Callable[[Any, str], Any] = lambda value, base: value
 
     def read(self, value: Any, base: str) -> Any:
-        """The value as the program uses it; relative paths start from the folder `base`.
+        """Return the converted value; relative paths start from the folder `base`.
 
         Raises ValueError, TypeError, LookupError or OverflowError when it is not allowed.
         """
@@ -44,7 +44,7 @@ class Kind(NamedTuple):
 
 
 def _number(value: Any, base: str) -> float:
-    """A finite number; YAML 1.1 reads 1e-3 as a string, and people mean a number."""
+    """Return a finite number, also of a string: YAML 1.1 reads 1e-3 as one."""
     number = float(value)
     if isinstance(value, bool) or not math.isfinite(number):
         raise ValueError
@@ -59,21 +59,21 @@ def _whole_number(value: Any, base: str) -> int:
 
 
 def whole(minimum: int, maximum: int | None = None) -> Kind:
-    """A whole number in a closed range."""
-    most = MOST if maximum is None else maximum
+    """Return the kind of a whole number in a closed range."""
+    highest = MAX_INT if maximum is None else maximum
     limits = f", {minimum} or more" if maximum is None else f" from {minimum} to {maximum}"
-    return Kind(f"a whole number{limits}", lambda n: minimum <= n <= most, _whole_number)
+    return Kind(f"a whole number{limits}", lambda n: minimum <= n <= highest, _whole_number)
 
 
 def choice(*names: str) -> Kind:
-    """One of a few words."""
+    """Return the kind of one of these words."""
     return Kind(" or ".join(names), lambda value: value in names)
 
 
 def optional(inner: Kind, word: str | None = None) -> Kind:
-    """The same, or this word: null if it is None."""
+    """Return the kind that also allows this word, or null if it is None."""
     return Kind(
-        f"{inner.expected}, or {shown(word)}",
+        f"{inner.expected}, or {format_value(word)}",
         convert=lambda value, base: word if value == word else inner.read(value, base),
     )
 
@@ -106,7 +106,7 @@ FILE = Kind("a path", convert=_path)
 FILES = Kind("a path, a list of paths, or - for standard input", convert=_paths)
 
 
-# What a setting may be `only` for: another setting, and the words of it.
+# For `only`: another setting, and the words of it.
 LINES, STREAM = ("corpus.mode", "lines"), ("corpus.mode", "stream")
 SGD, RMSPROP = ("optimizer.name", "sgd"), ("optimizer.name", "rmsprop")
 ADAM, COSINE = ("optimizer.name", "adam"), ("optimizer.schedule", "cosine")
@@ -115,10 +115,10 @@ STEP_OR_PLATEAU = ("optimizer.schedule", "step", "plateau")
 
 
 def setting(default: Any, kind: Kind, meaning: str, only: Sequence[str] = ()) -> Any:
-    """One line of the config: its default, its kind and its meaning.
+    """Declare a setting: its default, its kind and its meaning.
 
-    What is null by default may also be set to null. `only` is another setting and its words that
-    this one goes with.
+    A setting that is null by default may also be set to null. `only` is another setting and the
+    words of it that this one is for.
     """
     kind = optional(kind) if default is None else kind
     return field(default=default, metadata={"kind": kind, "meaning": meaning, "only": only})
@@ -128,17 +128,19 @@ def setting(default: Any, kind: Kind, meaning: str, only: Sequence[str] = ()) ->
 class CorpusConfig:
     """Where the text is and how it is read."""
 
-    path: tuple[str, ...] = setting((), FILES, "the text; - is stdin; a list is joined")
-    url: str | None = setting(None, URL, "where to get it if it is missing")
-    sha256: str | None = setting(None, SHA256, "what its bytes must hash to")
-    encoding: str = setting("utf-8", ENCODING, "of the text")
-    mode: str = setting("stream", choice("stream", "lines"), "running text, or a record a line")
-    lowercase: bool = setting(False, FLAG, "fold the text to lower case")
-    validation: float = setting(0.1, FRACTION, "share held out: the end of a stream, random lines")
-    copies: str = setting(
+    path: tuple[str, ...] = setting((), FILES, "the text; - is stdin, and a list is joined")
+    url: str | None = setting(None, URL, "where the text is downloaded from if it is missing")
+    sha256: str | None = setting(None, SHA256, "the checksum that its bytes must have")
+    encoding: str = setting("utf-8", ENCODING, "the encoding of the text")
+    mode: str = setting("stream", choice("stream", "lines"), "running text, or one record a line")
+    lowercase: bool = setting(False, FLAG, "read the text in lower case")
+    validation: float = setting(
+        0.1, FRACTION, "the share held out: the end of a stream, random lines of a list"
+    )
+    duplicates: str = setting(
         "together",
-        choice("together", "apart"),
-        "of a line: all held out or none, or each line by itself as makemore splits",
+        choice("together", "independent"),
+        "copies of a line: held out all or none, or each by itself as makemore splits",
         LINES,
     )
 
@@ -147,91 +149,113 @@ class CorpusConfig:
 class ModelConfig:
     """The network."""
 
-    cell: str = setting("rnn", choice("rnn", "gru", "lstm"), "the recurrence")
-    hidden: int = setting(100, whole(1, 65_536), "hidden units per layer")
-    layers: int = setting(1, whole(1, 64), "layers, each reading the one below")
-    dropout: float = setting(0.0, FRACTION, "share of every layer's output dropped")
-    variational: bool = setting(False, FLAG, "drop the same units at every step of a window")
+    cell: str = setting("rnn", choice("rnn", "gru", "lstm"), "the kind of recurrence")
+    hidden: int = setting(100, whole(1, 65_536), "the hidden units of each layer")
+    layers: int = setting(1, whole(1, 64), "the layers, each of which reads the one below")
+    dropout: float = setting(0.0, FRACTION, "the share of every layer's output that is dropped")
+    variational_dropout: bool = setting(
+        False, FLAG, "drop the same hidden units at every step of a window"
+    )
     recurrent_dropout: float = setting(
-        0.0, FRACTION, "share of the recurrent weights dropped for a window"
+        0.0, FRACTION, "the share of the recurrent weights that is dropped for a window"
     )
     init: str | None = setting(
         None,
         choice("karpathy", "uniform", "orthogonal"),
-        "of the weights; null is uniform for rnn, orthogonal for gru and lstm",
+        "the initial weights; null is uniform for rnn, orthogonal for gru and lstm",
     )
-    dtype: str = setting("float32", choice("float32", "float64"), "of weights and activations")
+    dtype: str = setting(
+        "float32", choice("float32", "float64"), "the type of weights and activations"
+    )
 
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """How the text is cut up, and for how long."""
+    """How the text is cut into windows, and how long training takes."""
 
-    batch_size: int = setting(1, whole(1, 65_536), "rows trained side by side")
+    batch_size: int = setting(1, whole(1, 65_536), "the rows trained side by side")
     seq_length: int | None = setting(
-        None, whole(1, 65_536), "steps back-propagated; null: 25 in a stream, at most 256 in lines"
+        None,
+        whole(1, 65_536),
+        "the steps of a window; null is 25 in a stream, the longest line up to 256 in lines",
     )
     steps: int | None = setting(
-        None, whole(1), f"updates; null is {DEFAULT_STEPS}, or as many as epochs says"
+        None, whole(1), f"the updates; null is {DEFAULT_STEPS}, or as many as epochs says"
     )
-    epochs: float | None = setting(None, POSITIVE, "passes over the training text")
+    epochs: float | None = setting(None, POSITIVE, "the passes over the training text")
     state: str = setting(
         "carry",
         choice("carry", "zero"),
-        "what a window of a stream starts from; lines always start from zero",
+        "the state a window of a stream starts from; a line always starts from zero",
         STREAM,
     )
     reduction: str = setting(
-        "sum", choice("sum", "mean"), "of the loss over a window's characters: what clip sees"
+        "sum",
+        choice("sum", "mean"),
+        "how the losses of a window's characters are combined; clip applies to the result",
     )
     seed: int | None = setting(
-        None, whole(0, MOST), "of every random choice; null draws one and names it"
+        None, whole(0, MAX_INT), "the seed of every random choice; null draws one and prints it"
     )
     patience: int | None = setting(
-        None, whole(1), "stop after so many validations without a better one"
+        None, whole(1), "stop after so many validations in a row without a better one"
     )
     workers: int | str = setting(
         "auto",
         optional(whole(1, 1024), "auto"),
-        "processes that share the rows; auto decides by the cores and the size of the work",
+        "the processes that share the rows; auto chooses by cores and size of the work",
     )
 
     def window(self, mode: str) -> int:
-        """The longest window in steps: `seq_length`, or its default in this corpus mode."""
+        """Return the longest window in steps: `seq_length`, or its default in this corpus mode."""
         return self.seq_length or (25 if mode == "stream" else 256)
 
 
 @dataclass(frozen=True)
 class OptimizerConfig:
-    """What is done with the gradient."""
+    """How the gradient changes the weights."""
 
     name: str = setting(
         "adagrad", choice("sgd", "adagrad", "rmsprop", "adam"), "the rule of the update"
     )
-    learning_rate: float = setting(0.1, POSITIVE, "size of a step")
-    clip: float | None = setting(5.0, optional(POSITIVE), "largest gradient let through")
-    clip_by: str = setting(
-        "value", choice("value", "norm"), "each number on its own, or the whole gradient's length"
+    learning_rate: float = setting(0.1, POSITIVE, "the size of a step")
+    clip: float | None = setting(
+        5.0, optional(POSITIVE), "the limit of gradient clipping; null does not clip"
     )
-    momentum: float = setting(0.0, FRACTION, "sgd: share of the last step that is kept", SGD)
-    decay: float = setting(0.99, FRACTION, "rmsprop: of the running mean of squares", RMSPROP)
-    beta1: float = setting(0.9, FRACTION, "adam: of the running mean of gradients", ADAM)
-    beta2: float = setting(0.999, FRACTION, "adam: of the running mean of squares", ADAM)
+    clip_by: str = setting(
+        "value", choice("value", "norm"), "clip each number, or the norm of the whole gradient"
+    )
+    momentum: float = setting(0.0, FRACTION, "sgd: the share of the last step that is kept", SGD)
+    rmsprop_decay: float = setting(
+        0.99, FRACTION, "rmsprop: the decay of the mean of squared gradients", RMSPROP
+    )
+    beta1: float = setting(0.9, FRACTION, "adam: the decay of the mean of gradients", ADAM)
+    beta2: float = setting(
+        0.999, FRACTION, "adam: the decay of the mean of squared gradients", ADAM
+    )
     weight_decay: float = setting(
-        0.0, NOT_NEGATIVE, "adam: decoupled, per unit of learning rate", ADAM
+        0.0, NOT_NEGATIVE, "adam: decoupled weight decay, times the learning rate", ADAM
     )
     schedule: str = setting(
-        "constant", choice("constant", "cosine", "step", "plateau"), "of the learning rate"
+        "constant",
+        choice("constant", "cosine", "step", "plateau"),
+        "how the learning rate changes during a run",
     )
-    warmup: int = setting(0, whole(0), "updates over which the rate rises from 0")
-    final_rate: float = setting(0.0, FRACTION, "cosine: share of the rate at the end", COSINE)
-    decay_factor: float = setting(0.5, SHARE, "step, plateau: factor of the rate", STEP_OR_PLATEAU)
-    decay_epochs: float = setting(1.0, POSITIVE, "step: epochs between two such changes", STEP)
+    warmup: int = setting(0, whole(0), "the updates over which the learning rate rises from 0")
+    cosine_final_factor: float = setting(
+        0.0, FRACTION, "cosine: the share of the learning rate that is left at the end", COSINE
+    )
+    decay_factor: float = setting(
+        0.5, SHARE, "step, plateau: what the learning rate is multiplied by", STEP_OR_PLATEAU
+    )
+    step_epochs: float = setting(1.0, POSITIVE, "step: the epochs between two changes", STEP)
     plateau_patience: int = setting(
-        3, whole(1), "plateau: validations it waits for a better one", PLATEAU
+        3, whole(1), "plateau: the validations without a better one before a change", PLATEAU
     )
-    ema: float | None = setting(
-        None, FRACTION, "decay of a moving average of weights that is validated, sampled, saved"
+    ema_decay: float | None = setting(
+        None,
+        FRACTION,
+        "the decay of a moving average of the weights, which is validated, sampled and saved",
     )
 
 
@@ -242,10 +266,16 @@ class OutputConfig:
     checkpoint: str | None = setting(
         None, FILE, "the .npz file; null is the config's name with .npz, in the current folder"
     )
-    validate_every: int = setting(1000, whole(1), "updates between validations, each saved")
-    sample_every: int | None = setting(None, whole(1), "updates between samples; null shows none")
+    validate_every: int = setting(
+        1000, whole(1), "the updates between two validations, each of which saves"
+    )
+    sample_every: int | None = setting(
+        None, whole(1), "the updates between two samples; null shows none"
+    )
     keep: str = setting(
-        "last", choice("last", "best"), "best also saves the best validation, in NAME.best.npz"
+        "last",
+        choice("last", "best"),
+        "best also saves the best validation's model, in NAME.best.npz",
     )
 
 
@@ -260,13 +290,13 @@ class Config:
     output: OutputConfig = field(default_factory=OutputConfig)
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain nested dictionaries, ready for JSON."""
+        """Return nested dictionaries of plain values, ready for JSON."""
         return dataclasses.asdict(self)
 
     def flat(self) -> dict[str, Any]:
-        """Every setting under its full name, `section.key`."""
-        parts = self.as_dict()
-        return {f"{part}.{key}": value for part in parts for key, value in parts[part].items()}
+        """Return every setting under its full name, `section.key`."""
+        sections = self.as_dict().items()
+        return {f"{name}.{key}": value for name, keys in sections for key, value in keys.items()}
 
 
 SECTIONS: dict[str, type[Any]] = get_type_hints(Config)

@@ -44,16 +44,16 @@ POOL_BATCHES = 100  # batches whose lines are sorted by length together
 class Batches(ABC):
     """An endless row of batches that can tell and take its position.
 
-    `epoch`, `index` and `at` are the numbers of a position; a kind of batches has the last two
+    `epoch`, `index` and `offset` are the numbers of a position; a kind of batches has the last two
     where it needs them.
     """
 
     epoch: int
     index: int  # of the batch within the epoch
-    at: int  # of the window within the text or the batch
+    offset: int  # of the window within the text or the batch
 
     def __init__(self, T: int, B: int, **limits: int) -> None:
-        """Go to the beginning. `limits` are the largest `index` and `at` of a position."""
+        """Go to the beginning. `limits` are the largest `index` and `offset` of a position."""
         self.T, self.B = T, B
         self._limits = {"epoch": MAX_EPOCH, **limits}
         self.seek(dict.fromkeys(self._limits, 0))
@@ -90,17 +90,17 @@ class StreamBatches(Batches):
         _check_length(len(ids), T, B)
         self.length = len(ids) // B
         self._rows = ids[: self.length * B].reshape(B, self.length)  # reader b walks along row b
-        super().__init__(T, B, at=self.length)
+        super().__init__(T, B, offset=self.length)
 
     def per_epoch(self) -> int:
         return (self.length - 2) // self.T
 
     def next(self) -> Batch:
-        if self.at + self.T + 1 >= self.length:
-            self.epoch, self.at = self.epoch + 1, 0
-        at, self.at = self.at, self.at + self.T
-        window = self._rows[:, at : self.at + 1].T.astype(np.intp, order="C")  # (T + 1, B)
-        return Batch(window[:-1], window[1:], from_zero=at == 0)
+        if self.offset + self.T + 1 >= self.length:
+            self.epoch, self.offset = self.epoch + 1, 0
+        offset, self.offset = self.offset, self.offset + self.T
+        window = self._rows[:, offset : self.offset + 1].T.astype(np.intp, order="C")  # (T + 1, B)
+        return Batch(window[:-1], window[1:], from_zero=offset == 0)
 
 
 def _check_length(N: int, T: int, B: int) -> None:
@@ -162,7 +162,7 @@ class LineBatches(Batches):
         self._batches = -(-len(corpus.training) // B)
         longest = int(np.diff(corpus.records.starts).max())  # of any record
         self._cut = longest > T
-        super().__init__(T, B, index=self._batches - 1, at=longest + T)
+        super().__init__(T, B, index=self._batches - 1, offset=longest + T)
 
     def per_epoch(self) -> int:
         if not self._cut:
@@ -170,16 +170,16 @@ class LineBatches(Batches):
         return sum(-(-self._longest_of(which) // self.T) for which in self._shuffled())
 
     def next(self) -> Batch:
-        if self.at >= self._longest:
-            self.index, self.at = self.index + 1, 0
+        if self.offset >= self._longest:
+            self.index, self.offset = self.index + 1, 0
             if self.index == self._batches:
                 self.epoch, self.index = self.epoch + 1, 0
                 self._start()
             else:
                 self._load()
-        from_zero = self.at == 0
-        ids, targets, inside = self._records.padded(self._which, self.at, self.T)
-        self.at += self.T
+        from_zero = self.offset == 0
+        ids, targets, inside = self._records.padded(self._which, self.offset, self.T)
+        self.offset += self.T
         return Batch(ids, targets, None if inside.all() else inside.astype(self._dtype), from_zero)
 
     def _start(self) -> None:

@@ -85,12 +85,12 @@ def read_corpus(
     config: CorpusConfig,
     seed: int,
     vocab: Vocab | None = None,
-    known_sha256: str | None = None,
+    expected_sha256: str | None = None,
     extend: bool = False,
 ) -> Corpus:
     """Read, encode and split the text of a config.
 
-    `vocab` is that of an earlier run on this text, and `known_sha256` what its bytes hashed to
+    `vocab` is that of an earlier run on this text, and `expected_sha256` what its bytes hashed to
     then; with `extend`, the vocabulary is that one and whatever else the text has. Raises
     CorpusError.
     """
@@ -101,7 +101,7 @@ def read_corpus(
                 f"{text.name} has sha256 {text.sha256}, but corpus.sha256 asks for "
                 f"{config.sha256}. Take the setting out if this is the text you mean"
             )
-        if known_sha256 is not None and text.sha256 != known_sha256:
+        if expected_sha256 is not None and text.sha256 != expected_sha256:
             raise CorpusError(
                 f"{text.name} has changed since the model was trained on it, so it no longer "
                 "tells what the model has seen"
@@ -125,7 +125,7 @@ def _cut_stream(text: CorpusText, vocab: Vocab, ids: Ints) -> Corpus:
 
 
 def _cut_lines(text: CorpusText, vocab: Vocab, ids: Ints, seed: int) -> Corpus:
-    share, together = text.config.validation, text.config.copies == "together"
+    share, together = text.config.validation, text.config.duplicates == "together"
     starts = line_starts(ids, vocab.chars.index("\n"))
     lines, notices = len(starts) - 1, [*text.notices]
     training, validation, different = split(line_hashes(ids, starts, vocab), share, seed, together)

@@ -17,12 +17,17 @@ import numpy as np
 
 from charrnn.arrays import Floats
 from charrnn.checkpoint import Checkpoint
-from charrnn.config.schema import shown
+from charrnn.config.schema import format_value
 from charrnn.data.vocabulary import code_points
 from charrnn.errors import CharrnnError, CorpusError
 from charrnn.evaluation.dynamic_evaluation import windows
 from charrnn.evaluation.evaluator import Evaluator, Score
-from charrnn.evaluation.text_scoring import SKIP_HINT, ReadOptions, ScoredPiece, scored
+from charrnn.evaluation.text_scoring import (
+    SKIP_UNKNOWN_HINT,
+    ReadOptions,
+    ScoredPiece,
+    score_pieces,
+)
 from charrnn.parallel.pool import WorkerPool
 from charrnn.units import bits
 
@@ -76,7 +81,7 @@ def compare(
                     ids = vocab.lookup(known)
                     known = vocab.decode(ids[ids != vocab.missing].tolist())
                 else:
-                    vocab.encode(piece, name, start, SKIP_HINT, model)
+                    vocab.encode(piece, name, start, SKIP_UNKNOWN_HINT, model)
             start, unknown = start + len(piece), unknown + len(piece) - len(known)
             yield known
 
@@ -84,7 +89,7 @@ def compare(
     text = shared() if mode == "lines" else windows(shared(), AT_ONCE * BLOCK)
     options = ReadOptions(mode, name, window=window)
     by_this, by_other = (
-        scored(Evaluator(model.model, model.params, pool), model.vocab, copy, options)
+        score_pieces(Evaluator(model.model, model.params, pool), model.vocab, copy, options)
         for model, copy in zip((this, other), itertools.tee(text), strict=True)
     )
     blocks = np.concatenate([np.empty((3, 0)), *_blocks(by_this, by_other, mode)], axis=1)
@@ -125,10 +130,10 @@ def _blocks(
 def _check_alike(this: Checkpoint, other: Checkpoint) -> None:
     """Raise CharrnnError where the two models would not read the same characters."""
     for setting in ("mode", "lowercase"):
-        of_this, of_other = (getattr(model.config.corpus, setting) for model in (this, other))
-        if of_this != of_other:
+        values = [getattr(model.config.corpus, setting) for model in (this, other)]
+        if values[0] != values[1]:
+            mine, theirs = map(format_value, values)
             raise CharrnnError(
-                f"the models cannot be compared: corpus.{setting} is {shown(of_this)} in this one "
-                f"and {shown(of_other)} in the other, so they do not read the same characters of a "
-                "text"
+                f"the models cannot be compared: corpus.{setting} is {mine} in this one "
+                f"and {theirs} in the other, so they do not read the same characters of a text"
             )

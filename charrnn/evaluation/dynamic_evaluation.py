@@ -19,7 +19,7 @@ import numpy as np
 
 from charrnn.arrays import Batch, Floats, Ints
 from charrnn.errors import DivergedError
-from charrnn.evaluation.evaluator import SURPRISAL, Evaluator, Figures
+from charrnn.evaluation.evaluator import SURPRISAL, Evaluator, Readout
 from charrnn.nn.model import Model
 from charrnn.nn.parameters import Params
 
@@ -32,7 +32,7 @@ DECAY = 0.001
 MOST_NATS = 100.0  # per character of a window; weights that foretell less have run away
 
 
-class AdaptiveEvaluator(Evaluator):
+class DynamicEvaluator(Evaluator):
     """Scores text with weights of its own that learn from it; those it is given stay as they are.
 
     Lines are scored one by one, in their order.
@@ -52,21 +52,21 @@ class AdaptiveEvaluator(Evaluator):
             yield np.array([place])
 
     def _window(
-        self, batch: Batch, state: Floats, figures: Figures = SURPRISAL
+        self, batch: Batch, state: Floats, readout: Readout = SURPRISAL
     ) -> tuple[Floats, Floats]:
         with np.errstate(over="ignore", invalid="ignore"):  # seen in the figures, just below
-            found, state = super()._window(batch, state, figures)
+            found, state = super()._window(batch, state, readout)
             if not found[0].mean() < MOST_NATS:  # nor is NaN
                 raise DivergedError(
                     f"the weights ran away from the text at a rate of {self.rate:g}",
                     f"Try a smaller one, such as --dynamic-rate {self.rate / 10:g}",
                 )
-            self._learn(batch)
+            self._adapt(batch)
         return found, state
 
-    def _learn(self, batch: Batch) -> None:
+    def _adapt(self, batch: Batch) -> None:
         """One step down the gradient of the window that was just scored, and one back."""
-        work, flat = self._works.get(*batch.ids.shape), self.params.flat
+        work, flat = self._workspaces.get(*batch.ids.shape), self.params.flat
         self.model.backward(self.params, batch, work, self._grads, 1 / batch.chars)
         flat -= self.rate * self._grads.flat
         flat += DECAY * (self._static.flat - flat)

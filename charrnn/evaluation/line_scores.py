@@ -1,4 +1,4 @@
-"""Scores line by line and character by character, as the text arrives."""
+"""Scores of each line and of each character, as the text arrives."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from charrnn.data.vocabulary import Vocab
 from charrnn.evaluation.text_scoring import ScoredPiece
 from charrnn.units import bits
 
-PIECE_CHARS = 1 << 16  # of a long text that are scored at a time
-RECORDS = 1024  # of a validation part that are scored at a time
+PIECE_CHARS = 1 << 16  # of a long text scored at a time
+RECORDS = 1024  # of a validation part scored at a time
 
 
-class Line(NamedTuple):
+class LineScore(NamedTuple):
     """The score of a line, its closing newline included."""
 
     bits: float
@@ -30,45 +30,46 @@ class Line(NamedTuple):
 
     @property
     def bits_per_char(self) -> float:
-        """Infinite for a line of unknown characters alone: the model foretells none of it."""
+        """Bits per scored character; infinite for a line of unknown characters alone."""
         return self.bits / self.chars if self.chars else math.inf
 
     @property
-    def shades(self) -> Floats:
-        """The bits (N,) of each character of `text`; NaN where folding changed its length."""
-        folded = len(self.nats) != len(self.text)
-        return np.full(len(self.text), np.nan) if folded else bits(self.nats)
+    def char_bits(self) -> Floats:
+        """The bits (N,) of each character of `text`; all NaN if lower case is longer."""
+        if len(self.nats) != len(self.text):
+            return np.full(len(self.text), np.nan)
+        return bits(self.nats)
 
 
-class Char(NamedTuple):
-    """A character, and what the model expected in its place."""
+class CharScore(NamedTuple):
+    """A character, and the model's prediction of it."""
 
     char: str
     bits: float  # -log2 p of the character
     rank: int  # among all characters; 1 is the likeliest
-    entropy_bits: float  # of the prediction: the bits that were to be expected
+    entropy_bits: float  # of the prediction: the expected bits
     likeliest: str
 
     @property
     def bits_per_char(self) -> float:
-        """The same bits, by the name that a line has for its own."""
+        """The same as `bits`, under the name that a line has for its own."""
         return self.bits
 
 
-def lines(
+def line_scores(
     pieces: Iterable[ScoredPiece], originals: Iterator[str] | None = None
-) -> Iterator[list[Line]]:
-    """The lines that each piece ends. A line's bits are the sum over its characters.
+) -> Iterator[list[LineScore]]:
+    """Yield the scores of the lines that end in each piece. A line's bits are summed over it.
 
     Lines of which nothing is scored and nothing is unknown have no row. `originals` are all lines
-    of the text as it was before folding, where it was folded.
+    of the text before it was folded to lower case.
     """
     rest, nats, unknown = "", np.empty(0), np.empty(0, dtype=bool)  # of a line without its end
     for piece in pieces:
-        *ended, rest = (rest + piece.text).split("\n")
+        *lines, rest = (rest + piece.text).split("\n")
         nats = np.concatenate([nats, piece.nats])
         unknown = np.concatenate([unknown, piece.unknown])
-        yield list(_rows(ended, nats, unknown, originals))
+        yield list(_rows(lines, nats, unknown, originals))
         stop = len(nats) - len(rest)
         nats, unknown = nats[stop:], unknown[stop:]
     if rest:
@@ -76,41 +77,42 @@ def lines(
 
 
 def _rows(
-    texts: list[str], nats: Floats, unknown: Bools, originals: Iterator[str] | None
-) -> Iterator[Line]:
-    """The rows of these lines, whose characters and newlines have these nats."""
-    if not texts:
+    lines: list[str], nats: Floats, unknown: Bools, originals: Iterator[str] | None
+) -> Iterator[LineScore]:
+    """Yield the scores of these lines, whose characters and newlines have these nats."""
+    if not lines:
         return
-    *starts, stop = np.cumsum([0, *(len(text) + 1 for text in texts)]).tolist()
+    *starts, stop = np.cumsum([0, *(len(line) + 1 for line in lines)]).tolist()
     columns = np.stack([np.nan_to_num(nats), ~np.isnan(nats), unknown])[:, :stop]
     sums = np.add.reduceat(columns, starts, axis=1).T.tolist()
-    shown = texts if originals is None else originals
-    for text, start, (total, chars, missing), line in zip(texts, starts, sums, shown, strict=False):
-        if chars or missing:
-            own = nats[start : start + len(text)]
-            yield Line(bits(total), int(chars), int(missing), line, own)
+    originals = iter(lines) if originals is None else originals
+    for line, start, row, original in zip(lines, starts, sums, originals, strict=False):
+        total_nats, chars, unknown_chars = row
+        if chars or unknown_chars:
+            line_nats = nats[start : start + len(line)]
+            yield LineScore(bits(total_nats), int(chars), int(unknown_chars), original, line_nats)
 
 
-def chars(pieces: Iterable[ScoredPiece], vocab: Vocab) -> Iterator[list[Char]]:
-    """The scored characters of each piece, which has the figures of `PREDICTION`."""
+def char_scores(pieces: Iterable[ScoredPiece], vocab: Vocab) -> Iterator[list[CharScore]]:
+    """Yield the scored characters of each piece, which was read by `PREDICTION`."""
     for piece in pieces:
         inside = ~np.isnan(piece.nats)
-        nats, ranks, entropies, likeliest = piece.figures[:, inside]
+        nats, ranks, entropies, likeliest = piece.values[:, inside]
         columns = (bits(nats), ranks.astype(int), bits(entropies))
-        expected = vocab.decode(likeliest.astype(int).tolist())
-        shown = itertools.compress(piece.text, inside)
-        yield [*map(Char, shown, *(column.tolist() for column in columns), expected)]
+        predicted = vocab.decode(likeliest.astype(int).tolist())
+        chars = itertools.compress(piece.text, inside)
+        yield [*map(CharScore, chars, *(column.tolist() for column in columns), predicted)]
 
 
-def cut(pieces: Iterable[str]) -> Iterator[str]:
-    """The same text in pieces that are not too large to be scored at once."""
+def split_long_pieces(pieces: Iterable[str]) -> Iterator[str]:
+    """Yield the same text in pieces of at most `PIECE_CHARS` characters."""
     for piece in pieces:
         for start in range(0, len(piece), PIECE_CHARS):
             yield piece[start : start + PIECE_CHARS]
 
 
 def validation_text(corpus: Corpus) -> Iterator[str]:
-    """The validation part of a corpus, in pieces."""
+    """Yield the validation part of a corpus, in pieces."""
     records = corpus.records
     size = PIECE_CHARS if records is None else RECORDS
     for start in range(0, len(corpus.validation), size):

@@ -13,9 +13,16 @@ from charrnn.checkpoint import Checkpoint
 from charrnn.data.corpus import Corpus
 from charrnn.data.reader import TextReader, open_text, to_lowercase, whole_lines
 from charrnn.errors import CorpusError
-from charrnn.evaluation.evaluator import PREDICTION, SURPRISAL, Evaluator, Figures, Score
-from charrnn.evaluation.line_scores import Char, Line, chars, cut, lines, validation_text
-from charrnn.evaluation.text_scoring import ReadOptions, ScoredPiece, scored, total
+from charrnn.evaluation.evaluator import PREDICTION, SURPRISAL, Evaluator, Readout, Score
+from charrnn.evaluation.line_scores import (
+    CharScore,
+    LineScore,
+    char_scores,
+    line_scores,
+    split_long_pieces,
+    validation_text,
+)
+from charrnn.evaluation.text_scoring import ReadOptions, ScoredPiece, score_pieces, total_score
 from charrnn.find_corpus import reload_corpus
 from charrnn.parallel.pool import WorkerPool
 from charrnn.streams import display_name
@@ -23,7 +30,7 @@ from charrnn.streams import display_name
 logger = logging.getLogger("charrnn")
 
 
-class Subject:
+class ScoringTask:
     """A text to be scored, and the model that scores it."""
 
     def __init__(
@@ -43,7 +50,7 @@ class Subject:
         self.window = window
         self.settings = loaded.config.corpus
         self.skip_unknown = skip_unknown
-        self.of_validation = path is None
+        self.is_validation_part = path is None
         if path is None:
             self.name = "the validation part"
             self.reader: TextReader | None = None
@@ -52,7 +59,7 @@ class Subject:
             self.name = display_name(path)
             self.reader = open_text(path, self.settings.encoding)
 
-    def __enter__(self) -> Subject:
+    def __enter__(self) -> ScoringTask:
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -79,7 +86,7 @@ class Subject:
             yield from validation_text(self.corpus)
             return
         with self.reader.stream:
-            yield from cut(self.reader)
+            yield from split_long_pieces(self.reader)
         for notice in self.reader.notices():
             logger.info(notice)
 
@@ -90,26 +97,28 @@ class Subject:
     def _folded(self, pieces: Iterable[str]) -> Iterable[str]:
         return map(to_lowercase, pieces) if self.settings.lowercase else pieces
 
-    def scored(
+    def score_pieces(
         self,
         text: Iterable[str],
-        figures: Figures = SURPRISAL,
+        readout: Readout = SURPRISAL,
         evaluator: Evaluator | None = None,
     ) -> Iterator[ScoredPiece]:
         """The figures of every character of a text, by the model or another evaluator."""
         options = ReadOptions(self.settings.mode, self.name, self.skip_unknown, self.window)
-        return scored(evaluator or self.evaluator, self.loaded.vocab, text, options, figures)
+        return score_pieces(evaluator or self.evaluator, self.loaded.vocab, text, options, readout)
 
     def rows(
         self, per: str, pieces: Iterable[str] | None = None
-    ) -> Iterator[list[Line]] | Iterator[list[Char]]:
+    ) -> Iterator[list[LineScore]] | Iterator[list[CharScore]]:
         """The scores of each line or char of a text, by default this one, as it arrives."""
         pieces = self.pieces() if pieces is None else pieces
         if per == "char":
-            return chars(self.scored(self._folded(pieces), PREDICTION), self.loaded.vocab)
+            return char_scores(
+                self.score_pieces(self._folded(pieces), PREDICTION), self.loaded.vocab
+            )
         read, shown = itertools.tee(pieces)
         originals = (line for some in whole_lines(shown) for line in some[:-1].split("\n"))
-        return lines(self.scored(self._folded(read)), originals)
+        return line_scores(self.score_pieces(self._folded(read)), originals)
 
     def percentile(self, per: str, share: float) -> tuple[float, int]:
         """The bits per character that `share` percent of the validation rows do not exceed.
@@ -120,6 +129,6 @@ class Subject:
         bits = [row.bits_per_char for rows in validation for row in rows]
         return float(np.percentile(bits, share)), len(bits)
 
-    def total(self, pieces: Iterable[ScoredPiece]) -> Score:
+    def total_score(self, pieces: Iterable[ScoredPiece]) -> Score:
         """The score of the whole text. Raises CorpusError when it is too short for one."""
-        return total(pieces, self.settings.mode, self.name)
+        return total_score(pieces, self.settings.mode, self.name)

@@ -1,4 +1,4 @@
-"""The score of a text as it arrives, piece by piece, and of the whole of it."""
+"""Scores a text piece by piece as it arrives, and adds up the score of the whole."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from charrnn.data.corpus import Records
 from charrnn.data.reader import whole_lines
 from charrnn.data.vocabulary import Vocab
 from charrnn.errors import CorpusError
-from charrnn.evaluation.evaluator import SURPRISAL, Evaluator, Figures, Score
+from charrnn.evaluation.evaluator import SURPRISAL, Evaluator, Readout, Score
 
 
 class ScoredPiece(NamedTuple):
-    """Some of a text, and what is known about each of its characters."""
+    """A piece of a text, and what was read off the network at each of its characters."""
 
-    text: str  # of N characters; the last line of a list has its newline even if the text has not
-    figures: Floats  # (K, N): NaN at a character that is not scored
+    text: str  # N characters; the last line of a list gets a newline if it has none
+    values: Floats  # (K, N): the rows of the `Readout`; NaN at a character that is not scored
     unknown: Bools  # (N,)
 
     @property
     def nats(self) -> Floats:
         """The surprisal (N,) of each character, NaN where it is not scored."""
-        nats: Floats = self.figures[0]
+        nats: Floats = self.values[0]
         return nats
 
 
-SKIP_HINT = "To leave such characters out and count them: --unknown skip"
+SKIP_UNKNOWN_HINT = "To leave such characters out and count them: --unknown skip"
 
 
 class ReadOptions(NamedTuple):
@@ -38,53 +38,56 @@ class ReadOptions(NamedTuple):
     mode: str  # stream or lines
     name: str  # in messages
     skip_unknown: bool = False
-    window: int | None = None  # characters of a stream that the state is carried over; None is all
+    window: int | None = (
+        None  # characters of a stream between two zero states; None: only at the start
+    )
 
 
-def scored(
+def score_pieces(
     evaluator: Evaluator,
     vocab: Vocab,
     pieces: Iterable[str],
     options: ReadOptions,
-    figures: Figures = SURPRISAL,
+    readout: Readout = SURPRISAL,
 ) -> Iterator[ScoredPiece]:
-    """Every character of a text with its figures, piece by piece as it arrives.
+    """Yield the pieces of a text with the readout of every character, as they arrive.
 
-    A stream's pieces come out as they go in; of lines, those that a piece ended come together. Not
-    scored are the first character of a stream, unknown characters, and lines without a known one.
-    Raises VocabError.
+    A stream keeps its pieces; of lines, those that end in a piece come together. Not scored are the
+    first character of a stream, unknown characters, and lines without a known one. Raises
+    VocabError.
     """
     lines, window = options.mode == "lines", options.window
     start = 0  # of a piece in the text
     state = evaluator.model.zero_state(1)
-    before: Ints = np.empty(0, dtype=np.intp)  # the last character so far, then an open window's
+    previous: Ints = np.empty(0, dtype=np.intp)  # the last id so far, or all of an open window
     for text in whole_lines(pieces) if lines else pieces:
         if options.skip_unknown:
             new_ids = vocab.lookup(text)
         else:
-            new_ids = vocab.encode(text, options.name, start, SKIP_HINT)
+            new_ids = vocab.encode(text, options.name, start, SKIP_UNKNOWN_HINT)
         start += len(text)
         unknown = new_ids == vocab.missing
-        places, new_ids = np.flatnonzero(~unknown), new_ids[~unknown]
+        positions, new_ids = np.flatnonzero(~unknown), new_ids[~unknown]
         if lines:
             newline = vocab.lookup("\n")
             ends = new_ids == newline
             kept = ~ends | ~np.append(True, ends)[:-1]  # no empty line
-            places, ids = places[kept], np.concatenate([newline, new_ids[kept]])
+            positions, ids = positions[kept], np.concatenate([newline, new_ids[kept]])
             starts = np.append(1, np.flatnonzero(ends[kept]) + 2)
-            new = evaluator.each(Records(ids, starts), figures)
+            scored = evaluator.score_records(Records(ids, starts), readout)
         elif window is None:
-            ids = np.concatenate([before, new_ids])
-            new, state = evaluator.follow(ids, state, figures)
-            before = ids[-1:]
-        else:  # what a piece leaves open is scored again with the next one
-            ids = np.concatenate([before, new_ids])
+            ids = np.concatenate([previous, new_ids])
+            scored, state = evaluator.score_sequence(ids, state, readout)
+            previous = ids[-1:]
+        else:  # a window that a piece does not fill is scored again with the next piece
+            ids = np.concatenate([previous, new_ids])
             starts = np.append(np.arange(1, len(ids), window), len(ids))
-            new = evaluator.each(Records(ids, starts), figures)[:, max(len(before) - 1, 0) :]
-            before = ids[max(len(ids) - 1, 0) // window * window :]
-        found = np.full((figures.rows, len(text)), np.nan)
-        found[:, places[len(places) - new.shape[1] :]] = new
-        yield ScoredPiece(text, found, unknown)
+            scored = evaluator.score_records(Records(ids, starts), readout)
+            scored = scored[:, max(len(previous) - 1, 0) :]
+            previous = ids[max(len(ids) - 1, 0) // window * window :]
+        values = np.full((readout.rows, len(text)), np.nan)
+        values[:, positions[len(positions) - scored.shape[1] :]] = scored
+        yield ScoredPiece(text, values, unknown)
 
 
 def score_text(
@@ -97,11 +100,11 @@ def score_text(
 ) -> Score:
     """Score a text as `mode` says, in constant memory. Raises VocabError and CorpusError."""
     options = ReadOptions(mode, name, skip_unknown)
-    return total(scored(evaluator, vocab, pieces, options), mode, name)
+    return total_score(score_pieces(evaluator, vocab, pieces, options), mode, name)
 
 
-def total(pieces: Iterable[ScoredPiece], mode: str, name: str) -> Score:
-    """The score of a whole text. Raises CorpusError when there is nothing to divide by."""
+def total_score(pieces: Iterable[ScoredPiece], mode: str, name: str) -> Score:
+    """Return the score of a whole text. Raises CorpusError when nothing of it is scored."""
     nats, chars, unknown = 0.0, 0, 0
     for piece in pieces:
         nats += float(np.nansum(piece.nats))

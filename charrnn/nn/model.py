@@ -34,7 +34,7 @@ class Model:
         self.layers = config.layers
         self.dtype = np.dtype(config.dtype)
         self.dropout = config.dropout
-        self.variational = config.variational
+        self.variational_dropout = config.variational_dropout
         self.recurrent_dropout = config.recurrent_dropout
         self.uses_dropout = self.dropout > 0 or self.recurrent_dropout > 0  # in training
         self.names = [  # of each layer's parameters
@@ -64,7 +64,9 @@ class Model:
 
     def draw_dropout(self, work: Workspace, bits: np.random.PCG64, first_row: int = 0) -> None:
         """Draw the masks of a training window, in the rows of a batch from `first_row` on."""
-        work.draw_dropout(bits, self.dropout, self.variational, self.recurrent_dropout, first_row)
+        work.draw_dropout(
+            bits, self.dropout, self.variational_dropout, self.recurrent_dropout, first_row
+        )
 
     def forward(
         self, params: Params, batch: Batch, state: Floats, work: Workspace

@@ -9,17 +9,17 @@ from __future__ import annotations
 import os
 import sys
 
-OURS = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
-VARIABLES = (*OURS, "OMP_NUM_THREADS")
+LIMITED = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
+VARIABLES = (*LIMITED, "OMP_NUM_THREADS")
 
 
-def limit() -> None:
+def limit_threads() -> None:
     """Give every product one thread. What the environment says already counts more."""
-    if "numpy" not in sys.modules and named() is None:
-        os.environ.update(dict.fromkeys(OURS, "1"))
+    if "numpy" not in sys.modules and threads_in_environment() is None:
+        os.environ.update(dict.fromkeys(LIMITED, "1"))
 
 
-def named() -> int | None:
+def threads_in_environment() -> int | None:
     """The threads of a product that the environment names, if it names any."""
     for variable in VARIABLES:
         if os.environ.get(variable, "").isdigit():

@@ -27,14 +27,14 @@ if TYPE_CHECKING:  # NumPy must not be imported before its threads are told
 
 Result = TypeVar("Result")
 
-EXTRA = 2  # numbers that travel behind a gradient: the loss, and how many ranks want to stop
+EXTRA_SUMS = 2  # numbers that travel behind a gradient: the loss, and how many ranks want to stop
 
 
 class StopRequested(Exception):
     """Somebody wants the run to end here."""
 
 
-def never() -> bool:
+def never_stop() -> bool:
     """Return whether somebody does, where nobody can."""
     return False
 
@@ -54,7 +54,7 @@ class ProcessGroup(ABC):
     size: int
 
     @property
-    def is_first(self) -> bool:
+    def is_rank_zero(self) -> bool:
         """Whether this is rank 0, which prints, samples and writes."""
         return self.rank == 0
 
@@ -82,11 +82,11 @@ class ProcessGroup(ABC):
 
     def broadcast(self, value: Any) -> Any:
         """Return what rank 0 gives."""
-        return self.allgather(value if self.is_first else None)[0]
+        return self.allgather(value if self.is_rank_zero else None)[0]
 
     def on_rank_zero(self, task: Callable[[], Result]) -> Result:
         """Do the task on rank 0, and return its result on every rank."""
-        result: Result = self.broadcast(task() if self.is_first else None)
+        result: Result = self.broadcast(task() if self.is_rank_zero else None)
         return result
 
     def rank_zero_first(self, task: Callable[[], Result]) -> Result:
@@ -95,32 +95,32 @@ class ProcessGroup(ABC):
         self.on_rank_zero(lambda: results.append(task()))
         return results[0] if results else task()
 
-    def check_alike(self, facts: Mapping[str, str]) -> None:
+    def check_equal(self, facts: Mapping[str, str]) -> None:
         """Raise CharrnnError on rank 0 when these are not the same for all ranks."""
         for rank, (machine, theirs) in enumerate(self.allgather((platform.node(), facts))):
             different = [what for what in facts if facts[what] != theirs[what]]
-            if different and self.is_first:
+            if different and self.is_rank_zero:
                 raise CharrnnError(
                     f"rank {rank}, on {machine}, has another {' and another '.join(different)} "
                     "than rank 0: all machines need the same"
                 )
 
-    def for_all(self, error: CharrnnError) -> Exception:
+    def error_for_all_ranks(self, error: CharrnnError) -> Exception:
         """Return what to raise for an error that every rank comes upon at the same step.
 
         That is the error on rank 0. The others wait here, and end with it.
         """
-        if not self.is_first:
+        if not self.is_rank_zero:
             self.barrier()
         return error
 
     @contextlib.contextmanager
-    def ending_all(self) -> Iterator[None]:
+    def abort_on_error(self) -> Iterator[None]:
         """Let an error in the block end the other ranks too. Its message tells whose it is."""
         try:
             yield
         except BaseException as error:
-            if isinstance(error, CharrnnError) and not self.is_first:
+            if isinstance(error, CharrnnError) and not self.is_rank_zero:
                 where = f"rank {self.rank} of {self.size}, on {platform.node()}"
                 error.args = (f"{where}: {error}",)
             self.abort(exit_code(error))

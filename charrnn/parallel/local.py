@@ -36,10 +36,10 @@ logger = logging.getLogger("charrnn")
 
 Result = TypeVar("Result")
 Work = Callable[[ProcessGroup], Result]
-SLOT = 1 << 18  # bytes of a rank's part in the shared memory; longer vectors come in pieces
+SLOT_BYTES = 1 << 18  # bytes of a rank's part in the shared memory; longer vectors come in pieces
 SPIN_S = 1e-3  # a rank looks so long for the others before it sleeps: to wake up takes 50 us
 CHECK_S = 0.2  # between two looks of a sleeping one whether the others live
-GONE = b"Error: the run has ended, because its first process is gone\n"
+RANK_ZERO_GONE = b"Error: the run has ended, because its first process is gone\n"
 
 
 def can_fork() -> bool:
@@ -73,7 +73,7 @@ class LocalGroup(ProcessGroup):
         """`semaphores[r][k]` is the one that rank r waits for in round k."""
         self.rank, self.size = rank, size
         self.workers: list[BaseProcess] = []  # of rank 0: the others
-        self._slots = np.frombuffer(memory, np.uint8).reshape(2, size, SLOT)
+        self._slots = np.frombuffer(memory, np.uint8).reshape(2, size, SLOT_BYTES)
         self._half = 0
         self._semaphores = semaphores  # they are gone when rank 0 forgets them
         self._rounds = [
@@ -82,7 +82,7 @@ class LocalGroup(ProcessGroup):
 
     def allreduce(self, vector: Floats | Ints) -> None:
         """Let `vector` (N,) of every rank hold g[0] + g[1] + ..., the same bits for each."""
-        most = SLOT // vector.itemsize
+        most = SLOT_BYTES // vector.itemsize
         for start in range(0, vector.size, most):
             part = vector[start : start + most]
             numbers = self._slots[self._half].view(vector.dtype)[:, : part.size]
@@ -118,7 +118,7 @@ class LocalGroup(ProcessGroup):
                     while not own.acquire(True, CHECK_S):
                         self.check()
                     break
-                _let_others_work()
+                _yield_processor()
 
     def check(self, *signal_and_frame: Any) -> None:
         """Raise PeerFailed for a worker that ended with a message, CharrnnError for a dead one."""
@@ -134,7 +134,7 @@ class LocalGroup(ProcessGroup):
                 )
 
 
-_let_others_work = getattr(os, "sched_yield", lambda: time.sleep(0))
+_yield_processor = getattr(os, "sched_yield", lambda: time.sleep(0))
 
 
 def run(size: int, work: Work[Result], method: str | None = None) -> Result:
@@ -176,7 +176,7 @@ def _start(
     import shutil
     import tempfile
 
-    needed = 2 * size * SLOT
+    needed = 2 * size * SLOT_BYTES
     folders = filter(os.path.isdir, ("/dev/shm", tempfile.gettempdir()))  # where it may lie
     if all(shutil.disk_usage(folder).free < needed for folder in folders):  # else it ends by SIGBUS
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -184,23 +184,25 @@ def _start(
     rounds = (size - 1).bit_length()
     semaphores = [[context.Semaphore(0) for _ in range(rounds)] for _ in range(size)]
     group = LocalGroup(0, size, memory, semaphores)
-    stack.callback(_end, group.workers)
+    stack.callback(_kill, group.workers)
     with contextlib.ExitStack() as signals:
         if hasattr(signal, "pthread_sigmask"):  # none may end a process before it can say so
             before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
             signals.callback(signal.pthread_sigmask, signal.SIG_SETMASK, before)
         for rank in range(1, size):
             worker = context.Process(  # type: ignore[attr-defined]
-                target=_be, args=(rank, size, memory, semaphores, work), daemon=True
+                target=_run_worker, args=(rank, size, memory, semaphores, work), daemon=True
             )
             worker.start()
             group.workers.append(worker)
     return group
 
 
-def _be(rank: int, size: int, memory: Any, semaphores: list[list[Any]], work: Work[Any]) -> None:
+def _run_worker(
+    rank: int, size: int, memory: Any, semaphores: list[list[Any]], work: Work[Any]
+) -> None:
     """Be a worker, to the end of the process."""
-    end_with_parent(GONE if rank == 1 else b"")
+    exit_with_parent(RANK_ZERO_GONE if rank == 1 else b"")
     try:
         if hasattr(signal, "pthread_sigmask"):
             signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
@@ -209,7 +211,7 @@ def _be(rank: int, size: int, memory: Any, semaphores: list[list[Any]], work: Wo
         sys.exit(Interrupted.exit_code)
 
 
-def end_with_parent(message: bytes = b"") -> None:
+def exit_with_parent(message: bytes = b"") -> None:
     """From now on, leave with a message on stderr once the process that started this one ends."""
     from multiprocessing.connection import wait
     from multiprocessing.process import parent_process
@@ -227,7 +229,7 @@ def end_with_parent(message: bytes = b"") -> None:
     threading.Thread(target=end, daemon=True).start()
 
 
-def _end(workers: list[BaseProcess]) -> None:
+def _kill(workers: list[BaseProcess]) -> None:
     for worker in workers:
         worker.kill()
     for worker in workers:

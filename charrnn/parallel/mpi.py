@@ -17,7 +17,10 @@ from charrnn.parallel.group import PeerFailed, ProcessGroup, Result, SingleProce
 if TYPE_CHECKING:
     from charrnn.arrays import Floats
 
-SHORTEST_S, LONGEST_S = 1e-4, 1e-2  # a rank sleeps between two looks whether the others are there
+MIN_SLEEP_S, MAX_SLEEP_S = (
+    1e-4,
+    1e-2,
+)  # a rank sleeps between two looks whether the others are there
 
 # The variables by which a launcher tells a process its rank and how many there are: MPICH, Intel
 # MPI and MS-MPI; Open MPI; and srun with PMIx. SLURM_NTASKS alone says nothing: a batch script and
@@ -61,7 +64,7 @@ class MPIGroup(ProcessGroup):
         """Take mpi4py's COMM_WORLD."""
         self.rank, self.size = communicator.rank, communicator.size
         self._communicator = communicator
-        self._all_know = False  # of the error with which they end
+        self._all_informed = False  # of the error with which they end
 
     def allreduce(self, vector: Floats) -> None:
         """Let MPI add them up, in an order of its own."""
@@ -75,10 +78,10 @@ class MPIGroup(ProcessGroup):
 
     def barrier(self) -> None:
         """Wait for the others, awake to signals, and leave the cores to those that work."""
-        meeting, pause = self._communicator.Ibarrier(), SHORTEST_S
+        meeting, pause = self._communicator.Ibarrier(), MIN_SLEEP_S
         while not meeting.Test():
             time.sleep(pause)
-            pause = min(2 * pause, LONGEST_S)
+            pause = min(2 * pause, MAX_SLEEP_S)
 
     # Ranks that MPI has to end leave shared memory behind. So those that can know of an error end
     # by themselves, with its exit code, and MPI waits for the last of them.
@@ -87,30 +90,30 @@ class MPIGroup(ProcessGroup):
         """Do the task on rank 0; the others raise PeerFailed for an error of it."""
         outcome: tuple[int, Any] = (0, None)
         try:
-            if self.is_first:
+            if self.is_rank_zero:
                 outcome = 0, task()
         except BaseException as error:
-            self._all_know = True
+            self._all_informed = True
             self.broadcast((exit_code(error), None))
             raise
         code, result = self.broadcast(outcome)
         if code:
-            self._all_know = True
+            self._all_informed = True
             raise PeerFailed(code)
         return cast("Result", result)
 
-    def for_all(self, error: CharrnnError) -> Exception:
+    def error_for_all_ranks(self, error: CharrnnError) -> Exception:
         """Return the error on rank 0, and PeerFailed on the others."""
-        self._all_know = True
-        return error if self.is_first else PeerFailed(error.exit_code)
+        self._all_informed = True
+        return error if self.is_rank_zero else PeerFailed(error.exit_code)
 
     def abort(self, exit_code: int) -> None:
         """Let MPI end all ranks when this interpreter ends, and its message is out."""
-        if not self._all_know:
+        if not self._all_informed:
             importlib.import_module("mpi4py.run").set_abort_status(exit_code)
 
 
-def world() -> ProcessGroup:
+def world_group() -> ProcessGroup:
     """Return the group of all processes that a launcher started. Raises CharrnnError."""
     launched = launch()
     if launched.size == 1:

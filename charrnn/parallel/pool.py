@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from charrnn.errors import CharrnnError
-from charrnn.parallel.local import can_fork, end_with_parent
+from charrnn.parallel.local import can_fork, exit_with_parent
 
 if TYPE_CHECKING:  # most commands need no pool
     from concurrent.futures import Future, ProcessPoolExecutor
 
-PENDING = 2  # parts a worker that are on their way
+PENDING_PER_WORKER = 2  # parts a worker that are on their way
 
 
 class WorkerPool:
@@ -43,14 +43,14 @@ class WorkerPool:
         """
         parts = iter(parts)
         if self._executor is None and self.workers > 1:
-            first = [*itertools.islice(parts, PENDING * self.workers)]
-            if len(first) == PENDING * self.workers and can_fork():
+            first = [*itertools.islice(parts, PENDING_PER_WORKER * self.workers)]
+            if len(first) == PENDING_PER_WORKER * self.workers and can_fork():
                 import multiprocessing
                 from concurrent.futures import ProcessPoolExecutor
 
                 context = multiprocessing.get_context("fork")
                 args = (self._functions,)
-                self._executor = ProcessPoolExecutor(self.workers, context, _be, args)
+                self._executor = ProcessPoolExecutor(self.workers, context, _start_worker, args)
             parts = itertools.chain(first, parts)
         if self._executor is None:
             for part in parts:
@@ -61,9 +61,9 @@ class WorkerPool:
         pending: deque[Future[Any]] = deque()
         try:
             for part in parts:
-                if len(pending) == PENDING * self.workers:
+                if len(pending) == PENDING_PER_WORKER * self.workers:
                     yield pending.popleft().result()
-                pending.append(self._executor.submit(_do, number, np.geterr(), part))
+                pending.append(self._executor.submit(_call, number, np.geterr(), part))
             while pending:
                 yield pending.popleft().result()
         except BrokenProcessPool:  # at a result, or at the next part
@@ -73,16 +73,16 @@ class WorkerPool:
             ) from None
 
 
-_known: list[Callable[..., Any]] = []  # of a worker
+_registered: list[Callable[..., Any]] = []  # of a worker
 
 
-def _be(functions: list[Callable[..., Any]]) -> None:
+def _start_worker(functions: list[Callable[..., Any]]) -> None:
     """Begin as a worker."""
-    _known[:] = functions
+    _registered[:] = functions
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the first process ends the work
-    end_with_parent()
+    exit_with_parent()
 
 
-def _do(number: int, settings: Any, part: tuple[Any, ...]) -> Any:
+def _call(number: int, settings: Any, part: tuple[Any, ...]) -> Any:
     with np.errstate(**settings):
-        return _known[number](*part)
+        return _registered[number](*part)

@@ -30,11 +30,11 @@ from charrnn.parallel import blas
 
 logger = logging.getLogger("charrnn")
 
-FEW = 4  # rows that each of several processes must have
-SHARE = 1 << 16  # and multiplications in its part of a step's recurrent product
-SCORED = 1 << 15  # the same for rows that are only scored
-ROWS = 64  # lines, windows or pieces of a text that are scored side by side
-QUOTA = "/sys/fs/cgroup/cpu.max"
+MIN_ROWS = 4  # rows that each of several processes must have
+MIN_TRAINING_PRODUCT = 1 << 16  # and multiplications in its part of a step's recurrent product
+MIN_SCORING_PRODUCT = 1 << 15  # the same for rows that are only scored
+SCORING_ROWS = 64  # lines, windows or pieces of a text that are scored side by side
+QUOTA_PATH = "/sys/fs/cgroup/cpu.max"
 
 
 def cores() -> int:
@@ -43,7 +43,9 @@ def cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         count = len(os.sched_getaffinity(0))
     try:
-        with open(QUOTA, encoding="ascii") as stream:  # microseconds of work in so many of time
+        with open(
+            QUOTA_PATH, encoding="ascii"
+        ) as stream:  # microseconds of work in so many of time
             work, time = map(int, stream.read().split())
     except (OSError, ValueError):  # no container, or one without a limit: "max 100000"
         return count
@@ -62,16 +64,16 @@ def for_training(config: Config) -> int:
             has = "1 row: 1 works" if rows == 1 else f"{rows} rows: {rows} work"
             logger.info(f"{asked} workers were asked for, and a batch has {has}")
         return min(asked, rows)
-    return _by_size(config.model, rows, SHARE)
+    return _count(config.model, rows, MIN_TRAINING_PRODUCT)
 
 
 def for_scoring(model: ModelConfig) -> int:
     """Return how many processes share lines or windows to be scored."""
-    return _by_size(model, ROWS, SCORED)
+    return _count(model, SCORING_ROWS, MIN_SCORING_PRODUCT)
 
 
-def _by_size(model: ModelConfig, rows: int, share: int) -> int:
-    if blas.named() != 1:
+def _count(model: ModelConfig, rows: int, share: int) -> int:
+    if blas.threads_in_environment() != 1:
         return 1
     product = rows * model.hidden**2 * CELLS[model.cell].gates
-    return max(1, min(cores(), rows // FEW, product // share))
+    return max(1, min(cores(), rows // MIN_ROWS, product // share))

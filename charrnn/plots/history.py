@@ -11,8 +11,8 @@ import numpy as np
 
 from charrnn import checkpoint
 from charrnn.arrays import Floats
-from charrnn.checkpoint import HISTORY
-from charrnn.config.schema import MOST
+from charrnn.checkpoint import HISTORY_COLUMNS
+from charrnn.config.schema import MAX_INT
 from charrnn.data.characters import escape_unprintable
 from charrnn.errors import CheckpointError
 from charrnn.streams import display_name
@@ -51,7 +51,7 @@ def read(paths: Sequence[str], by: str, smooth: bool) -> list[Run]:
     runs = []
     for path, name in zip(paths, names(paths), strict=True):
         loaded = checkpoint.load(path)
-        rows = dict(zip(HISTORY, loaded.history.T, strict=True))
+        rows = dict(zip(HISTORY_COLUMNS, loaded.history.T, strict=True))
         xs = rows["step" if by == "steps" else "seconds"]
         every = loaded.config.output.validate_every
         training = rows["smooth_nats"]
@@ -87,7 +87,7 @@ def recent(steps: Floats, nats: Floats, window: float) -> Floats:
 
 def _points(xs: Floats, ys: Floats) -> list[Point]:
     """What can be drawn. A run without a validation part has NaN in place of its loss."""
-    kept = (xs >= 0) & (xs <= MOST) & (ys >= 0) & (ys <= MOST_NATS)
+    kept = (xs >= 0) & (xs <= MAX_INT) & (ys >= 0) & (ys <= MOST_NATS)
     return [Point(x, y) for x, y in np.stack([xs, ys], axis=1)[kept].tolist()]
 
 

@@ -15,19 +15,19 @@ from dataclasses import dataclass, field
 from itertools import islice
 
 from charrnn.errors import ConfigError
-from charrnn.sampling.sampler import Text
+from charrnn.sampling.sampler import GeneratedText
 
-LONGEST = 5_000  # characters of a record; one that does not end by then is dropped
+MAX_RECORD_CHARS = 5_000  # characters of a record; one that does not end by then is dropped
 # A leading ^, and plain characters; the last may not be one that can be repeated or left out.
-BEGINNING = re.compile(r"\^([^.^$*+?{}\[\]\\|()\n]*)(?![*?{])")
-CLASS = r"\[\^?\]?(?:\\.|[^\]\\])*\]"
+LITERAL_PREFIX = re.compile(r"\^([^.^$*+?{}\[\]\\|()\n]*)(?![*?{])")
+CHARACTER_CLASS = r"\[\^?\]?(?:\\.|[^\]\\])*\]"
 
 
 @dataclass(eq=False)
 class Selection:
     """Iterates over at most `count` texts that pass; `kept`, `tried` and `dropped` then tell."""
 
-    texts: Iterable[Text]
+    texts: Iterable[GeneratedText]
     count: int
     attempts: int  # texts tried at most
     pattern: re.Pattern[str] = re.compile("")  # must be found in a text
@@ -39,7 +39,7 @@ class Selection:
     dropped: Counter[str] = field(default_factory=Counter, init=False)  # by the reason
     _seen: set[str] = field(default_factory=set, init=False)
 
-    def __iter__(self) -> Iterator[Text]:
+    def __iter__(self) -> Iterator[GeneratedText]:
         texts = islice(self.texts, self.attempts)
         while self.kept < self.count and (text := next(texts, None)) is not None:
             self.tried += 1
@@ -52,7 +52,7 @@ class Selection:
                 self._seen.add(text.text)
             yield text
 
-    def _reason(self, text: Text) -> str | None:
+    def _reason(self, text: GeneratedText) -> str | None:
         """Why a text is not kept, or None."""
         if text.chars == self.longest:
             return f"did not end within {self.longest:,} characters"
@@ -71,7 +71,7 @@ class Selection:
         return f"kept {self.kept:,} of {self.tried:,} records tried ({share:.3g} %){reasons}"
 
 
-def compiled(match: str) -> re.Pattern[str]:
+def compile_pattern(match: str) -> re.Pattern[str]:
     """The expression, ready to search. Raises ConfigError when it is none."""
     try:
         with warnings.catch_warnings():
@@ -81,20 +81,20 @@ def compiled(match: str) -> re.Pattern[str]:
         raise ConfigError(f"{match!r} is not a regular expression: {error}") from None
 
 
-def literal_beginning(match: str) -> str:
+def literal_prefix(match: str) -> str:
     """The letters that every match begins with: after a leading `^`, as far as they are plain.
 
     None where the expression has alternatives, of which only the first begins so.
 
-    >>> literal_beginning("^tri.*tops$"), literal_beginning("^trip?"), literal_beginning("saurus$")
+    >>> literal_prefix("^tri.*tops$"), literal_prefix("^trip?"), literal_prefix("saurus$")
     ('tri', 'tri', '')
-    >>> literal_beginning("^tri(cera|ceno)tops"), literal_beginning("^tri|tops")
+    >>> literal_prefix("^tri(cera|ceno)tops"), literal_prefix("^tri|tops")
     ('tri', '')
     """
-    beginning = BEGINNING.match(match)
+    beginning = LITERAL_PREFIX.match(match)
     if beginning is None or "(?" in match:  # such as (?i), which lets ^a begin with A
         return ""
-    outside = re.sub(rf"\\.|{CLASS}", "", match)
+    outside = re.sub(rf"\\.|{CHARACTER_CLASS}", "", match)
     while (inner := re.sub(r"\([^()]*\)", "", outside)) != outside:
         outside = inner
     return "" if "|" in outside else beginning[1]

@@ -15,7 +15,7 @@ from charrnn.nn.parameters import Params
 from charrnn.nn.workspace import Workspace
 
 
-class Step:
+class SingleStep:
     """Any network: `Model.run` for one row and one step."""
 
     def __init__(self, model: Model, params: Params) -> None:
@@ -39,7 +39,7 @@ class Step:
         return logits
 
 
-class RNNStep(Step):
+class RNNSingleStep(SingleStep):
     """An rnn of one layer, twice as fast.
 
     h         = tanh(Wxh[char] + q)
@@ -73,7 +73,7 @@ class RNNStep(Step):
         return self._logits
 
 
-def step_of(model: Model, params: Params) -> Step:
+def make_step(model: Model, params: Params) -> SingleStep:
     """The fastest for this network."""
-    fastest = RNNStep if model.cell is RNN and model.layers == 1 else Step
+    fastest = RNNSingleStep if model.cell is RNN and model.layers == 1 else SingleStep
     return fastest(model, params)

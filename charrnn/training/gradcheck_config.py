@@ -17,8 +17,8 @@ from charrnn.nn.workspace import Workspace
 from charrnn.rng import Purpose, bit_generator, generator
 
 STEPS, ROWS = 8, 3  # of the slice that a config is checked on
-LEAST_EFFECT = 1e-6  # of another state on a logit, in a network that remembers
-LOOKS = 200  # batches looked at for one with padding
+MIN_EFFECT = 1e-6  # of another state on a logit, in a network that remembers
+MAX_BATCHES_TRIED = 200  # batches looked at for one with padding
 
 
 def check_config(config: Config, entries: int, seed: int) -> tuple[str, bool]:
@@ -41,7 +41,7 @@ def check_config(config: Config, entries: int, seed: int) -> tuple[str, bool]:
     params = Params(model.shapes(), "float64")
     params.flat[:] = rng.uniform(-1, 1, params.flat.size) / np.sqrt(model.hidden)
     stream = batches.make_batches(corpus, train, seed, "float64")
-    looked = [stream.next() for _ in range(LOOKS)]
+    looked = [stream.next() for _ in range(MAX_BATCHES_TRIED)]
     batch = next((batch for batch in looked if batch.mask is not None), looked[0])
     T, B = batch.ids.shape
     work = Workspace(model, T, B)
@@ -54,7 +54,7 @@ def check_config(config: Config, entries: int, seed: int) -> tuple[str, bool]:
     )
     rows = check(model, params, batch, state, work, entries, seed)
     effect = state_matters(model, params, batch, state, work)
-    passed = effect > LEAST_EFFECT and all(row.passed for row in rows)
+    passed = effect > MIN_EFFECT and all(row.passed for row in rows)
     return "\n".join([what, *_lines(rows, effect)]), passed
 
 
@@ -70,7 +70,7 @@ def _lines(rows: list[Row], effect: float) -> Iterator[str]:
         )
     yield (
         f"state matters: another state changes the last logits by up to {effect:.1e}  "
-        f"{'ok' if effect > LEAST_EFFECT else 'NO MEMORY'}"
+        f"{'ok' if effect > MIN_EFFECT else 'NO MEMORY'}"
     )
     failed = ", ".join(row.name for row in rows if not row.passed)
     tolerance = f"within {ABSOLUTE:g} + {RELATIVE:g} max(|backward|, |difference|)"

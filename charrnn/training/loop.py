@@ -1,6 +1,6 @@
 """The training loop: update, and now and then validate, save and show a sample.
 
-It prints nothing: a `Watch` is told what happens, and asked whether to stop.
+It prints nothing: a `Callbacks` is told what happens, and asked whether to stop.
 """
 
 from __future__ import annotations
@@ -11,74 +11,84 @@ from typing import Protocol
 from charrnn.errors import Interrupted
 from charrnn.parallel.group import StopRequested
 from charrnn.training.outputs import RunFiles, best_path
-from charrnn.training.state import Report
+from charrnn.training.state import ValidationReport
 from charrnn.training.trainer import Trainer
 
-TICK = 0.1  # seconds between two updates of the progress bar
+STEP_INTERVAL_S = 0.1  # seconds between two updates of the progress bar
 
 
-class Watch(Protocol):
+class Callbacks(Protocol):
     """What a run tells, and the one thing it asks."""
 
-    def started(self, step: int, steps: int, initial_nats: float, vocab_size: int) -> None:
+    def on_start(self, step: int, steps: int, initial_nats: float, vocab_size: int) -> None:
         """Training begins, or goes on, at `step`."""
 
-    def ticked(self, step: int, smooth_nats: float) -> None:
+    def on_step(self, step: int, smooth_nats: float) -> None:
         """Some steps later."""
 
-    def validated(self, report: Report) -> None:
+    def on_validation(self, report: ValidationReport) -> None:
         """A validation is done, and saved if that was possible."""
 
-    def troubled(self, message: str) -> None:
+    def on_warning(self, message: str) -> None:
         """Something could not be saved, and is tried again later."""
 
-    def sampled(self, step: int, text: str) -> None:
+    def on_sample(self, step: int, text: str) -> None:
         """A text was sampled."""
 
-    def ended(self, message: str) -> None:
+    def on_end(self, message: str) -> None:
         """The run is over, and there is something to say about it."""
 
     def stop_requested(self) -> bool:
         """Return whether the run is to save and leave."""
 
 
-def run(trainer: Trainer, path: str, watch: Watch) -> None:
+def run(trainer: Trainer, path: str, callbacks: Callbacks) -> None:
     """Train to the end, saving to `path` at every validation. All ranks go through it alike.
 
-    Raises Interrupted, after saving, when `watch` asks to stop; DivergedError, with the last
+    Raises Interrupted, after saving, when `callbacks` asks to stop; DivergedError, with the last
     checkpoint kept; CheckpointError, at the end, when the last save failed.
     """
-    output, now, group = trainer.config.output, trainer.progress, trainer.group
+    output, training_state, group = trainer.config.output, trainer.training_state, trainer.group
     files = RunFiles(trainer, path)
     try:
-        watch.started(now.step, trainer.steps, trainer.initial_nats(), len(trainer.corpus.vocab))
+        callbacks.on_start(
+            training_state.step, trainer.steps, trainer.initial_nats(), len(trainer.corpus.vocab)
+        )
         while True:
             text = report = None
-            if _is_due(trainer, output.sample_every) and now.sampled_at != now.step:
-                text = group.on_rank_zero(lambda: trainer.sample(watch.stop_requested))
-            if _is_due(trainer, output.validate_every) and now.validated_at != now.step:
-                report = trainer.validate(watch.stop_requested)
+            if (
+                _is_due(trainer, output.sample_every)
+                and training_state.sampled_at != training_state.step
+            ):
+                text = group.on_rank_zero(lambda: trainer.sample(callbacks.stop_requested))
+            if (
+                _is_due(trainer, output.validate_every)
+                and training_state.validated_at != training_state.step
+            ):
+                report = trainer.validate(callbacks.stop_requested)
             if text is not None:
-                now.sampled_at = now.step  # not before the validation, which may be broken off
+                training_state.sampled_at = (
+                    training_state.step
+                )  # not before the validation, which may be broken off
             if report is not None:
                 trouble = files.save(report)
-                watch.validated(report)
+                callbacks.on_validation(report)
                 if trouble is not None and not trainer.finished:
-                    watch.troubled(trouble)
+                    callbacks.on_warning(trouble)
             if text is not None:
-                watch.sampled(now.step, text)
+                callbacks.on_sample(training_state.step, text)
             if trainer.finished:
                 break
-            if now.step > 0 and trainer.must_stop(watch.stop_requested):
+            if training_state.step > 0 and trainer.must_stop(callbacks.stop_requested):
                 raise StopRequested
-            _update_until_due(trainer, watch)
-        _tell_best(trainer, path, watch)
+            _update_until_due(trainer, callbacks)
+        _report_best(trainer, path, callbacks)
     except StopRequested:
         files.save()
         group.on_rank_zero(files.check)
-        stopped = f"stopped at step {now.step:,} of {trainer.steps:,} and saved"
+        stopped = f"stopped at step {training_state.step:,} of {trainer.steps:,} and saved"
         hint = f"To go on: {files.resume_command()}"
-        raise group.for_all(Interrupted(stopped, hint)) from None
+        raise group.error_for_all_ranks(Interrupted(stopped, hint)) from None
     group.on_rank_zero(files.check)
 
 
@@ -88,34 +98,34 @@ def _is_due(trainer: Trainer, every: int | None) -> bool:
     return every is not None and (step >= trainer.steps or (step % every == 0 and step > 0))
 
 
-def _update_until_due(trainer: Trainer, watch: Watch) -> None:
+def _update_until_due(trainer: Trainer, callbacks: Callbacks) -> None:
     """Update up to the next thing due, or until the run is to stop."""
-    output, now = trainer.config.output, trainer.progress
+    output, training_state = trainer.config.output, trainer.training_state
     begun = last = time.perf_counter()
     try:
         while True:
-            trainer.update(watch.stop_requested)
+            trainer.update(callbacks.stop_requested)
             due = any(_is_due(trainer, n) for n in (output.validate_every, output.sample_every))
             tick = time.perf_counter()
-            if due or tick - last > TICK:
+            if due or tick - last > STEP_INTERVAL_S:
                 last = tick
-                watch.ticked(now.step, now.smooth_nats)
-            if due or trainer.must_stop(watch.stop_requested):
+                callbacks.on_step(training_state.step, training_state.smooth_nats)
+            if due or trainer.must_stop(callbacks.stop_requested):
                 break
     finally:
         elapsed = time.perf_counter() - begun
-        now.seconds += elapsed
-        now.recent_seconds += elapsed
+        training_state.seconds += elapsed
+        training_state.recent_seconds += elapsed
 
 
-def _tell_best(trainer: Trainer, path: str, watch: Watch) -> None:
-    now, config = trainer.progress, trainer.config
-    if now.step < trainer.steps:
-        watch.ended(
-            f"stopped early: {now.waited} validations in a row were no better than that at step "
-            f"{now.best_step:,}"
+def _report_best(trainer: Trainer, path: str, callbacks: Callbacks) -> None:
+    training_state = trainer.training_state
+    waited, best_nats = training_state.waited, training_state.best_nats
+    best_step = f"step {training_state.best_step:,}"
+    if trainer.step < trainer.steps:
+        callbacks.on_end(
+            f"stopped early: {waited} validations in a row were no better than that at {best_step}"
         )
-    if config.output.keep == "best" and now.best_nats is not None:
-        watch.ended(
-            f"best validation {now.best_nats:.4f} nats at step {now.best_step:,}: {best_path(path)}"
-        )
+    if trainer.config.output.keep == "best" and best_nats is not None:
+        best = f"best validation {best_nats:.4f} nats at {best_step}"
+        callbacks.on_end(f"{best}: {best_path(path)}")

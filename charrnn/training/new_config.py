@@ -15,10 +15,10 @@ from charrnn.errors import CharrnnError
 from charrnn.training import presets
 from charrnn.training.presets import CELL, VALIDATIONS, Plan
 
-RARE = 3  # a character seen fewer times than this is hardly learnt
+RARE_COUNT = 3  # a character seen fewer times than this is hardly learnt
 
 
-def write(profile: TextProfile, path: str) -> str:
+def config_text(profile: TextProfile, path: str) -> str:
     """The YAML of a config for the text at `path`, to be saved in the current folder.
 
     Takes about a second, because the network is tried. Raises CharrnnError when YAML cannot hold
@@ -39,7 +39,7 @@ def _settings(profile: TextProfile, plan: Plan, path: str) -> str:
             "mode": profile.mode,
             "validation": plan.validation,
         },
-        **presets.settings(plan.recipe),
+        **presets.settings(plan.preset),
         "output": {"checkpoint": _checkpoint(path), "validate_every": every, "sample_every": every},
     }
     other = {"stream": "`lines` is one record on each line", "lines": "`stream` is running text"}
@@ -59,12 +59,12 @@ def _comments(profile: TextProfile, plan: Plan) -> str:
     """What this trains, about how long it takes, and what was seen in the text."""
     what = "lines" if profile.mode == "lines" else "text"
     lengths, repeated = profile.lengths, len(profile.records) - len(set(profile.records))
-    rare = sorted(char for char, count in profile.counts.items() if count < RARE)
+    rare = sorted(char for char, count in profile.counts.items() if count < RARE_COUNT)
     names = list_characters(rare, lambda char: f"{char!r} U+{ord(char):04X}")
-    often = "" if rare else f", each seen {RARE} times or more"
+    often = "" if rare else f", each seen {RARE_COUNT} times or more"
     seen = [
         f"{len(profile.text):,} characters, {len(profile.counts):,} distinct{often}",
-        rare and f"{len(rare):,} seen fewer than {RARE} times: {names}",
+        rare and f"{len(rare):,} seen fewer than {RARE_COUNT} times: {names}",
         f"{len(lengths):,} lines of {lengths[0]:,} to {lengths[-1]:,} characters, the middle one "
         f"{lengths[len(lengths) // 2]:,}",
         profile.empty_lines and f"{profile.empty_lines:,} empty lines",
@@ -75,7 +75,7 @@ def _comments(profile: TextProfile, plan: Plan) -> str:
     ]
     facts = "".join(f"#   {fact}\n" for fact in seen if fact)
     return (
-        f"# New {what} like {profile.name!r}: a {CELL} of {plan.recipe.hidden} units, written by "
+        f"# New {what} like {profile.name!r}: a {CELL} of {plan.preset.hidden} units, written by "
         "`charrnn new`.\n"
         f"# Takes about {_duration(plan.seconds)} on the machine that wrote this "
         f"({plan.chars_per_s / 1000:,.3g}k characters/s).\n"

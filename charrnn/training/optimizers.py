@@ -66,7 +66,7 @@ def blocks(*vectors: Floats) -> Iterator[tuple[Floats, ...]]:
         yield tuple(vector[start : start + BLOCK] for vector in vectors)
 
 
-def _follow(average: Floats, decay: float, values: Floats) -> None:
+def _update_average(average: Floats, decay: float, values: Floats) -> None:
     """Let an exponential moving average follow by one step, in place; `values` is used up."""
     values *= 1 - decay
     average *= decay
@@ -79,8 +79,8 @@ OPTIMIZERS: dict[str, type[Optimizer]] = {}
 class Optimizer(ABC):
     """Vectors that remember earlier gradients, (P,) each, and the rule of the update."""
 
-    slots: ClassVar[tuple[str, ...]] = ()
-    starts_at = 0.0  # what the vectors hold before the first step
+    vector_names: ClassVar[tuple[str, ...]] = ()
+    initial_value = 0.0  # what the vectors hold before the first step
 
     def __init_subclass__(cls) -> None:
         """Every optimiser is known by its name in lower case, as `optimizer.name` has it."""
@@ -88,27 +88,29 @@ class Optimizer(ABC):
 
     def __init__(self, config: OptimizerConfig, size: int, dtype: npt.DTypeLike) -> None:
         self.config = config
-        self.memory = {slot: np.full(size, self.starts_at, dtype=dtype) for slot in self.slots}
+        self.state_vectors = {
+            name: np.full(size, self.initial_value, dtype=dtype) for name in self.vector_names
+        }
 
     def step(self, flat: Floats, gradient: Floats, rate: float, t: int) -> None:
         """Update `flat` (P,) in place with this learning rate; `gradient` (P,) is used up."""
-        for p, g, *slots in blocks(flat, gradient, *self.memory.values()):
-            self._update(p, g, slots, rate, t)
+        for p, g, *vectors in blocks(flat, gradient, *self.state_vectors.values()):
+            self._update(p, g, vectors, rate, t)
 
-    def restore(self, memory: Mapping[str, Floats]) -> None:
-        """Take what `memory` once held.
+    def restore(self, state_vectors: Mapping[str, Floats]) -> None:
+        """Take what `state_vectors` once held.
 
         Raises ValueError for other vectors than these, and for sums of squares that cannot be.
         """
-        if memory.keys() != self.memory.keys():
+        if state_vectors.keys() != self.state_vectors.keys():
             raise ValueError("these are the vectors of another optimiser")
-        for slot, vector in memory.items():
-            if slot == "squares" and vector.min() < vector.dtype.type(self.starts_at):
+        for name, vector in state_vectors.items():
+            if name == "squares" and vector.min() < vector.dtype.type(self.initial_value):
                 raise ValueError("no sum of squares is so small")
-            self.memory[slot][:] = vector
+            self.state_vectors[name][:] = vector
 
     @abstractmethod
-    def _update(self, p: Floats, g: Floats, slots: list[Floats], rate: float, t: int) -> None:
+    def _update(self, p: Floats, g: Floats, vectors: list[Floats], rate: float, t: int) -> None:
         """The formula, on one block."""
 
 
@@ -119,10 +121,10 @@ class SGD(Optimizer):
     p -= rate v
     """
 
-    slots = ("velocity",)
+    vector_names = ("velocity",)
 
-    def _update(self, p: Floats, g: Floats, slots: list[Floats], rate: float, t: int) -> None:
-        (v,) = slots
+    def _update(self, p: Floats, g: Floats, vectors: list[Floats], rate: float, t: int) -> None:
+        (v,) = vectors
         v *= self.config.momentum
         v += g
         p -= v * rate
@@ -137,11 +139,11 @@ class Adagrad(Optimizer):
     The 1e-8 is in v from the start rather than added at each step.
     """
 
-    slots = ("squares",)
-    starts_at = 1e-8
+    vector_names = ("squares",)
+    initial_value = 1e-8
 
-    def _update(self, p: Floats, g: Floats, slots: list[Floats], rate: float, t: int) -> None:
-        (v,) = slots
+    def _update(self, p: Floats, g: Floats, vectors: list[Floats], rate: float, t: int) -> None:
+        (v,) = vectors
         v += g * g
         p -= g / np.sqrt(v) * rate
 
@@ -153,11 +155,11 @@ class RMSprop(Optimizer):
     p -= rate g / (sqrt(v) + 1e-8)
     """
 
-    slots = ("squares",)
+    vector_names = ("squares",)
 
-    def _update(self, p: Floats, g: Floats, slots: list[Floats], rate: float, t: int) -> None:
-        (v,) = slots
-        _follow(v, self.config.decay, g * g)
+    def _update(self, p: Floats, g: Floats, vectors: list[Floats], rate: float, t: int) -> None:
+        (v,) = vectors
+        _update_average(v, self.config.rmsprop_decay, g * g)
         p -= g / (np.sqrt(v) + 1e-8) * rate
 
 
@@ -170,20 +172,20 @@ class Adam(Optimizer):
     p -= rate (m / (1 - beta1^t)) / (sqrt(v / (1 - beta2^t)) + 1e-8)
     """
 
-    slots = ("mean", "squares")
+    vector_names = ("mean", "squares")
 
-    def _update(self, p: Floats, g: Floats, slots: list[Floats], rate: float, t: int) -> None:
-        m, v = slots
+    def _update(self, p: Floats, g: Floats, vectors: list[Floats], rate: float, t: int) -> None:
+        m, v = vectors
         beta1, beta2 = self.config.beta1, self.config.beta2
-        _follow(v, beta2, g * g)
-        _follow(m, beta1, g)
+        _update_average(v, beta2, g * g)
+        _update_average(m, beta1, g)
         if self.config.weight_decay:
             p *= 1 - rate * self.config.weight_decay
         root = math.sqrt(1 - beta2**t)  # the corrections of both averages go into the step's size
         p -= m / (np.sqrt(v) + 1e-8 * root) * (rate * root / (1 - beta1**t))
 
 
-class Average:
+class MovingAverage:
     """An exponential moving average of the weights (Polyak and Juditsky 1992).
 
     e += (1 - d) (p - e),  d = min(decay, t / (t + 10))

@@ -17,7 +17,7 @@ from charrnn.atomic import as_checkpoint_error, replace_file, sibling_path
 from charrnn.checkpoint import Checkpoint
 from charrnn.errors import CheckpointError
 from charrnn.parallel.mpi import launch
-from charrnn.training.state import Report
+from charrnn.training.state import ValidationReport
 from charrnn.training.trainer import Trainer
 
 
@@ -31,7 +31,7 @@ def metrics_path(checkpoint_path: str) -> Path:
     return sibling_path(checkpoint_path, ".jsonl")
 
 
-def lines_until(step: int, path: Path) -> list[bytes]:
+def read_metrics(step: int, path: Path) -> list[bytes]:
     """The lines of a metrics file that are of validations up to `step`; none without a file."""
     lines = []
     with contextlib.suppress(OSError), open(path, "rb") as stream:
@@ -48,12 +48,12 @@ class RunFiles:
     def __init__(self, trainer: Trainer, path: str) -> None:
         self.trainer = trainer
         self.path = path
-        self.metrics = lines_until(trainer.step, metrics_path(path))
+        self.metrics = read_metrics(trainer.step, metrics_path(path))
         self.saved_at = trainer.step or None  # the step of the checkpoint at `path`, if it is ours
         self.best: Checkpoint | None = None  # the best validation's, while it is to be written
         self.failure: CheckpointError | None = None  # of the last save
 
-    def save(self, report: Report | None = None) -> str | None:
+    def save(self, report: ValidationReport | None = None) -> str | None:
         """Write all there is to write, and say what was wrong, if anything was.
 
         Rank 0 writes. The checkpoint comes last: a run that is killed in between goes on from the
@@ -62,7 +62,7 @@ class RunFiles:
         saved = self.trainer.snapshot()
         return self.trainer.group.on_rank_zero(lambda: self._save(saved, report))
 
-    def _save(self, saved: Checkpoint, report: Report | None) -> str | None:
+    def _save(self, saved: Checkpoint, report: ValidationReport | None) -> str | None:
         if report is not None:
             self.metrics.append(report.as_line())
             if report.best and self.trainer.config.output.keep == "best":

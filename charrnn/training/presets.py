@@ -29,23 +29,23 @@ from charrnn.training.trainer import Trainer
 
 BUDGET_S = 120.0  # seconds that a run may take
 MEASURE_S = 0.3  # seconds of updates that its speed is taken from
-LEAST_READ = 1_500_000  # characters: a network too slow to read them in its time is too large
-LEAST_HIDDEN = 32
+MIN_CHARS_READ = 1_500_000  # characters: a network too slow to read them in its time is too large
+MIN_HIDDEN = 32
 CELL = "gru"  # after 5,000 steps of that megabyte 1.61 nats; an lstm of as many units 1.73
 SAMPLE_CHARS, SAMPLE_LINES = 200_000, 5_000  # of the text that the speed is measured on
-SCORING = 0.4  # time to score a character, as a share of the time to train on it
+SCORING_COST = 0.4  # time to score a character, as a share of the time to train on it
 VALIDATIONS = 10  # in a run
 
 VALIDATION = 0.1  # share held out
-LEAST_CHARS = 2_000  # of a stream that has a validation part
-LEAST_LINES = 50  # different ones, of a list that has a validation part
-MOST_SCORED = 200_000  # characters of a validation part
+MIN_STREAM_CHARS = 2_000  # of a stream that has a validation part
+MIN_LINES = 50  # different ones, of a list that has a validation part
+MAX_VALIDATION_CHARS = 200_000  # characters of a validation part
 
-LONGEST_WINDOW = 256  # steps; longer lines are read in several windows
-MOST_LOGITS = 1 << 23  # numbers in the output (T, B, V) of a window
+MAX_WINDOW = 256  # steps; longer lines are read in several windows
+MAX_LOGITS = 1 << 23  # numbers in the output (T, B, V) of a window
 
 
-class Recipe(NamedTuple):
+class Preset(NamedTuple):
     """A gru and its training, for texts of up to so many characters."""
 
     chars: float
@@ -57,20 +57,20 @@ class Recipe(NamedTuple):
     learning_rate: float = 0.003
 
 
-RECIPES = {
+PRESETS = {
     "lines": (
-        Recipe(3_000, 64, 0.5, 8, LONGEST_WINDOW, 35),
-        Recipe(8_000, 96, 0.5, 16, LONGEST_WINDOW, 35),
-        Recipe(30_000, 128, 0.5, 16, LONGEST_WINDOW, 25),
-        Recipe(100_000, 192, 0.4, 32, LONGEST_WINDOW, 14),
-        Recipe(math.inf, 256, 0.4, 32, LONGEST_WINDOW, 12),
+        Preset(3_000, 64, 0.5, 8, MAX_WINDOW, 35),
+        Preset(8_000, 96, 0.5, 16, MAX_WINDOW, 35),
+        Preset(30_000, 128, 0.5, 16, MAX_WINDOW, 25),
+        Preset(100_000, 192, 0.4, 32, MAX_WINDOW, 14),
+        Preset(math.inf, 256, 0.4, 32, MAX_WINDOW, 12),
     ),
     "stream": (
-        Recipe(2_000, 32, 0.3, 2, 16, 40),
-        Recipe(20_000, 64, 0.5, 4, 32, 40),
-        Recipe(100_000, 192, 0.6, 8, 64, 25),
-        Recipe(500_000, 256, 0.4, 16, 64, 15),
-        Recipe(math.inf, 256, 0.1, 16, 64, 10, 0.004),
+        Preset(2_000, 32, 0.3, 2, 16, 40),
+        Preset(20_000, 64, 0.5, 4, 32, 40),
+        Preset(100_000, 192, 0.6, 8, 64, 25),
+        Preset(500_000, 256, 0.4, 16, 64, 15),
+        Preset(math.inf, 256, 0.1, 16, 64, 10, 0.004),
     ),
 }
 
@@ -78,7 +78,7 @@ RECIPES = {
 class Plan(NamedTuple):
     """A recipe made to fit one text and this machine."""
 
-    recipe: Recipe
+    preset: Preset
     validation: float  # share held out
     steps: int  # about as many updates
     chars_per_s: float  # of training
@@ -92,47 +92,47 @@ def plan(profile: TextProfile) -> Plan:
     validation = _validation(profile, chars)
     held_out = round(chars * validation)
     training = chars - held_out
-    recipe = next(recipe for recipe in RECIPES[profile.mode] if chars <= recipe.chars)
-    recipe = _fitted(recipe, profile, training)
-    scored = VALIDATIONS * SCORING * held_out  # takes as long as to train on so many
+    preset = next(preset for preset in PRESETS[profile.mode] if chars <= preset.chars)
+    preset = _fit(preset, profile, training)
+    scored = VALIDATIONS * SCORING_COST * held_out  # takes as long as to train on so many
     while True:
-        chars_per_s = _chars_per_s(profile, recipe)
+        chars_per_s = _chars_per_s(profile, preset)
         readable = max(BUDGET_S * chars_per_s - scored, training / 1000)
-        if readable >= min(LEAST_READ, recipe.epochs * training) or recipe.hidden <= LEAST_HIDDEN:
+        if readable >= min(MIN_CHARS_READ, preset.epochs * training) or preset.hidden <= MIN_HIDDEN:
             break
-        recipe = recipe._replace(hidden=recipe.hidden // 2, dropout=recipe.dropout / 2)
-    recipe = recipe._replace(epochs=min(recipe.epochs, float(f"{readable / training:.2g}")))
-    row = chars / len(profile.records) if lines else recipe.seq_length
-    steps = max(1, round(recipe.epochs * training / (recipe.batch_size * row)))
-    seconds = (recipe.epochs * training + scored) / chars_per_s
-    return Plan(recipe, validation, steps, chars_per_s, seconds)
+        preset = preset._replace(hidden=preset.hidden // 2, dropout=preset.dropout / 2)
+    preset = preset._replace(epochs=min(preset.epochs, float(f"{readable / training:.2g}")))
+    row = chars / len(profile.records) if lines else preset.seq_length
+    steps = max(1, round(preset.epochs * training / (preset.batch_size * row)))
+    seconds = (preset.epochs * training + scored) / chars_per_s
+    return Plan(preset, validation, steps, chars_per_s, seconds)
 
 
 def _validation(profile: TextProfile, chars: int) -> float:
     """The share to hold out, or 0 for a text too small for one."""
-    share = float(f"{min(VALIDATION, MOST_SCORED / chars):.1g}")
+    share = float(f"{min(VALIDATION, MAX_VALIDATION_CHARS / chars):.1g}")
     if profile.mode == "stream":
-        large = chars >= LEAST_CHARS
+        large = chars >= MIN_STREAM_CHARS
     else:
-        large = len(set(profile.records)) * share >= LEAST_LINES * VALIDATION
+        large = len(set(profile.records)) * share >= MIN_LINES * VALIDATION
     return share if large else 0
 
 
-def _fitted(recipe: Recipe, profile: TextProfile, training: int) -> Recipe:
+def _fit(preset: Preset, profile: TextProfile, training: int) -> Preset:
     """The recipe with windows that the text can fill and the memory can hold."""
     if profile.mode == "lines":
-        T = min(recipe.seq_length, profile.lengths[-1] + 1)  # with its newline
+        T = min(preset.seq_length, profile.lengths[-1] + 1)  # with its newline
         rows = len(profile.records) // 8
     else:
-        T = min(recipe.seq_length, training - 2)
+        T = min(preset.seq_length, training - 2)
         rows = training // (T + 2)
-    most = MOST_LOGITS // (T * (len(profile.counts) + 1))
-    return recipe._replace(seq_length=T, batch_size=max(1, min(recipe.batch_size, rows, most)))
+    most = MAX_LOGITS // (T * (len(profile.counts) + 1))
+    return preset._replace(seq_length=T, batch_size=max(1, min(preset.batch_size, rows, most)))
 
 
-def _chars_per_s(profile: TextProfile, recipe: Recipe) -> float:
+def _chars_per_s(profile: TextProfile, preset: Preset) -> float:
     """How fast this machine trains by the recipe: a moment's updates on a part of the text."""
-    sections = {name: SECTIONS[name](**values) for name, values in settings(recipe).items()}
+    sections = {name: SECTIONS[name](**values) for name, values in settings(preset).items()}
     config = Config(CorpusConfig(mode=profile.mode), **sections)
     vocab = Vocab("".join(sorted({*profile.counts, "\n"})))
     training, records = vocab.encode(profile.text[:SAMPLE_CHARS]), None
@@ -155,26 +155,26 @@ def _measure(group: ProcessGroup, config: Config, corpus: Corpus) -> list[float]
         return time.perf_counter() > end
 
     while not (speeds and trainer.must_stop(over)):
-        trainer.progress.recent_chars, started = 0, time.perf_counter()
+        trainer.training_state.recent_chars, started = 0, time.perf_counter()
         trainer.update(over)
-        speeds.append(trainer.progress.recent_chars / (time.perf_counter() - started))
+        speeds.append(trainer.training_state.recent_chars / (time.perf_counter() - started))
     return speeds
 
 
-def settings(recipe: Recipe) -> dict[str, dict[str, Any]]:
+def settings(preset: Preset) -> dict[str, dict[str, Any]]:
     """The settings of a recipe by their sections, all but those of the corpus and the output."""
     return {
-        "model": {"cell": CELL, "hidden": recipe.hidden, "dropout": recipe.dropout},
+        "model": {"cell": CELL, "hidden": preset.hidden, "dropout": preset.dropout},
         "train": {
-            "batch_size": recipe.batch_size,
-            "seq_length": recipe.seq_length,
-            "epochs": recipe.epochs,
+            "batch_size": preset.batch_size,
+            "seq_length": preset.seq_length,
+            "epochs": preset.epochs,
             "reduction": "mean",
             "seed": 1,
         },
         "optimizer": {
             "name": "adam",
-            "learning_rate": recipe.learning_rate,
+            "learning_rate": preset.learning_rate,
             "clip": 1,
             "clip_by": "norm",
             "schedule": "cosine",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from charrnn.checkpoint import Checkpoint
-from charrnn.config.schema import Config, shown
+from charrnn.config.schema import Config, format_value
 from charrnn.data.characters import list_characters
 from charrnn.data.corpus import Corpus
 from charrnn.errors import CheckpointError
@@ -33,7 +33,9 @@ def check_same_run(saved: Checkpoint, config: Config, corpus: Corpus) -> list[st
         for key, value in settings.items():
             if value != old[section][key]:
                 changes = allowed if key in CHANGEABLE.get(section, ()) else refused
-                changes.append(f"{section}.{key}: {shown(old[section][key])} -> {shown(value)}")
+                changes.append(
+                    f"{section}.{key}: {format_value(old[section][key])} -> {format_value(value)}"
+                )
     refused += _other_text(saved, corpus)
     if refused:
         raise CheckpointError(

@@ -2,7 +2,7 @@
 
     constant   rate
     cosine     rate x (final + (1 - final) (1 + cos(pi t / steps)) / 2)     Loshchilov, Hutter 2017
-    step       rate x factor ^ floor(epoch / decay_epochs)
+    step       rate x factor ^ floor(epoch / step_epochs)
     plateau    rate x factor each time that many validations brought no better one
 
 With `warmup`, every schedule first rises in a straight line over so many steps.
@@ -13,9 +13,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from charrnn.config.schema import DEFAULT_STEPS, MOST, OptimizerConfig, TrainConfig
+from charrnn.config.schema import DEFAULT_STEPS, MAX_INT, OptimizerConfig, TrainConfig
 
-MOST_CHANGES = 1e9  # of `step`: no factor below 1 leaves anything of the rate after so many
+MAX_CHANGES = 1e9  # of `step`: no factor below 1 leaves anything of the rate after so many
 
 
 def constant(schedule: Schedule, step: int) -> float:
@@ -24,17 +24,17 @@ def constant(schedule: Schedule, step: int) -> float:
 
 
 def cosine(schedule: Schedule, step: int) -> float:
-    """Half a cosine, from all of it down to `final_rate`."""
+    """Half a cosine, from all of it down to `cosine_final_factor`."""
     config = schedule.config
     t = max(0, step - config.warmup) / max(1, schedule.steps - config.warmup)
     share = (1 + math.cos(math.pi * min(t, 1.0))) / 2
-    return config.final_rate + (1 - config.final_rate) * share
+    return config.cosine_final_factor + (1 - config.cosine_final_factor) * share
 
 
 def step(schedule: Schedule, step: int) -> float:
     """Less by a factor every so many epochs."""
-    changes = step / schedule.steps_per_epoch / schedule.config.decay_epochs
-    return float(schedule.config.decay_factor ** math.floor(min(changes, MOST_CHANGES)))
+    changes = step / schedule.steps_per_epoch / schedule.config.step_epochs
+    return float(schedule.config.decay_factor ** math.floor(min(changes, MAX_CHANGES)))
 
 
 def plateau(schedule: Schedule, step: int) -> float:
@@ -65,7 +65,7 @@ class Schedule:
             share *= (step + 1) / config.warmup
         return config.learning_rate * share
 
-    def validated(self, waited: int) -> None:
+    def record_validation(self, waited: int) -> None:
         """Let `plateau` know how many validations in a row brought no better one."""
         if waited and waited % self.config.plateau_patience == 0:
             self.factor *= self.config.decay_factor
@@ -80,5 +80,5 @@ class Schedule:
 def total_steps(config: TrainConfig, per_epoch: int) -> int:
     """Return the updates of a run, of which so many pass over the text once."""
     if config.epochs is not None:
-        return max(1, round(min(config.epochs * per_epoch, MOST)))
+        return max(1, round(min(config.epochs * per_epoch, MAX_INT)))
     return config.steps or DEFAULT_STEPS

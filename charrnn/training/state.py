@@ -9,13 +9,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from charrnn.config.schema import MOST
+from charrnn.config.schema import MAX_INT
 from charrnn.evaluation.evaluator import Score
 from charrnn.units import bits
 
 
 @dataclass(frozen=True)
-class Report:
+class ValidationReport:
     """The state of a run at a validation."""
 
     step: int
@@ -53,7 +53,7 @@ class Report:
 
 
 @dataclass
-class Progress:
+class TrainingState:
     """Where a run stands, but for its weights and its place in the text."""
 
     step: int = 0
@@ -78,7 +78,7 @@ class Progress:
         """The smoothed loss per character."""
         return self.smooth_loss / self.smooth_chars if self.smooth_chars else math.nan
 
-    def note(self, loss: float, chars: int, B: int, expected_nats: float) -> None:
+    def record_loss(self, loss: float, chars: int, B: int, expected_nats: float) -> None:
         """Let the figures follow a window of B rows and so many characters.
 
         `loss` is in nats a row; the first is expected to be `expected_nats` per character.
@@ -95,7 +95,7 @@ class Progress:
         self.recent_nats += loss * B
         self.recent_chars += chars
 
-    def validated(self, nats: float) -> bool:
+    def record_validation(self, nats: float) -> bool:
         """Note a validation, and return whether none before was as good."""
         best = self.best_nats is None or nats < self.best_nats
         if best:
@@ -104,17 +104,17 @@ class Progress:
             self.waited += 1
         return best
 
-    def report(self, clips_norm: bool, **more: Any) -> Report:
+    def report(self, clips_by_norm: bool, **more: Any) -> ValidationReport:
         """Return the figures since the last report and `more`, and begin to sum anew."""
         updates = max(self.step - self.reported_at, 1)
-        report = Report(
+        report = ValidationReport(
             step=self.step,
             seconds=self.seconds,
             smooth_loss=self.smooth_loss,
             smooth_nats=self.smooth_nats,
             train_nats=self.recent_nats / max(self.recent_chars, 1),
             chars_per_s=self.recent_chars / max(self.recent_seconds, 1e-9),
-            gradient_norm=self.recent_norms / updates if clips_norm else None,
+            gradient_norm=self.recent_norms / updates if clips_by_norm else None,
             **more,
         )
         self.recent_nats, self.recent_seconds, self.recent_norms = 0.0, 0.0, 0.0
@@ -135,6 +135,6 @@ def _number(value: Any, default: object) -> float | None:
     if value is None and default is None:
         return None
     number = int(value) if isinstance(default, int) else float(value)
-    if not math.isfinite(number) or (isinstance(number, int) and not -1 <= number <= MOST):
+    if not math.isfinite(number) or (isinstance(number, int) and not -1 <= number <= MAX_INT):
         raise ValueError("no number of a run")
     return number

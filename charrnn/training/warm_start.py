@@ -19,19 +19,19 @@ from charrnn.data.vocabulary import Vocab
 from charrnn.errors import CheckpointError
 from charrnn.nn.parameters import Params
 
-MUST_FIT = ("cell", "hidden", "layers")  # dtype, dropout and init may differ
+FIXED_SETTINGS = ("cell", "hidden", "layers")  # dtype, dropout and init may differ
 
 
-def check_fits(source: Checkpoint, config: ModelConfig) -> None:
+def check_same_network(source: Checkpoint, config: ModelConfig) -> None:
     """Raise CheckpointError that names every difference between the two networks."""
     old = source.config.model
     different = [
         f"model.{key}: {getattr(old, key)} -> {getattr(config, key)}"
-        for key in MUST_FIT
+        for key in FIXED_SETTINGS
         if getattr(old, key) != getattr(config, key)
     ]
     if different:
-        back = " ".join(f"--set model.{key}={getattr(old, key)}" for key in MUST_FIT)
+        back = " ".join(f"--set model.{key}={getattr(old, key)}" for key in FIXED_SETTINGS)
         raise CheckpointError(
             "the weights belong to another network, so a run cannot begin with them:\n"
             + "\n".join(different),
@@ -39,12 +39,12 @@ def check_fits(source: Checkpoint, config: ModelConfig) -> None:
         )
 
 
-def carry_over(source: Checkpoint, config: ModelConfig, vocab: Vocab, params: Params) -> None:
+def copy_weights(source: Checkpoint, config: ModelConfig, vocab: Vocab, params: Params) -> None:
     """Put the weights of `source` into the fresh `params` of a network of `config`.
 
     Every character of `source` is in `vocab`. Raises CheckpointError for weights that do not fit.
     """
-    check_fits(source, config)
+    check_same_network(source, config)
     known = vocab.encode(source.vocab.chars)  # (V,): the new number of every old character
     # Of the arrays that have to do with characters: (V, G*H), (H, V) and (V,).
     places: dict[str, Any] = {"layer0.Wxh": known, "Why": (..., known), "by": known}
@@ -60,7 +60,7 @@ def carry_over(source: Checkpoint, config: ModelConfig, vocab: Vocab, params: Pa
         )
 
 
-def news(source: Checkpoint, vocab: Vocab) -> list[str]:
+def new_characters(source: Checkpoint, vocab: Vocab) -> list[str]:
     """A sentence on the characters that `vocab` has beyond those of `source`, if there are any."""
     new = [char for char in vocab.chars if char not in source.vocab]
     if not new:

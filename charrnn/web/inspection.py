@@ -16,21 +16,21 @@ import numpy as np
 
 from charrnn import units
 from charrnn.arrays import Floats, Ints
-from charrnn.evaluation.evaluator import Figures, Score
-from charrnn.evaluation.scoring_task import Subject
+from charrnn.evaluation.evaluator import Readout, Score
+from charrnn.evaluation.scoring_task import ScoringTask
 from charrnn.nn.model import Model
 from charrnn.nn.workspace import Workspace
 
-TOP = 5  # likeliest characters
-SHOWN = 20_000  # characters of a text that are looked at; all of it is scored
-CHUNK = 1024  # characters that are looked at together
+TOP_K = 5  # likeliest characters
+MAX_CHARS = 20_000  # characters of a text that are looked at; all of it is scored
+CHUNK_CHARS = 1024  # characters that are looked at together
 
 
 @dataclass(frozen=True)
-class Reading:
+class Inspection:
     """The beginning of a text, N characters, and the score of all of it.
 
-    K is `TOP`, or less in a small vocabulary; C are the hidden units of all layers, lowest first.
+    K is `TOP_K`, or less in a small vocabulary; C are the hidden units of all layers, lowest first.
     """
 
     text: str
@@ -43,13 +43,13 @@ class Reading:
     activations: Floats  # (C, N), 32 bits; NaN at a character that is not read
 
 
-def figures_of(model: Model) -> Figures:
+def inspection_readout(model: Model) -> Readout:
     """Rows: the nats, the rank, K ids and their K probabilities, then every layer's outputs."""
-    K = min(TOP, model.vocab_size)
-    return Figures(2 + 2 * K + model.layers * model.hidden, functools.partial(_close_look, K))
+    K = min(TOP_K, model.vocab_size)
+    return Readout(2 + 2 * K + model.layers * model.hidden, functools.partial(_inspect, K))
 
 
-def _close_look(K: int, work: Workspace) -> Floats:
+def _inspect(K: int, work: Workspace) -> Floats:
     p = work.logits  # (T*B, V)
     ranks = 1 + np.count_nonzero(p > p.take(work.target_indices).reshape(-1, 1), axis=1)
     some = np.sort(np.argpartition(-p, K - 1, axis=1)[:, :K], axis=1)  # (T*B, K)
@@ -60,43 +60,43 @@ def _close_look(K: int, work: Workspace) -> Floats:
     return np.concatenate([work.nll[None], ranks[None], likeliest.T, of_them.T, *states])
 
 
-def read(subject: Subject, most: int = SHOWN) -> Reading:
+def inspect_text(task: ScoringTask, most: int = MAX_CHARS) -> Inspection:
     """Score a whole text, and look closely at its first `most` characters.
 
     Raises VocabError and CorpusError.
     """
-    model = subject.loaded.model
-    K = min(TOP, model.vocab_size)
+    model = task.loaded.model
+    K = min(TOP_K, model.vocab_size)
     beginning, length = "", 0
 
     def measured() -> Iterator[str]:
         nonlocal beginning, length
-        for piece in subject.text():
+        for piece in task.text():
             beginning += piece[: most - len(beginning)]
             length += len(piece)
             yield piece
 
-    score = subject.total(subject.scored(measured()))
-    chunks = (beginning[at : at + CHUNK] for at in range(0, len(beginning), CHUNK))
+    score = task.total_score(task.score_pieces(measured()))
+    chunks = (beginning[at : at + CHUNK_CHARS] for at in range(0, len(beginning), CHUNK_CHARS))
     texts, pieces, unknown = [], [], []
-    for piece in subject.scored(chunks, figures_of(model)):
+    for piece in task.score_pieces(chunks, inspection_readout(model)):
         texts.append(piece.text)
-        pieces.append(piece.figures.astype(np.float32))
+        pieces.append(piece.values.astype(np.float32))
         unknown.append(piece.unknown)
     text = "".join(texts)[:most]  # a line that was cut off has got a newline of its own
-    figures = np.concatenate(pieces, axis=1)[:, :most]
+    readout = np.concatenate(pieces, axis=1)[:, :most]
     nats, forecasts, states = (
-        figures[0],
-        np.nan_to_num(figures[1 : 2 + 2 * K]),
-        figures[2 + 2 * K :],
+        readout[0],
+        np.nan_to_num(readout[1 : 2 + 2 * K]),
+        readout[2 + 2 * K :],
     )
-    stream = subject.settings.mode == "stream"
+    stream = task.settings.mode == "stream"
     counted = ~np.concatenate(unknown)[:most] if stream else ~np.isnan(nats)
     places = np.flatnonzero(counted)
     goes_on = np.array([stream or text[place] != "\n" for place in places[:-1]], dtype=bool)
     activations = np.full_like(states, np.nan)
     activations[:, places[:-1][goes_on]] = states[:, places[1:][goes_on]]  # as it was foretold
-    return Reading(
+    return Inspection(
         text,
         length,
         score,

@@ -21,32 +21,32 @@ import numpy as np
 from charrnn import __version__
 from charrnn.arrays import Floats, Ints
 from charrnn.data.characters import escape_unprintable
-from charrnn.evaluation.scoring_task import Subject
-from charrnn.web.inspection import SHOWN, Reading, read
-from charrnn.web.unit_features import Telling, most_telling
+from charrnn.evaluation.scoring_task import ScoringTask
+from charrnn.web.inspection import MAX_CHARS, Inspection, inspect_text
+from charrnn.web.unit_features import UnitFeature, most_correlated
 
 logger = logging.getLogger("charrnn")
 
-CELLS = 60  # that are in a page, a byte for each character
-OF_A_FEATURE = 12  # at most: most cells of a network tell where its words end
+MAX_UNITS = 60  # that are in a page, a byte for each character
+MAX_UNITS_PER_FEATURE = 12  # at most: most cells of a network tell where its words end
 MARKS = {"\n": "↵", "\t": "→"}
-UNREAD = -128  # the activation of a character that is not read
-MOST_BYTE, MOST_SHORT = 127, 65535
+NOT_READ = -128  # the activation of a character that is not read
+MAX_INT8, MAX_UINT16 = 127, 65535
 
 # What ends a script block or a line of JavaScript; JSON knows these characters by number too.
 HARMFUL = {ord(char): f"\\u{ord(char):04x}" for char in "<>&\u2028\u2029"}
 
 
-def of(subject: Subject) -> str:
+def make_page(task: ScoringTask) -> str:
     """The page about a text. Raises VocabError and CorpusError."""
-    return page(subject, read(subject, SHOWN))
+    return render(task, inspect_text(task, MAX_CHARS))
 
 
-def page(subject: Subject, reading: Reading) -> str:
+def render(task: ScoringTask, reading: Inspection) -> str:
     """The page about a text that has been read; what is cut off is said in it and logged."""
-    model, name = subject.loaded.model, "".join(map(_label, subject.name))
-    cells = most_telling(reading.activations, reading.text, CELLS, OF_A_FEATURE)
-    different, count = len({telling.cell for telling in cells}), model.layers * model.hidden
+    model, name = task.loaded.model, "".join(map(_label, task.name))
+    cells = most_correlated(reading.activations, reading.text, MAX_UNITS, MAX_UNITS_PER_FEATURE)
+    different, count = len({pair.unit for pair in cells}), model.layers * model.hidden
     style, script = (_part(f"page.{kind}") for kind in ("css", "js"))
     policy = (
         f"default-src 'none'; style-src '{_hash(style)}'; script-src '{_hash(script)}'; "
@@ -67,27 +67,27 @@ def page(subject: Subject, reading: Reading) -> str:
         perplexity=f"{score.perplexity:.3f}",
         chars=f"{score.chars:,}",
         unknown=f", {score.unknown:,} unknown" if score.unknown else "",
-        model=f"{subject.loaded.config.model.cell} of {model.layers} x {model.hidden} cells",
+        model=f"{task.loaded.config.model.cell} of {model.layers} x {model.hidden} cells",
         notice=notice,
-        cells=f"{different} of {count:,} cells, the most telling first",
-        reading=json.dumps(_data(subject, reading, cells)).translate(HARMFUL),
+        cells=f"{different} of {count:,} cells, the most pair first",
+        reading=json.dumps(_data(task, reading, cells)).translate(HARMFUL),
     )
 
 
-def _data(subject: Subject, reading: Reading, cells: list[Telling]) -> dict[str, Any]:
+def _data(task: ScoringTask, reading: Inspection, cells: list[UnitFeature]) -> dict[str, Any]:
     """What the script shows: lists of numbers in base 64, little-endian."""
-    model, vocab = subject.loaded.model, subject.loaded.vocab
+    model, vocab = task.loaded.model, task.loaded.vocab
     ids = vocab.lookup(reading.text)
     chars = sorted({*reading.text, *vocab.decode(np.unique(reading.likeliest).tolist())})
     place = {char: index for index, char in enumerate(chars)}
     places = np.array([place.get(char, 0) for char in vocab.chars])  # of the ids in `chars`
-    most, quantised = _quantised(reading.activations[[telling.cell for telling in cells]])
+    most, quantised = _quantised(reading.activations[[pair.unit for pair in cells]])
     return {
         "chars": [_label(char) for char in chars],
         "points": [ord(char) for char in chars],
         "marks": [index for index, char in enumerate(chars) if not char.isprintable()],
         "unknown": sorted({place[reading.text[at]] for at in np.flatnonzero(ids == vocab.missing)}),
-        "lines": subject.settings.mode == "lines",
+        "lines": task.settings.mode == "lines",
         "layers": model.layers,
         "V": model.vocab_size,
         "K": len(reading.likeliest),
@@ -95,17 +95,17 @@ def _data(subject: Subject, reading: Reading, cells: list[Telling]) -> dict[str,
         "bits": _packed(reading.bits, "<f4"),
         "ranks": _packed(reading.ranks, "<u2"),
         "likeliest": _packed(places[reading.likeliest.T], "<u2"),
-        "probabilities": _packed(np.rint(reading.probabilities.T * MOST_SHORT), "<u2"),
+        "probabilities": _packed(np.rint(reading.probabilities.T * MAX_UINT16), "<u2"),
         "activations": _packed(quantised, "i1"),
         "cells": [
             {
-                "layer": 1 + telling.cell // model.hidden,
-                "unit": 1 + telling.cell % model.hidden,
-                "feature": telling.feature,
-                "correlation": round(telling.correlation, 4),
+                "layer": 1 + pair.unit // model.hidden,
+                "unit": 1 + pair.unit % model.hidden,
+                "feature": pair.feature,
+                "correlation": round(pair.correlation, 4),
                 "most": round(scale, 4),
             }
-            for telling, scale in zip(cells, most, strict=True)
+            for pair, scale in zip(cells, most, strict=True)
         ],
     }
 
@@ -114,7 +114,7 @@ def _quantised(activations: Floats) -> tuple[list[float], Ints]:
     """The largest magnitude of each row, and the rows (C, N) as shares of it, of 127."""
     most = np.nan_to_num(np.abs(activations)).max(axis=1, initial=0.0)
     shares = activations / np.where(most > 0, most, 1).reshape(-1, 1)
-    rounded = np.where(np.isnan(shares), UNREAD, np.rint(np.nan_to_num(shares) * MOST_BYTE))
+    rounded = np.where(np.isnan(shares), NOT_READ, np.rint(np.nan_to_num(shares) * MAX_INT8))
     return most.tolist(), rounded.astype(np.int8)
 
 

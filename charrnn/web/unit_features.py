@@ -17,24 +17,26 @@ import numpy as np
 
 from charrnn.arrays import Floats
 
-LEAST = 10  # characters that must have a feature, and lack it, before a correlation means anything
+MIN_OCCURRENCES = (
+    10  # characters that must have a feature, and lack it, before a correlation means anything
+)
 VOWELS = frozenset("aeiouаеёиіоуыэюяєїαεηιουω")
 
 # Quotes end before an empty line: an author who forgets one ends it with the paragraph.
-ON = r"\n(?!\n)"
+LINE_BREAK = r"\n(?!\n)"
 QUOTED = (
-    rf'"(?:[^"\n]|{ON})+"|“(?:[^”\n]|{ON})+”|«(?:[^»\n]|{ON})+»|„(?:[^“”\n]|{ON})+[“”]'
-    rf"|‘(?:[^’\n]|’(?=\w)|{ON})+’|(?<!\w)'[^'\n]+'(?!\w)|`[^`\n]+`"
+    rf'"(?:[^"\n]|{LINE_BREAK})+"|“(?:[^”\n]|{LINE_BREAK})+”|«(?:[^»\n]|{LINE_BREAK})+»|„(?:[^“”\n]|{LINE_BREAK})+[“”]'
+    rf"|‘(?:[^’\n]|’(?=\w)|{LINE_BREAK})+’|(?<!\w)'[^'\n]+'(?!\w)|`[^`\n]+`"
 )
 COMMENT = r"(?s)(?:(?<!\S)#|(?<![:\w])//|(?<!\S)--(?= ))[^\n]*|/\*.*?\*/|<!--.*?-->"
 URL = r"\b(?:https?://|ftp://|www\.)[^\s<>\"']+"
 BRACKETS = ("()", "[]", "{}")
 
 
-class Telling(NamedTuple):
+class UnitFeature(NamedTuple):
     """A cell, and what it follows most closely."""
 
-    cell: int
+    unit: int
     feature: str  # empty when it follows none
     correlation: float
 
@@ -48,7 +50,7 @@ def features(text: str) -> dict[str, Floats]:
 def _varies(values: Floats) -> bool:
     """Whether enough characters differ from what most of them have."""
     most_common = np.unique(values, return_counts=True)[1].max(initial=0)
-    return bool(len(values) - most_common >= LEAST)
+    return bool(len(values) - most_common >= MIN_OCCURRENCES)
 
 
 def correlations(activations: Floats, features: Floats) -> Floats:
@@ -58,8 +60,8 @@ def correlations(activations: Floats, features: Floats) -> Floats:
     """
     read = ~np.isnan(activations[0])
     wanted = np.array([_standard(feature[read]) for feature in features])
-    found = [wanted @ _standard(cell[read].astype(np.float64)) for cell in activations]
-    return np.array(found)
+    correlation = [wanted @ _standard(unit[read].astype(np.float64)) for unit in activations]
+    return np.array(correlation)
 
 
 def _standard(values: Floats) -> Floats:
@@ -69,35 +71,37 @@ def _standard(values: Floats) -> Floats:
     return centred / length if length > 1e-9 * np.sqrt(len(values)) else np.zeros_like(centred)
 
 
-def most_telling(activations: Floats, text: str, count: int, each: int) -> list[Telling]:
-    """At most `count` of what the cells (C, N) tell, the most telling first.
+def most_correlated(
+    activations: Floats, text: str, count: int, per_feature: int
+) -> list[UnitFeature]:
+    """Return at most `count` pairs of a unit and a feature, the strongest correlations first.
 
-    A cell is told by the feature it follows most closely; at most `each` are told by the same one.
-    What comes before all else is the cell that follows a feature most closely, for every feature,
-    even if that cell follows another one more closely still, and is told twice.
+    Of the activations (C, N) each unit is paired with the feature it correlates with most; at most
+    `per_feature` units are paired with the same one. The strongest unit of every feature comes
+    first in the choice, even if that unit correlates more with another feature and appears twice.
     """
-    named = features(text)
-    if not named:
-        return [Telling(cell, "", 0.0) for cell in range(min(count, len(activations)))]
-    names = list(named)
-    found = correlations(activations, np.stack([*named.values()]))  # (C, F)
-    strengths = np.abs(found)
+    all_features = features(text)
+    if not all_features:
+        return [UnitFeature(unit, "", 0.0) for unit in range(min(count, len(activations)))]
+    names = list(all_features)
+    correlation = correlations(activations, np.stack([*all_features.values()]))  # (C, F)
+    strengths = np.abs(correlation)
     best = zip(strengths.argmax(axis=0).tolist(), range(len(names)), strict=True)
     closest = enumerate(strengths.argmax(axis=1).tolist())
-    pairs = dict.fromkeys([*best, *closest])  # each once
-    told = [Telling(cell, names[f], float(found[cell, f])) for cell, f in pairs]
-    told.sort(key=_faintness)
-    groups = [[telling for telling in told if telling.feature == name][:each] for name in names]
-    firsts = sorted((group[0] for group in groups), key=_faintness)
-    others = sorted((telling for group in groups for telling in group[1:]), key=_faintness)
-    return sorted((firsts + others)[:count], key=_faintness)
+    distinct = dict.fromkeys([*best, *closest])
+    pairs = [UnitFeature(unit, names[f], float(correlation[unit, f])) for unit, f in distinct]
+    pairs.sort(key=_by_strength)
+    groups = [[pair for pair in pairs if pair.feature == name][:per_feature] for name in names]
+    firsts = sorted((group[0] for group in groups), key=_by_strength)
+    others = sorted((pair for group in groups for pair in group[1:]), key=_by_strength)
+    return sorted((firsts + others)[:count], key=_by_strength)
 
 
-def _faintness(telling: Telling) -> float:
-    return -abs(telling.correlation)
+def _by_strength(pair: UnitFeature) -> float:
+    return -abs(pair.correlation)
 
 
-def _where(holds: Callable[[str], bool], text: str) -> Floats:
+def _is_any_of(holds: Callable[[str], bool], text: str) -> Floats:
     """1 at a character of which it holds."""
     having = {char for char in set(text) if holds(char)}
     return np.array([char in having for char in text], dtype=float)
@@ -111,7 +115,7 @@ def _inside(pattern: str, text: str, closed: bool = False) -> Floats:
     return inside
 
 
-def _since(pattern: str, text: str) -> Floats:
+def _distance_since(pattern: str, text: str) -> Floats:
     """How many characters ago there was a match: 0 in one, counted from the text's beginning."""
     places = np.arange(1, len(text) + 1)
     return (places - np.maximum.accumulate(places * (_inside(pattern, text) > 0))).astype(float)
@@ -146,14 +150,14 @@ def _is_punctuation(char: str) -> bool:
 
 FEATURES: dict[str, Callable[[str], Floats]] = {
     "white space": partial(_inside, r"\s"),
-    "vowel": partial(_where, _is_vowel),
-    "upper case": partial(_where, str.isupper),
+    "vowel": partial(_is_any_of, _is_vowel),
+    "upper case": partial(_is_any_of, str.isupper),
     "digit": partial(_inside, r"\d"),
-    "punctuation": partial(_where, _is_punctuation),
+    "punctuation": partial(_is_any_of, _is_punctuation),
     "first letter of a word": partial(_inside, r"\b\w"),
-    "place in the line": partial(_since, r"\n"),
-    "place in the word": partial(_since, r"\W"),
-    "place in the sentence": partial(_since, r"[.!?…。！？]|\n(?=\n)"),
+    "place in the line": partial(_distance_since, r"\n"),
+    "place in the word": partial(_distance_since, r"\W"),
+    "place in the sentence": partial(_distance_since, r"[.!?…。！？]|\n(?=\n)"),
     "line after an empty one": partial(_inside, r"(?<=\n\n)[^\n]+"),
     "depth of indentation": _indentation,
     "inside quotes": partial(_inside, QUOTED, closed=True),

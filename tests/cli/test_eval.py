@@ -158,7 +158,7 @@ def test_colour_is_shown_on_a_terminal_and_where_it_is_asked_for(charrnn, traine
 
 def test_the_shades_of_a_line_are_those_of_its_characters():
     """Also of one that comes in pieces, and none where folding changes its length."""
-    from charrnn.evaluation.line_scores import lines
+    from charrnn.evaluation.line_scores import line_scores
     from charrnn.evaluation.text_scoring import ScoredPiece
     from charrnn.units import LN2
 
@@ -169,14 +169,14 @@ def test_the_shades_of_a_line_are_those_of_its_characters():
         unknown = np.zeros(len(text), bool)
         pieces.append(ScoredPiece(text, nats[None, at : at + len(text)], unknown))
         at += len(text)
-    found = [line for some in lines(pieces) for line in some]
-    assert [(line.text, line.shades.round(9).tolist()) for line in found] == [
+    found = [line for some in line_scores(pieces) for line in some]
+    assert [(line.text, line.char_bits.round(9).tolist()) for line in found] == [
         ("abc", [0, 1, 2]), ("de", [4, 5]), ("f", [7]),
     ]  # fmt: skip
     text = "\u0130b".lower()  # three characters
     piece = ScoredPiece(text, nats[None, : len(text)], np.zeros(len(text), bool))
-    (line,) = [line for some in lines([piece], iter(["\u0130b"])) for line in some]
-    assert (line.text, np.isnan(line.shades).all()) == ("\u0130b", True)
+    (line,) = [line for some in line_scores([piece], iter(["\u0130b"])) for line in some]
+    assert (line.text, np.isnan(line.char_bits).all()) == ("\u0130b", True)
 
 
 def on_terminal(path, environment):
@@ -255,7 +255,7 @@ def test_compare_says_when_the_other_may_know_the_text(charrnn, trained, config)
     other = charrnn("train", config(name="other"), "--seed", 8, "-q").stdout.strip()
     assert "may have seen" in charrnn("eval", trained, "--compare", other).stderr
     assert charrnn("eval", trained, "--compare", other, "-q").stderr == ""
-    apart = charrnn("train", config(name="apart"), "-q", "--set", "corpus.copies=apart")
+    apart = charrnn("train", config(name="apart"), "-q", "--set", "corpus.duplicates=independent")
     assert "may have seen" in charrnn("eval", trained, "--compare", apart.stdout.strip()).stderr
 
 

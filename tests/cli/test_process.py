@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 import charrnn as package
 from charrnn import checkpoint
-from charrnn.cli.progress import Progress
+from charrnn.cli.progress import ProgressReporter
 
 
 def test_a_closed_pipe_ends_a_text_quietly(trained):
@@ -99,7 +99,7 @@ def start_waiting(where, word, *words):
     ("word", "where", "then"),
     [
         ("scoring", "charrnn.evaluation.evaluator:Evaluator._window", []),
-        ("drawing", "charrnn.sampling.sampler:Choice.draw", []),
+        ("drawing", "charrnn.sampling.sampler:RowSampler.draw", []),
         (
             "scoring",
             "charrnn.evaluation.evaluator:Evaluator._window",
@@ -227,13 +227,13 @@ def test_a_bar_on_a_terminal_that_is_gone_does_not_end_the_run():
         def write(self, text):
             raise OSError(errno.EIO, os.strerror(errno.EIO))
 
-    with Progress() as watch:
+    with ProgressReporter() as watch:
         bar = tqdm(total=10, file=io.StringIO(), mininterval=0)
         watch._bar, bar.fp = bar, Gone()
         bar.sp = bar.status_printer(bar.fp)
-        watch.ticked(1, 2.0)
-        watch.ticked(2, 2.0)
-        watch.ended("unheard")
+        watch.on_step(1, 2.0)
+        watch.on_step(2, 2.0)
+        watch.on_end("unheard")
     # tqdm keeps its lock when a write fails, and threads of a later test would wait for ever.
     with contextlib.suppress(AssertionError, RuntimeError):
         while True:

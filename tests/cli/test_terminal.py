@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from charrnn import checkpoint
-from charrnn.checkpoint import HISTORY, Checkpoint
+from charrnn.checkpoint import HISTORY_COLUMNS, Checkpoint
 from charrnn.cli import terminal as console
 from charrnn.cli.app import main
 from charrnn.config.schema import Config, CorpusConfig, ModelConfig
@@ -41,7 +41,7 @@ def hostile(tmp_path_factory):
     model = Model(config.model, len(vocab))
     params = Params(model.shapes(), model.dtype)
     slots = {"squares": np.full(params.flat.size, 1.0, model.dtype)}
-    history = np.zeros((0, len(HISTORY)))
+    history = np.zeros((0, len(HISTORY_COLUMNS)))
     made = Checkpoint(config, vocab, params, slots, model.zero_state(1), history, "0" * 64)
     path = str(folder / "model.npz")
     checkpoint.save(made, path)

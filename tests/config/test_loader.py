@@ -47,11 +47,11 @@ def test_every_mistake_is_in_one_report(mistakes):
             "run.yaml:3: there is no setting 'corpus.validatoin': did you mean corpus.validation?",
             "run.yaml:5: model.hidden must be a whole number from 1 to 65536, not 'many'",
             "run.yaml:6: model.dropout must be a number from 0 to below 1, not 1.0",
-            "run.yaml:7: model.hidden stands here twice",
+            "run.yaml:7: model.hidden is here twice",
             "run.yaml:9: train must be a mapping of its settings, one `key: value` a line",
             "run.yaml:10: there is no setting 'optimiser': did you mean optimizer?",
             "run.yaml:13: output.keep must be last or best, not ['last']",
-            "run.yaml:14: model stands here twice",
+            "run.yaml:14: model is here twice",
             "run.yaml:8: model.cell must be rnn or gru or lstm, not a nested structure",
         ]
     )
@@ -92,7 +92,7 @@ def test_a_setting_may_be_written_as_on_the_command_line(load, mistakes):
     report = mistakes(f"{MINIMAL}model.hidden: 0\nmodel.hiden: 5\nmodel.hidden: 5\n")
     assert report[1].startswith("run.yaml:3: model.hidden must be a whole number from 1 to 65536")
     assert report[2].endswith("'model.hiden': did you mean model.hidden?")
-    assert report[3] == "run.yaml:5: model.hidden stands here twice"
+    assert report[3] == "run.yaml:5: model.hidden is here twice"
 
 
 def test_a_strange_override_is_told_what_to_write(mistakes):
@@ -208,9 +208,9 @@ def test_of_very_many_mistakes_the_first_are_written_out(mistakes, unknown):
     """The others are counted."""
     first, *others, last = mistakes(MINIMAL + "".join(f"k{n}: 1\n" for n in range(unknown)))
     assert first == f"run.yaml: {unknown:,} mistakes in the config"
-    assert len(others) == configs.MOST_MISTAKES
-    assert others[-1].startswith(f"run.yaml:{configs.MOST_MISTAKES + 2}: there is no setting 'k49'")
-    assert last == f"and {unknown - configs.MOST_MISTAKES:,} more"
+    assert len(others) == configs.MAX_MISTAKES
+    assert others[-1].startswith(f"run.yaml:{configs.MAX_MISTAKES + 2}: there is no setting 'k49'")
+    assert last == f"and {unknown - configs.MAX_MISTAKES:,} more"
 
 
 @pytest.mark.parametrize(

@@ -93,7 +93,7 @@ def test_every_setting_accepts_its_own_default(key):
     [
         ("optimizer.momentum=0.5", "optimizer.name: sgd, and that is adagrad"),
         ("optimizer.beta1=0.5", "optimizer.name: adam, and that is adagrad"),
-        ("optimizer.final_rate=0.5", "optimizer.schedule: cosine, and that is constant"),
+        ("optimizer.cosine_final_factor=0.5", "optimizer.schedule: cosine, and that is constant"),
         ("optimizer.decay_factor=0.4", "optimizer.schedule: step or plateau, and that is constant"),
         ("train.state=zero", "corpus.mode: stream, and that is lines"),
     ],

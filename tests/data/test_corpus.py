@@ -217,7 +217,7 @@ def test_copies_of_a_line_are_on_the_same_side(read, seed):
 def test_copies_may_part_where_they_are_let(read):
     """As when each line is drawn by itself; then the share held out is exact."""
     lines = [f"twice {n}" for n in range(500)] * 2
-    read_corpus = read("\n".join(lines), mode="lines", validation=0.1, copies="apart")
+    read_corpus = read("\n".join(lines), mode="lines", validation=0.1, duplicates="independent")
     training = lines_of(read_corpus, read_corpus.training)
     validation = lines_of(read_corpus, read_corpus.validation)
     assert len(validation) == 100

@@ -11,8 +11,8 @@ import pytest
 from charrnn.data.corpus import Corpus, Records
 from charrnn.data.vocabulary import Vocab
 from charrnn.errors import CorpusError, VocabError
-from charrnn.evaluation.evaluator import ROWS, WARM_UP, Evaluator
-from charrnn.evaluation.text_scoring import ReadOptions, score_text, scored
+from charrnn.evaluation.evaluator import SCORING_ROWS, WARM_UP, Evaluator
+from charrnn.evaluation.text_scoring import ReadOptions, score_pieces, score_text
 
 VOCAB = Vocab("\nabcdef")
 
@@ -58,7 +58,7 @@ def test_a_stream_may_come_in_pieces(evaluator):
     assert cut.total_nats == pytest.approx(whole.total_nats, abs=1e-9)
 
 
-@pytest.mark.parametrize("count", [2, 100, 4 * WARM_UP * 3 + 5, 4 * WARM_UP * (ROWS + 3)])
+@pytest.mark.parametrize("count", [2, 100, 4 * WARM_UP * 3 + 5, 4 * WARM_UP * (SCORING_ROWS + 3)])
 def test_pieces_side_by_side_score_every_character_once(evaluator, count):
     """This model forgets within the warm-up, so the sum equals that of the whole stream."""
     ids = ids_of(count)
@@ -129,12 +129,12 @@ def test_windows_are_each_scored_from_the_zero_state(size, pieces):
     evaluator.window = 4
     text = "".join(np.random.default_rng(0).choice(list(VOCAB.chars), 200))
     parts = [text[start : start + pieces] for start in range(0, 200, pieces)]
-    found = scored(evaluator, VOCAB, parts, ReadOptions("stream", "text", window=size))
+    found = score_pieces(evaluator, VOCAB, parts, ReadOptions("stream", "text", window=size))
     nats = np.concatenate([piece.nats for piece in found])
     ids = VOCAB.encode(text)
     expected = np.concatenate(
         [
-            evaluator.follow(ids[start : start + size + 1], model.zero_state(1))[0][0]
+            evaluator.score_sequence(ids[start : start + size + 1], model.zero_state(1))[0][0]
             for start in range(0, 199, size)
         ]
     )

@@ -14,7 +14,7 @@ from charrnn.data.vocabulary import Vocab
 from charrnn.errors import CharrnnError, DivergedError, VocabError
 from charrnn.evaluation import comparison, dynamic_evaluation, line_scores
 from charrnn.evaluation.evaluator import PREDICTION, SURPRISAL, Evaluator
-from charrnn.evaluation.text_scoring import ReadOptions, score_text, scored
+from charrnn.evaluation.text_scoring import ReadOptions, score_pieces, score_text
 
 VOCAB = Vocab("\nabcdef")
 TEXT = "abc\nfeed\n\nbad\n" + "decade" * 60 + "\n" + "fade\ncab\n" * 9 + "bed"
@@ -25,13 +25,13 @@ def evaluator_of(cell="rnn", **options):
 
 
 def lines_of(evaluator, pieces, mode, skip=False):
-    found = scored(evaluator, VOCAB, pieces, ReadOptions(mode, "text", skip))
-    return [line for some in line_scores.lines(found) for line in some]
+    found = score_pieces(evaluator, VOCAB, pieces, ReadOptions(mode, "text", skip))
+    return [line for some in line_scores.line_scores(found) for line in some]
 
 
 def chars_of(evaluator, pieces, mode, skip=False):
-    found = scored(evaluator, VOCAB, pieces, ReadOptions(mode, "text", skip), PREDICTION)
-    return [char for some in line_scores.chars(found, VOCAB) for char in some]
+    found = score_pieces(evaluator, VOCAB, pieces, ReadOptions(mode, "text", skip), PREDICTION)
+    return [char for some in line_scores.char_scores(found, VOCAB) for char in some]
 
 
 @pytest.mark.parametrize("cell", ["rnn", "gru", "lstm"])
@@ -127,7 +127,7 @@ def test_memory_does_not_grow_with_the_sizes_that_occur():
     evaluator = evaluator_of()
     for length in range(1, 200):
         score_text(evaluator, VOCAB, ["a" * length], "lines", "text")
-    assert len(evaluator._works._workspaces) <= 64
+    assert len(evaluator._workspaces._workspaces) <= 64
 
 
 def slowly_adapted(model, params, windows, rate, decay):
@@ -186,7 +186,7 @@ def test_adapting_equals_the_written_out_loop(mode, windows, size):
     expected = slowly_adapted(model, params, windows(TEXT), 0.1, dynamic_evaluation.DECAY)
     pieces = [TEXT[at : at + size] for at in range(0, len(TEXT), size)]
     pieces = dynamic_evaluation.windows(pieces) if mode == "stream" else pieces
-    follower = dynamic_evaluation.AdaptiveEvaluator(model, params, 0.1)
+    follower = dynamic_evaluation.DynamicEvaluator(model, params, 0.1)
     found = score_text(follower, VOCAB, pieces, mode, "text")
     assert found.total_nats == pytest.approx(expected, abs=1e-10)
 
@@ -199,7 +199,7 @@ def test_adapting_learns_a_strange_word_and_leaves_the_model_alone(cell, mode):
     before = params.flat.copy()
     text = "fadebac\n" * 400
     static = score_text(Evaluator(model, params), VOCAB, [text], mode, "text")
-    follower = dynamic_evaluation.AdaptiveEvaluator(model, params)
+    follower = dynamic_evaluation.DynamicEvaluator(model, params)
     adapted = score_text(follower, VOCAB, dynamic_evaluation.windows([text]), mode, "text")
     assert adapted.chars == static.chars
     assert adapted.bits < 0.95 * static.bits
@@ -209,7 +209,7 @@ def test_adapting_learns_a_strange_word_and_leaves_the_model_alone(cell, mode):
 def test_a_rate_that_is_too_high_is_said():
     """With a smaller one to try."""
     model, params = networks.network(scale=2.0)
-    follower = dynamic_evaluation.AdaptiveEvaluator(model, params, 1e308)
+    follower = dynamic_evaluation.DynamicEvaluator(model, params, 1e308)
     with pytest.raises(DivergedError, match="ran away") as caught:
         score_text(follower, VOCAB, ["decade\n" * 50], "lines", "text")
     assert caught.value.hint.endswith("--dynamic-rate 1e+307")
@@ -309,6 +309,8 @@ def test_surprisal_is_the_first_of_the_figures_of_a_prediction():
     """They are two views of one window."""
     evaluator, state = evaluator_of(), networks.network()[0].zero_state(1)
     ids = VOCAB.encode("decade")
-    (one, _), (other, _) = (evaluator.follow(ids, state, kind) for kind in (SURPRISAL, PREDICTION))
+    (one, _), (other, _) = (
+        evaluator.score_sequence(ids, state, kind) for kind in (SURPRISAL, PREDICTION)
+    )
     assert (one[0] == other[0]).all()
     assert list(itertools.chain(one.shape, other.shape)) == [1, 5, 4, 5]

@@ -23,7 +23,8 @@ every_cell = pytest.mark.parametrize("cell", CELLS)
 @every_network
 @pytest.mark.parametrize("masked", [False, True])
 @pytest.mark.parametrize(
-    "dropout", [{}, {"dropout": 0.4}, {"dropout": 0.4, "variational": True, "recurrent_dropout": 0.3}]
+    "dropout",
+    [{}, {"dropout": 0.4}, {"dropout": 0.4, "variational": True, "recurrent_dropout": 0.3}],
 )
 def test_backward_agrees_with_finite_differences(cell, layers, masked, dropout):
     """Every parameter and the initial state, in float64, with and without mask and dropout."""
@@ -232,7 +233,9 @@ def test_a_row_is_dropped_alike_wherever_it_is_computed(variational, T):
     model, _ = networks.network("gru", layers=2, hidden=23)
     whole, part = Workspace(model, T, 9), Workspace(model, T, 4)
     for work, first in ((whole, 0), (part, 3)):
-        work.draw_dropout(np.random.PCG64(5), 0.3, variational, recurrent_dropout=0.2, first_row=first)
+        work.draw_dropout(
+            np.random.PCG64(5), 0.3, variational, recurrent_dropout=0.2, first_row=first
+        )
     for mask, rows in zip(whole.output_masks, part.output_masks, strict=True):
         np.testing.assert_array_equal(rows, mask[:, 3:7])
         assert len({row.tobytes() for row in mask.transpose(1, 0, 2)}) == 9

@@ -58,7 +58,7 @@ def test_a_text_scores_what_pytorch_scores_it(reference, cell, layers):
     [
         ("sgd", 0.1, {"momentum": 0.9}),
         ("adagrad", 0.1, {}),
-        ("rmsprop", 0.01, {"decay": 0.95}),
+        ("rmsprop", 0.01, {"rmsprop_decay": 0.95}),
         ("adam", 0.01, {"beta2": 0.99, "weight_decay": 0.1}),
     ],
 )

@@ -26,7 +26,7 @@ METHODS = pytest.mark.parametrize("method", ["fork", "spawn"])
 @pytest.mark.parametrize("size", [1, 2, 3, 5])
 def test_a_sum_has_the_same_bits_for_all(size):
     """In the order of the ranks, of any length, more than once; also of single precision."""
-    numbers = np.random.default_rng(size).normal(size=(size, 1 + 2 * local.SLOT // 4))
+    numbers = np.random.default_rng(size).normal(size=(size, 1 + 2 * local.SLOT_BYTES // 4))
     for dtype in ("float32", "float64"):
         vectors = numbers.astype(dtype)
         expected = vectors[0].copy()
@@ -102,7 +102,7 @@ def test_ranks_that_read_different_texts_are_refused():
     """Once, and the message names the first that differs and what it has."""
 
     def work(group):
-        group.check_alike({"program": "1", "corpus": "a" if group.rank < 2 else "b"})
+        group.check_equal({"program": "1", "corpus": "a" if group.rank < 2 else "b"})
 
     with pytest.raises(CharrnnError, match=r"rank 2, on .* has another corpus than rank 0"):
         local.run(3, work, "fork")
@@ -130,7 +130,7 @@ def test_what_all_come_upon_is_raised_by_rank_zero():
     """The others wait for their end."""
 
     def work(group):
-        raise group.for_all(CharrnnError("all see it"))
+        raise group.error_for_all_ranks(CharrnnError("all see it"))
 
     with pytest.raises(CharrnnError, match=r"^all see it$"):
         local.run(3, work, "fork")

@@ -81,7 +81,7 @@ def test_a_missing_mpi4py_is_told_by_one_process(monkeypatch, place, said):
         monkeypatch.setenv(variable, value)
     monkeypatch.setitem(sys.modules, "mpi4py", None)
     with pytest.raises(CharrnnError if said else PeerFailed, match=said) as caught:
-        mpi.world()
+        mpi.world_group()
     assert said is None or "pip install 'charrnn-numpy[mpi]'" in caught.value.hint
 
 
@@ -91,7 +91,7 @@ def test_the_mpi_of_another_mpiexec_is_told(monkeypatch):
     alone = SimpleNamespace(COMM_WORLD=SimpleNamespace(size=1))
     monkeypatch.setattr(mpi.importlib, "import_module", lambda name: alone)
     with pytest.raises(CharrnnError, match="mpi4py sees 1"):
-        mpi.world()
+        mpi.world_group()
 
 
 def test_parameters_that_travel_are_still_views_of_one_vector():

@@ -93,7 +93,7 @@ def test_scores_do_not_depend_on_who_shares_them(size):
     for workers in (1, 2):
         evaluator = Evaluator(model, params, WorkerPool(workers))
         starts = np.arange(1, 20_000, size)
-        figures = evaluator.each(Records(ids, starts), PREDICTION)
+        figures = evaluator.score_records(Records(ids, starts), PREDICTION)
         assert (evaluator.pool._executor is None) == (workers == 1)
         found.append(figures.tobytes())
     assert found[0] == found[1]

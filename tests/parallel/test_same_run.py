@@ -28,9 +28,12 @@ COMMON = ("model.dtype=float64", "train.steps=20", "train.batch_size=5", "output
           "optimizer.plateau_patience=1")  # fmt: skip
 MODES = {
     "carry": ("stream", ("train.seq_length=7", "model.recurrent_dropout=0.2")),
-    "zero": ("stream", ("train.seq_length=7", "train.state=zero", "model.variational=true")),
+    "zero": (
+        "stream",
+        ("train.seq_length=7", "train.state=zero", "model.variational_dropout=true"),
+    ),
     "lines": ("lines", ("train.reduction=mean", "optimizer.clip_by=norm")),
-    "long lines": ("lines", ("train.seq_length=9", "optimizer.ema=0.9", "model.layers=2")),
+    "long lines": ("lines", ("train.seq_length=9", "optimizer.ema_decay=0.9", "model.layers=2")),
 }
 
 
@@ -54,7 +57,7 @@ def train(size, one, path, stop_at=None, stopping=0, saved=None):
         watch.trainer = run
         if saved is not None:
             run.restore(saved)
-        own = path if group.is_first else str(Path(path).parent / "nobody" / "run.npz")
+        own = path if group.is_rank_zero else str(Path(path).parent / "nobody" / "run.npz")
         loop.run(run, own, watch)
         return group.allgather((run.params.flat.tobytes(), run.schedule.factor))
 
@@ -120,7 +123,7 @@ def test_a_stop_in_the_middle_of_a_validation_stops_all(short, tmp_path):
     one, path = short(*COMMON, "output.sample_every=null"), str(tmp_path / "run.npz")
     with pytest.raises(Interrupted, match="stopped at step 4 of 20"):
         train(2, one, path, stop_at=4)
-    assert checkpoint.load(path).progress["validated_at"] < 4
+    assert checkpoint.load(path).training_state["validated_at"] < 4
 
 
 def test_a_run_that_diverges_is_told_once(short, tmp_path):
@@ -142,7 +145,7 @@ def test_a_checkpoint_that_cannot_be_written_does_not_part_the_ranks(short, tmp_
 @pytest.mark.parametrize("size", [2, 4])
 def test_the_parts_of_a_validation_are_the_whole(trainer, monkeypatch, size, masked):
     """Of running text and of lines; nats to rounding, and every character once."""
-    monkeypatch.setattr("charrnn.evaluation.evaluator.ROWS", 2)
+    monkeypatch.setattr("charrnn.evaluation.evaluator.SCORING_ROWS", 2)
     for name in ("WARM_UP", "WINDOW"):
         monkeypatch.setattr(f"charrnn.evaluation.evaluator.{name}", 20)
     run = trainer("model.dtype=float64", mode="lines" if masked else "stream")

@@ -10,13 +10,13 @@ import pytest
 from charrnn.config import loader
 from charrnn.parallel import blas, worker_count
 
-CORES, NAMED = worker_count.cores, blas.named
+CORES, NAMED = worker_count.cores, blas.threads_in_environment
 
 
 @pytest.fixture(autouse=True)
 def _two_cores(monkeypatch):
     """A process whose products take one thread, on two cores."""
-    monkeypatch.setattr(blas, "named", lambda: 1)
+    monkeypatch.setattr(blas, "threads_in_environment", lambda: 1)
     monkeypatch.setattr(worker_count, "cores", lambda: 2)
 
 
@@ -56,7 +56,7 @@ def test_rows_that_are_only_scored_are_shared_sooner(sizes, expected):
 def test_a_container_has_the_cores_it_may_use(monkeypatch, tmp_path, limit, expected):
     """More processes than that would take turns, and wait for each other."""
     (tmp_path / "cpu.max").write_text(limit)
-    monkeypatch.setattr(worker_count, "QUOTA", str(tmp_path / "cpu.max"))
+    monkeypatch.setattr(worker_count, "QUOTA_PATH", str(tmp_path / "cpu.max"))
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(8)), raising=False)
     assert CORES() == expected
 
@@ -81,7 +81,7 @@ def test_the_number_of_workers_may_be_asked_for(asked, rows, expected):
 @pytest.mark.parametrize("named", [2, None])
 def test_products_of_several_threads_have_one_worker(monkeypatch, named):
     """Whether the environment says so, or nobody told NumPy in time; unless more are asked for."""
-    monkeypatch.setattr(blas, "named", lambda: named)
+    monkeypatch.setattr(blas, "threads_in_environment", lambda: named)
     assert worker_count.for_training(settings("lstm", 512, 64)) == 1
     assert worker_count.for_training(settings("lstm", 512, 64, 2)) == 2
 
@@ -90,12 +90,12 @@ def test_products_get_one_thread_before_numpy_is_there(monkeypatch):
     """Not after it, when it would come too late."""
     environment = {}
     monkeypatch.setattr(blas, "os", SimpleNamespace(environ=environment))
-    monkeypatch.setattr(blas, "named", NAMED)
-    blas.limit()
+    monkeypatch.setattr(blas, "threads_in_environment", NAMED)
+    blas.limit_threads()
     assert environment == {}
     monkeypatch.setattr(blas, "sys", SimpleNamespace(modules={}))
-    blas.limit()
-    assert environment == dict.fromkeys(blas.OURS, "1")
+    blas.limit_threads()
+    assert environment == dict.fromkeys(blas.LIMITED, "1")
     monkeypatch.undo()
     code = "import sys; from charrnn.cli.app import main; print('numpy' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, check=True)
@@ -105,9 +105,9 @@ def test_products_get_one_thread_before_numpy_is_there(monkeypatch):
 @pytest.mark.parametrize("variable", blas.VARIABLES)
 def test_what_the_environment_says_counts_more(monkeypatch, variable):
     """Whoever set it meant it."""
-    monkeypatch.setattr(blas, "named", NAMED)
+    monkeypatch.setattr(blas, "threads_in_environment", NAMED)
     environment = {variable: "2"}
     monkeypatch.setattr(blas, "os", SimpleNamespace(environ=environment))
     monkeypatch.setattr(blas, "sys", SimpleNamespace(modules={}))
-    blas.limit()
+    blas.limit_threads()
     assert environment == {variable: "2"}

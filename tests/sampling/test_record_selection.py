@@ -7,12 +7,12 @@ import pytest
 
 from charrnn import load
 from charrnn.errors import ConfigError, VocabError
-from charrnn.sampling.record_selection import Selection, compiled, literal_beginning
-from charrnn.sampling.sampler import Text
+from charrnn.sampling.record_selection import Selection, compile_pattern, literal_prefix
+from charrnn.sampling.sampler import GeneratedText
 
 
 def texts(*words):
-    return [Text(n, word, len(word), 1.0) for n, word in enumerate(words)]
+    return [GeneratedText(n, word, len(word), 1.0) for n, word in enumerate(words)]
 
 
 @pytest.mark.parametrize(
@@ -44,7 +44,7 @@ def texts(*words):
 )
 def test_the_letters_every_match_begins_with_are_found(match, beginning):
     """After a leading ^ alone, and never more of them than every match has."""
-    assert literal_beginning(match) == beginning
+    assert literal_prefix(match) == beginning
 
 
 @pytest.mark.parametrize(
@@ -62,7 +62,7 @@ def test_the_letters_every_match_begins_with_are_found(match, beginning):
 )
 def test_an_expression_means_what_it_means_to_grep(match, yes, no):
     """Found anywhere in a record, but for its anchors."""
-    pattern = compiled(match)
+    pattern = compile_pattern(match)
     words = [*yes, *no]
     found = [t.text for t in Selection(texts(*words), 9, pattern=pattern, attempts=9)]
     assert found == yes
@@ -103,7 +103,7 @@ def test_a_record_that_does_not_end_is_dropped(trained, monkeypatch):
     """Or a model that never writes a newline would be waited for for ever."""
     model = load(trained)
     model.params["by"][model.vocab.lookup("\n")[0]] = -1e9
-    monkeypatch.setattr("charrnn.api.LONGEST", 50)
+    monkeypatch.setattr("charrnn.api.MAX_RECORD_CHARS", 50)
     selection = model.select(1, attempts=3, seed=1)
     assert list(selection) == []
     assert selection.summary() == (
@@ -133,7 +133,7 @@ def test_repeats_known_ones_and_others_are_dropped_and_counted():
 
 def test_it_stops_at_the_number_wanted_or_tried():
     """And takes no more of the texts than it needs."""
-    endless = (Text(n, str(n % 3), 1, 1.0) for n in itertools.count())
+    endless = (GeneratedText(n, str(n % 3), 1, 1.0) for n in itertools.count())
     found = Selection(endless, 2, attempts=100)
     assert [text.text for text in found] == ["0", "1"]
     assert next(endless).number == 2

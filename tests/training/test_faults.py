@@ -256,7 +256,7 @@ def test_a_run_that_is_stopped_and_cannot_save_fails(config, charrnn, monkeypatc
     def stop(watch, report):
         watch._asked = report.step == 30
 
-    monkeypatch.setattr(progress.Progress, "validated", stop)
+    monkeypatch.setattr(progress.ProgressReporter, "on_validation", stop)
     result = charrnn("train", config(**SETTINGS))
     assert result.exit_code == 1
     assert "No space left on device. Step 30 is not saved, but step 10 is." in result.stderr
@@ -308,7 +308,7 @@ def test_run_raises_what_the_command_says(config, tmp_path, full_disk, monkeypat
     settings = configs.load(str(config(**SETTINGS)))
     trainer = Trainer(settings, corpus.read_corpus(settings.corpus, 7))
     told = []
-    monkeypatch.setattr(RecordingCallbacks, "troubled", lambda _, message: told.append(message))
+    monkeypatch.setattr(RecordingCallbacks, "on_warning", lambda _, message: told.append(message))
     with pytest.raises(CheckpointError, match="nor is any before it"):
         loop.run(trainer, str(tmp_path / "small.npz"), RecordingCallbacks())
     assert [message.split(":")[0] for message in told] == [f"step {n}0" for n in range(1, 6)]

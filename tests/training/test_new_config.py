@@ -109,7 +109,7 @@ def test_a_slow_machine_gets_a_smaller_network_and_fewer_passes(new, monkeypatch
     """So that the run still ends within its time."""
     monkeypatch.setattr(presets, "_chars_per_s", lambda profile, recipe: 320_000 / recipe.hidden)
     written, text = new(words(300_000))
-    assert written.model.hidden == presets.LEAST_HIDDEN
+    assert written.model.hidden == presets.MIN_HIDDEN
     assert written.train.epochs < 10
     assert "# Takes about 2 min on the machine" in text
 
@@ -208,7 +208,7 @@ def test_a_path_is_quoted_where_yaml_needs_it(tmp_path, monkeypatch, name):
     path.parent.mkdir(exist_ok=True)
     path.write_text(NAMES, encoding="utf-8")
     Path("mine.yaml").write_text(
-        new_config.write(text_profile.profile_text(name), name), encoding="utf-8"
+        new_config.config_text(text_profile.profile_text(name), name), encoding="utf-8"
     )
     written = loader.load("mine.yaml")
     assert written.corpus.path == (str(path.absolute()),)
@@ -223,7 +223,7 @@ def test_a_path_that_is_not_utf8_is_one_error(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("mine.txt").write_text(NAMES, encoding="utf-8")
     with pytest.raises(CharrnnError, match="rename the file"):
-        new_config.write(text_profile.profile_text("mine.txt"), "\udcff")
+        new_config.config_text(text_profile.profile_text("mine.txt"), "\udcff")
 
 
 def test_new_then_train(tmp_path):
@@ -263,7 +263,7 @@ def test_what_is_written_always_trains(raw):
         path = Path(folder) / "mine.txt"
         path.write_bytes(raw)
         try:
-            text = new_config.write(text_profile.profile_text(str(path)), str(path))
+            text = new_config.config_text(text_profile.profile_text(str(path)), str(path))
         except CharrnnError:
             return
         (Path(folder) / "mine.yaml").write_text(text, encoding="utf-8")

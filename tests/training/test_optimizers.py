@@ -36,7 +36,7 @@ def adam(p, g, s, t):
 FORMULAS = {
     "sgd": (sgd, {"momentum": 0.9}),
     "adagrad": (adagrad, {}),
-    "rmsprop": (rmsprop, {"decay": 0.95}),
+    "rmsprop": (rmsprop, {"rmsprop_decay": 0.95}),
     "adam": (adam, {"beta1": 0.8, "beta2": 0.99, "weight_decay": 0.3}),
 }
 
@@ -74,7 +74,7 @@ def test_a_long_vector_is_updated_in_blocks_like_a_short_one(name, monkeypatch):
         monkeypatch.setattr(optimizers, "BLOCK", block)
         config = OptimizerConfig(name=name, **FORMULAS[name][1])
         optimizer, copy = optimizers.OPTIMIZERS[name](config, 1000, "float64"), flat.copy()
-        average = optimizers.Average(0.5, flat.copy())
+        average = optimizers.MovingAverage(0.5, flat.copy())
         for t in (1, 2, 3):
             optimizer.step(copy, gradient.copy(), 0.1, t)
             average.update(copy, t)
@@ -101,7 +101,7 @@ def test_clipping_by_norm_keeps_the_direction():
 
 def test_the_average_follows_the_weights():
     """By its formula, and quickly at first."""
-    flat, average = np.array([1.0]), optimizers.Average(0.9, np.array([0.0]))
+    flat, average = np.array([1.0]), optimizers.MovingAverage(0.9, np.array([0.0]))
     expected = 0.0
     for t in range(1, 200):
         flat[0] = t

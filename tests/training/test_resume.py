@@ -27,8 +27,8 @@ OPTIMIZERS = {
 }
 SCHEDULES = {
     "constant": (),
-    "cosine": ("optimizer.final_rate=0.1",),
-    "step": ("optimizer.decay_epochs=0.5",),
+    "cosine": ("optimizer.cosine_final_factor=0.1",),
+    "step": ("optimizer.step_epochs=0.5",),
     "plateau": ("optimizer.plateau_patience=1",),
 }
 MODES = {
@@ -40,8 +40,13 @@ MODES = {
 EXTRAS = {
     "nothing": (),
     "dropout": ("model.dropout=0.3", "optimizer.warmup=10"),
-    "ema": ("optimizer.ema=0.9", "train.reduction=mean"),
-    "all": ("model.dropout=0.3", "optimizer.ema=0.9", "model.layers=2", "optimizer.warmup=10"),
+    "ema": ("optimizer.ema_decay=0.9", "train.reduction=mean"),
+    "all": (
+        "model.dropout=0.3",
+        "optimizer.ema_decay=0.9",
+        "model.layers=2",
+        "optimizer.warmup=10",
+    ),
 }
 AXES = (CELLS, tuple(OPTIMIZERS), tuple(SCHEDULES), tuple(MODES), tuple(EXTRAS))
 # Every cell with every optimiser in every mode. Schedules and extras are dealt out so that all
@@ -58,7 +63,7 @@ STOPS = (1, 8, 8, 13)  # 8 is before a validation, then during it; the others ar
 @pytest.fixture(autouse=True)
 def _attentive(monkeypatch):
     """A run looks after every step whether to stop, and does not wait for the disk."""
-    monkeypatch.setattr(loop, "TICK", -1)
+    monkeypatch.setattr(loop, "STEP_INTERVAL_S", -1)
     monkeypatch.setattr(trainers, "SAMPLE_CHARS", 3)
     monkeypatch.setattr(os, "fsync", lambda descriptor: None)
 
@@ -123,8 +128,8 @@ def test_a_resume_falls_within_a_record_and_goes_on_there(short, tmp_path):
     interrupt(run, path, 1)
     again = short(*settings, mode="lines")
     again.restore(checkpoint.load(path))
-    assert again.batches.position()["at"] == 9
-    assert not again._peek().from_zero
+    assert again.batches.position()["offset"] == 9
+    assert not again._peek_batch().from_zero
     assert again.state.any()
     assert again.update() == run.update()
 
@@ -134,12 +139,12 @@ def test_a_run_that_was_killed_goes_on_from_its_last_save(short, tmp_path, mode)
     """What it did after that is done again, and does not stand twice in the metrics."""
 
     class Killed(RecordingCallbacks):
-        def ticked(self, step, smooth_nats):
+        def on_step(self, step, smooth_nats):
             if step == 13:
                 raise KeyboardInterrupt
 
     corpus_mode, windows = MODES[mode]
-    settings = (*COMMON, *windows, "model.dropout=0.3", "optimizer.ema=0.9")
+    settings = (*COMMON, *windows, "model.dropout=0.3", "optimizer.ema_decay=0.9")
     whole, path = (str(tmp_path / f"{name}.npz") for name in ("whole", "run"))
     loop.run(short(*settings, mode=corpus_mode), whole, RecordingCallbacks())
     with pytest.raises(KeyboardInterrupt):
@@ -163,7 +168,7 @@ def test_patience_counts_on(short, tmp_path):
     interrupt(run, path, expected.step - 1)
     again = short(*settings)
     again.restore(checkpoint.load(path))
-    assert again.progress.waited == 1
+    assert again.training_state.waited == 1
     loop.run(again, path, RecordingCallbacks())
     assert contents(path) == contents(whole)
 
@@ -179,7 +184,7 @@ def test_a_plateau_goes_on_falling(short, tmp_path, cell):
     run, seen = short(*settings), []
     for stop_at in range(5, 24, 2):
         interrupt(run, path, stop_at)
-        seen.append((run.schedule.factor, run.progress.waited % 2))
+        seen.append((run.schedule.factor, run.training_state.waited % 2))
         run = short(*settings)
         run.restore(checkpoint.load(path))
     loop.run(run, path, RecordingCallbacks())
@@ -193,7 +198,7 @@ def test_a_plateau_goes_on_falling(short, tmp_path, cell):
     ("mode", "sections"),
     [
         ("stream", {"train": {"batch_size": 3, "seq_length": 4}, "model": {"dropout": 0.2}}),
-        ("lines", {"train": {"batch_size": 3, "seq_length": 4}, "optimizer": {"ema": 0.9}}),
+        ("lines", {"train": {"batch_size": 3, "seq_length": 4}, "optimizer": {"ema_decay": 0.9}}),
         ("lines", {"optimizer": {"name": "adam", "schedule": "plateau", "learning_rate": 0.01}}),
     ],
 )
@@ -207,10 +212,10 @@ def test_the_command_resumes_as_exactly(
     whole = charrnn("train", path, "-q", "--out", tmp_path / "whole.npz").stdout.strip()
     out, stop = tmp_path / "run.npz", []
 
-    def ticked(self, step, smooth_nats):
+    def on_step(self, step, smooth_nats):
         self._asked = step in stop
 
-    monkeypatch.setattr(progress.Progress, "ticked", ticked)
+    monkeypatch.setattr(progress.ProgressReporter, "on_step", on_step)
     for words, at in ((["train", path, "--out", out], 3), (["train", out, "--resume"], 14)):
         stop[:] = [at]
         stopped = charrnn(*words)
@@ -265,7 +270,7 @@ def test_a_text_in_another_place_is_the_same_text(trainer, tmp_path):
         ("train.batch_size=2", "train.batch_size: 1 -> 2"),
         ("train.seq_length=9", "train.seq_length: null -> 9"),
         ("optimizer.name=adam", "optimizer.name: adagrad -> adam"),
-        ("optimizer.ema=0.9", "optimizer.ema: null -> 0.9"),
+        ("optimizer.ema_decay=0.9", "optimizer.ema_decay: null -> 0.9"),
         ("optimizer.clip=null", "optimizer.clip: 5.0 -> null"),
         ("corpus.lowercase=true", "corpus.lowercase: false -> true"),
     ],
@@ -324,13 +329,13 @@ def test_a_standing_that_was_forged_is_refused_or_harmless(short, tmp_path, mode
     run.update()
     run.validate(lambda: None)
     honest = run.snapshot()
-    places = list(leaves(honest.progress))
+    places = list(leaves(honest.training_state))
     refused = 0
     again = short(*settings, mode=corpus_mode)
     for place, value in itertools.product(places, NONSENSE):
         forged = copy.copy(honest)
-        forged.progress = copy.deepcopy(honest.progress)
-        inner = forged.progress
+        forged.training_state = copy.deepcopy(honest.training_state)
+        inner = forged.training_state
         for key in place[:-1]:
             inner = inner[key]
         inner[place[-1]] = value
@@ -353,7 +358,7 @@ def test_a_standing_with_a_part_missing_is_refused(trainer, key):
     run = trainer()
     run.update()
     saved = run.snapshot()
-    del saved.progress[key]
+    del saved.training_state[key]
     with pytest.raises(CheckpointError, match="can be sampled and scored, but not continued"):
         trainer().restore(saved)
 
@@ -364,12 +369,12 @@ FORGED = pytest.raises(CheckpointError, match="does not tell where its training 
 @pytest.mark.parametrize(
     ("mode", "wrong"),
     [
-        ("stream", {"at": -3}),
-        ("stream", {"at": 10**9}),
+        ("stream", {"offset": -3}),
+        ("stream", {"offset": 10**9}),
         ("stream", {"epoch": -1}),
         ("lines", {"index": 10**9}),
         ("lines", {"index": -1}),
-        ("lines", {"at": -1}),
+        ("lines", {"offset": -1}),
     ],
 )
 def test_a_position_outside_the_text_is_refused(trainer, mode, wrong):
@@ -377,7 +382,7 @@ def test_a_position_outside_the_text_is_refused(trainer, mode, wrong):
     run = trainer(mode=mode)
     run.update()
     saved = run.snapshot()
-    saved.progress["position"] |= wrong
+    saved.training_state["position"] |= wrong
     with FORGED:
         trainer(mode=mode).restore(saved)
 
@@ -398,7 +403,7 @@ def test_sums_of_squares_that_cannot_be_are_refused(trainer, optimizer, small):
     run = trainer(f"optimizer.name={optimizer}")
     run.update()
     saved = run.snapshot()
-    saved.slots["squares"][7] = small
+    saved.optimizer_state["squares"][7] = small
     with FORGED:
         trainer(f"optimizer.name={optimizer}").restore(saved)
 
@@ -410,8 +415,10 @@ def test_vectors_of_another_optimiser_are_not_continued(trainer, tmp_path, chang
     run.update()
     saved = run.snapshot()
     for slot, source in changes.items():
-        saved.slots[slot] = run.params.flat * source if source is not None else None
-    saved.slots = {slot: vector for slot, vector in saved.slots.items() if vector is not None}
+        saved.optimizer_state[slot] = run.params.flat * source if source is not None else None
+    saved.optimizer_state = {
+        slot: vector for slot, vector in saved.optimizer_state.items() if vector is not None
+    }
     checkpoint.save(saved, path)
     with FORGED:
         trainer("optimizer.name=adam").restore(checkpoint.load(path))
@@ -440,6 +447,7 @@ def test_history_and_weights_are_copies(trainer):
     again.restore(saved)
     again.update()
     again.validate(lambda: None)
-    for one, other in ((saved.params.flat, kept.params.flat), (saved.history, kept.history),
-                       (saved.slots["squares"], kept.slots["squares"])):  # fmt: skip
+    squares = saved.optimizer_state["squares"], kept.optimizer_state["squares"]
+    pairs = (saved.params.flat, kept.params.flat), (saved.history, kept.history), squares
+    for one, other in pairs:
         np.testing.assert_array_equal(one, other)

@@ -15,11 +15,13 @@ from charrnn.training import session
 def test_a_run_needs_no_command_line(config, tmp_path):
     """Settled first, then trained to its end, and continued from there."""
     path, watch = str(config()), RecordingCallbacks()
-    settled, out = session.settled(path, ["train.steps=30"], [], False, None, SingleProcess())
+    settled, out = session.resolve_config(
+        path, ["train.steps=30"], [], False, None, SingleProcess()
+    )
     assert (settled.train.steps, out) == (30, str(tmp_path / "small.npz"))
     session.run(settled, out, False, None, SingleProcess(), contextlib.nullcontext(watch))
     assert [report.step for report in watch.reports] == [10, 20, 30]
-    longer, out = session.settled(out, ["train.steps=40"], [], True, None, SingleProcess())
+    longer, out = session.resolve_config(out, ["train.steps=40"], [], True, None, SingleProcess())
     session.run(longer, out, True, None, SingleProcess(), contextlib.nullcontext(watch))
     assert checkpoint.load(out).step == 40
 
@@ -27,12 +29,12 @@ def test_a_run_needs_no_command_line(config, tmp_path):
 def test_a_seed_is_settled_once(config):
     """A fresh one where none is set, that of the run where it is continued."""
     path = str(config(train={"seed": None}))
-    first, out = session.settled(path, [], [], False, None, SingleProcess())
+    first, out = session.resolve_config(path, [], [], False, None, SingleProcess())
     assert first.train.seed is not None
     session.run(
         first, out, False, None, SingleProcess(), contextlib.nullcontext(RecordingCallbacks())
     )
-    again, _ = session.settled(path, [], [], True, None, SingleProcess())
+    again, _ = session.resolve_config(path, [], [], True, None, SingleProcess())
     assert again.train.seed == first.train.seed
 
 
@@ -41,4 +43,4 @@ def test_an_option_goes_before_the_config_and_files_are_kept_apart(config, tmp_p
     path = str(config())
     extra = [Assignment("output.checkpoint", str(tmp_path / "corpus.txt"))]
     with pytest.raises(ConfigError, match="is the corpus"):
-        session.settled(path, [], extra, False, None, SingleProcess())
+        session.resolve_config(path, [], extra, False, None, SingleProcess())

@@ -29,7 +29,7 @@ def test_a_whole_run_equals_the_textbook_loop(trainer, steps, rate, hidden):
     for _ in range(steps):
         expected, loss = loop.step(), fused.update()
     assert loss == pytest.approx(expected, abs=1e-8)
-    assert fused.progress.smooth_loss == pytest.approx(loop.smooth_loss, abs=1e-8)
+    assert fused.training_state.smooth_loss == pytest.approx(loop.smooth_loss, abs=1e-8)
     for name, letter in networks.TEXTBOOK_NAMES.items():
         wanted = loop.weights[letter].T.reshape(fused.params[name].shape)
         np.testing.assert_allclose(fused.params[name], wanted, rtol=0, atol=1e-8)
@@ -68,10 +68,10 @@ def test_one_line_can_be_memorised(trainer, tmp_path, mode):
     run = trainer("corpus.validation=0", "model.hidden=40", mode=mode)
     for _ in range(300):
         run.update()
-    run.progress.recent_nats, run.progress.recent_chars = 0.0, 0
+    run.training_state.recent_nats, run.training_state.recent_chars = 0.0, 0
     for _ in range(5):
         run.update()
-    assert run.progress.recent_nats / run.progress.recent_chars < 0.05
+    assert run.training_state.recent_nats / run.training_state.recent_chars < 0.05
 
 
 def test_the_first_loss_is_that_of_guessing(trainer, tmp_path):
@@ -156,12 +156,12 @@ def test_three_times_the_first_loss_after_an_epoch_ends_the_run(trainer, tmp_pat
 def test_the_average_of_the_weights_is_validated_and_saved(trainer, tmp_path):
     """And the weights themselves are kept to go on from."""
     path = str(tmp_path / "run.npz")
-    run, watch = trainer("optimizer.ema=0.95", "train.steps=40"), RecordingCallbacks()
+    run, watch = trainer("optimizer.ema_decay=0.95", "train.steps=40"), RecordingCallbacks()
     train.run(run, path, watch)
     saved = checkpoint.load(path)
-    assert (saved.params.flat == run.shown.flat).all()
-    assert (saved.training == run.params.flat).all()
-    assert (saved.training != saved.params.flat).any()
+    assert (saved.params.flat == run.eval_params.flat).all()
+    assert (saved.training_weights == run.params.flat).all()
+    assert (saved.training_weights != saved.params.flat).any()
     score = Evaluator(saved.model, saved.params).validation(run.corpus)
     assert score.nats == watch.reports[-1].validation.nats
 
@@ -277,7 +277,7 @@ def test_a_run_without_samples_shows_none(trainer, tmp_path):
     """Not at its end either."""
     for every, expected in ((None, []), (40, [40, 60])):
         watch = RecordingCallbacks()
-        watch.sampled = lambda step, text, seen=(seen := []): seen.append(step)
+        watch.on_sample = lambda step, text, seen=(seen := []): seen.append(step)
         overrides = [] if every is None else [f"output.sample_every={every}"]
         train.run(trainer(*overrides), str(tmp_path / "run.npz"), watch)
         assert seen == expected

@@ -41,7 +41,7 @@ def trainer_of(path, source: Checkpoint, *settings) -> Trainer:
     run = Trainer(
         config, corpus.read_corpus(config.corpus, config.train.seed, source.vocab, extend=True)
     )
-    run.start_from(source)
+    run.warm_start(source)
     run.expected_nats = run.initial_nats()  # as a session does, when all ranks are there
     return run
 
@@ -59,9 +59,9 @@ def test_without_new_characters_the_first_loss_is_the_old_models(charrnn, old, c
     run = trainer_of(config(OLD), checkpoint.load(path))
     saved = checkpoint.load(path)
     assert run.params.flat.tobytes() == saved.params.flat.tobytes()
-    batch = run._peek()
+    batch = run._peek_batch()
     ids = np.concatenate([batch.ids[:1], batch.targets]).T  # (1, T + 1)
-    nats, _ = Evaluator(saved.model, saved.params).follow(ids[0], saved.model.zero_state(1))
+    nats, _ = Evaluator(saved.model, saved.params).score_sequence(ids[0], saved.model.zero_state(1))
     assert run.initial_nats() == pytest.approx(nats.mean(), rel=1e-6)
     result = charrnn("train", config(OLD), "--init-from", path)
     assert (result.exit_code, result.stdout.strip()) == (0, str(Path(path).parent / "small.npz"))
@@ -75,7 +75,7 @@ def test_the_smoothed_loss_begins_with_the_first(old, config):
     run = trainer_of(config(OLD), checkpoint.load(old()))
     first = run.initial_nats()
     run.update()
-    assert run.progress.smooth_nats == pytest.approx(first, rel=1e-6)
+    assert run.training_state.smooth_nats == pytest.approx(first, rel=1e-6)
 
 
 @pytest.mark.parametrize("layers", [1, 2])
@@ -117,19 +117,19 @@ def test_everything_else_begins_anew(old, config):
     path = config(NEW, optimizer={"name": "rmsprop"}, train={"seed": 9})
     run = trainer_of(path, source)
     assert (run.step, run.seed, run.history) == (0, 9, [])
-    assert not run.optimizer.memory["squares"].any()
-    assert run.optimizer.memory.keys() == {"squares"}
-    assert run.progress.best_nats is None
+    assert not run.optimizer.state_vectors["squares"].any()
+    assert run.optimizer.state_vectors.keys() == {"squares"}
+    assert run.training_state.best_nats is None
 
 
 def test_the_average_is_what_is_taken(old, config):
     """It is what the old model showed; and an average of the new run begins there."""
-    source = checkpoint.load(old(optimizer={"ema": 0.9}))
-    assert (source.training != source.params.flat).any()
-    run = trainer_of(config(OLD, optimizer={"ema": 0.5}), source)
+    source = checkpoint.load(old(optimizer={"ema_decay": 0.9}))
+    assert (source.training_weights != source.params.flat).any()
+    run = trainer_of(config(OLD, optimizer={"ema_decay": 0.5}), source)
     assert run.params.flat.tobytes() == source.params.flat.tobytes()
-    assert run.shown.flat.tobytes() == source.params.flat.tobytes()
-    assert run.shown.flat is not run.params.flat
+    assert run.eval_params.flat.tobytes() == source.params.flat.tobytes()
+    assert run.eval_params.flat is not run.params.flat
 
 
 def test_the_number_type_and_dropout_may_differ(old, config):
@@ -256,7 +256,7 @@ def test_a_low_first_loss_is_no_bound_for_the_later_ones(old, config):
     """A run that begins knowing its first window by heart has not diverged by the second."""
     run = trainer_of(config(LINES, "stream"), checkpoint.load(old()))
     run.update()
-    run.progress.first_nats = run.progress.quick_nats = 0.001
+    run.training_state.first_nats = run.training_state.quick_nats = 0.001
     for _ in range(2 * run.batches.per_epoch()):
         run.update()
     assert run.batches.epoch > 1

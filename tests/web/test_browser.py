@@ -14,7 +14,7 @@ from run_helpers import LINES
 
 from charrnn.checkpoint import load as load_checkpoint
 from charrnn.cli.app import main
-from charrnn.evaluation.scoring_task import Subject
+from charrnn.evaluation.scoring_task import ScoringTask
 from charrnn.web import inspection as readings
 from charrnn.web import page as pages
 
@@ -60,14 +60,14 @@ def made(tmp_path_factory):
         result = CliRunner().invoke(main, ["train", str(folder / f"{name}.yaml"), "-q"])
         assert result.exit_code == 0, result.stderr
     (folder / "prose.txt").write_text(PROSE * 4, encoding="utf-8")
-    subject = Subject(load_checkpoint(folder / "prose.npz"), str(folder / "prose.txt"), False)
-    found = readings.read(subject)
-    (folder / "prose.html").write_text(pages.page(subject, found), encoding="utf-8")
+    task = ScoringTask(load_checkpoint(folder / "prose.npz"), str(folder / "prose.txt"), False)
+    found = readings.inspect_text(task)
+    (folder / "prose.html").write_text(pages.render(task, found), encoding="utf-8")
     names = [str(folder / name) for name in ("names.npz", "names.txt", "names.html")]
     assert CliRunner().invoke(main, ["page", *names[:2], "-o", names[2]]).exit_code == 0
     page = hostile_page(folder / "hostile.npz", folder)
     (folder / "hostile.html").write_text(page, encoding="utf-8")
-    return folder, found, subject
+    return folder, found, task
 
 
 @pytest.fixture
@@ -130,7 +130,7 @@ def test_the_text_is_shaded_by_surprisal(visit, made):
 @pytest.mark.parametrize("way", ["hover", "tap"])
 def test_a_character_tells_what_was_expected_in_its_place(visit, made, way):
     """Its rank, probability and bits, and the five likeliest with theirs."""
-    _, found, subject = made
+    _, found, task = made
     page = visit(**(PHONE if way == "tap" else {}))
     for i in (4, 31, 100):
         getattr(char(page, i), way)()
@@ -139,14 +139,14 @@ def test_a_character_tells_what_was_expected_in_its_place(visit, made, way):
         rank, V, share, bits = re.fullmatch(
             r"Rank (\d+) of (\d+), (?:[<≈] )?([\d.]+) %, ([\d.]+) bits", said
         ).groups()
-        assert (int(rank), int(V)) == (found.ranks[i], subject.loaded.model.vocab_size)
+        assert (int(rank), int(V)) == (found.ranks[i], task.loaded.model.vocab_size)
         assert float(share) == pytest.approx(100 * p, abs=0.11)
         assert float(bits) == pytest.approx(found.bits[i], abs=0.006)
         rows = page.locator("#likeliest li").all_inner_texts()
         assert len(rows) == 5
         for row, id_, p in zip(rows, found.likeliest[:, i], found.probabilities[:, i], strict=True):
             letter, share = row.split(maxsplit=1)
-            expected = subject.loaded.vocab.chars[id_]
+            expected = task.loaded.vocab.chars[id_]
             assert letter == {" ": "␣", "\n": "↵"}.get(expected, expected)
             assert float(re.search(r"[\d.]+", share)[0]) == pytest.approx(100 * p, abs=0.11)
         among = found.ranks[i] <= 5

@@ -17,7 +17,7 @@ from run_helpers import LINES, PROSE
 from charrnn.arrays import Batch
 from charrnn.checkpoint import load as load_checkpoint
 from charrnn.evaluation.evaluator import Evaluator
-from charrnn.evaluation.scoring_task import Subject
+from charrnn.evaluation.scoring_task import ScoringTask
 from charrnn.web import inspection as readings
 from charrnn.web import page as pages
 from charrnn.web import unit_features
@@ -63,7 +63,7 @@ def shown(parts):
 
 def subject_of(path, text, tmp_path):
     (tmp_path / "subject.txt").write_bytes(text.encode("utf-8", "surrogatepass"))
-    return Subject(load_checkpoint(path), str(tmp_path / "subject.txt"), True)
+    return ScoringTask(load_checkpoint(path), str(tmp_path / "subject.txt"), True)
 
 
 @pytest.fixture
@@ -78,11 +78,11 @@ def model_of(config, charrnn):
     return train
 
 
-def by_hand(subject, text, lines):
+def by_hand(task, text, lines):
     """Probabilities (N, V) of every character and the cells (C, N) after it, a step at a time."""
-    model, params = subject.loaded.model, subject.loaded.params
-    ids = subject.loaded.vocab.encode(text)
-    newline = subject.loaded.vocab.encode("\n")[0] if lines else None
+    model, params = task.loaded.model, task.loaded.params
+    ids = task.loaded.vocab.encode(text)
+    newline = task.loaded.vocab.encode("\n")[0] if lines else None
     work = readings.Workspace(model, 1, 1)
     cells = np.full((len(text), model.layers * model.hidden), np.nan)
     expected = np.full((len(text), model.vocab_size), np.nan)
@@ -106,10 +106,10 @@ def by_hand(subject, text, lines):
 def test_a_reading_is_what_the_network_did(model_of, tmp_path, mode, cell, layers):
     """Forecasts from before a character, cells from after it, whatever the cell and the mode."""
     text = (LINES + "a\nbob\n") * 20
-    subject = subject_of(model_of(mode, cell=cell, layers=layers), text, tmp_path)
-    found = readings.read(subject)
-    p, cells = by_hand(subject, text, mode == "lines")
-    ids = subject.loaded.vocab.encode(text)
+    task = subject_of(model_of(mode, cell=cell, layers=layers), text, tmp_path)
+    found = readings.inspect_text(task)
+    p, cells = by_hand(task, text, mode == "lines")
+    ids = task.loaded.vocab.encode(text)
     assert found.text == text
     assert found.length == len(text)
     first = 1 if mode == "stream" else 0
@@ -130,30 +130,30 @@ def test_a_reading_is_what_the_network_did(model_of, tmp_path, mode, cell, layer
 def test_only_the_beginning_is_kept_and_all_of_it_scored(model_of, tmp_path, mode, monkeypatch):
     """The first characters are what they are in the whole; no window is larger than a chunk."""
     path, text = model_of(mode), LINES * 60
-    whole = readings.read(subject_of(path, text, tmp_path))
-    rows, follow = [], Evaluator.follow
+    whole = readings.inspect_text(subject_of(path, text, tmp_path))
+    rows, follow = [], Evaluator.score_sequence
 
-    def watched(self, ids, state, figures=None):
-        rows.append((figures.rows, len(ids)))
-        return follow(self, ids, state, figures)
+    def watched(self, ids, state, readout=None):
+        rows.append((readout.rows, len(ids)))
+        return follow(self, ids, state, readout)
 
-    monkeypatch.setattr(Evaluator, "follow", watched)
-    part = readings.read(subject_of(path, text, tmp_path), most=2000)
+    monkeypatch.setattr(Evaluator, "score_sequence", watched)
+    part = readings.inspect_text(subject_of(path, text, tmp_path), most=2000)
     assert (part.text, part.length) == (text[:2000], len(text))
     assert part.score == whole.score
     np.testing.assert_allclose(part.bits, whole.bits[:2000], atol=1e-5)
     np.testing.assert_allclose(part.activations[:, :-1], whole.activations[:, :1999], atol=1e-3)
     if mode == "stream":
-        assert max(length for width, length in rows if width > 1) <= readings.CHUNK + 1
+        assert max(length for width, length in rows if width > 1) <= readings.CHUNK_CHARS + 1
 
 
 def test_unknown_and_empty_lines_have_no_activation(model_of, tmp_path):
     """Nor bits; in a list, neither has the newline that ends a line."""
-    found = readings.read(subject_of(model_of("lines"), "anna\n\nb#b", tmp_path))
+    found = readings.inspect_text(subject_of(model_of("lines"), "anna\n\nb#b", tmp_path))
     assert found.text == "anna\n\nb#b\n"
     assert np.flatnonzero(np.isnan(found.bits)).tolist() == [5, 7]
     assert np.flatnonzero(np.isnan(found.activations[0])).tolist() == [4, 5, 7, 9]
-    found = readings.read(subject_of(model_of("stream"), "#an#na", tmp_path))
+    found = readings.inspect_text(subject_of(model_of("stream"), "#an#na", tmp_path))
     assert np.flatnonzero(np.isnan(found.bits)).tolist() == [0, 1, 3]
     assert np.flatnonzero(np.isnan(found.activations[0])).tolist() == [0, 3, 5]
 
@@ -165,9 +165,9 @@ def test_the_likeliest_come_in_order_and_are_all_there_are():
         batch = networks.batch(vocab_size=V)
         work = readings.Workspace(model, *batch.ids.shape)
         model.forward(params, batch, model.zero_state(batch.ids.shape[1]), work)
-        figures = readings.figures_of(model)
-        found, K = figures.of(work), min(5, V)
-        assert len(found) == figures.rows == 2 + 2 * K + networks.H
+        readout = readings.inspection_readout(model)
+        found, K = readout.extract(work), min(5, V)
+        assert len(found) == readout.rows == 2 + 2 * K + networks.H
         ordered = np.argsort(-work.logits, axis=1)[:, :K].T
         assert (found[2 : 2 + K] == ordered).all()
 
@@ -255,36 +255,36 @@ def test_the_most_telling_cell_comes_first():
         [("white space", 9), ("inside quotes", -6), ("white space", -7), ("inside brackets", 3)]
     ):
         cells[cell] += share * features[name]
-    found = unit_features.most_telling(cells, text, 30, 8)
+    found = unit_features.most_correlated(cells, text, 30, 8)
     correlations = unit_features.correlations(
         cells, np.stack([*unit_features.features(text).values()])
     )
     names = list(unit_features.features(text))
     for each in found:
-        exact = correlations[each.cell, names.index(each.feature)]
+        exact = correlations[each.unit, names.index(each.feature)]
         assert each.correlation == pytest.approx(exact)
     sizes = [abs(each.correlation) for each in found]
     assert sizes == sorted(sizes, reverse=True)
     assert sizes[0] == pytest.approx(np.abs(correlations).max())
-    told = {(each.cell, each.feature, each.correlation > 0) for each in found}
+    told = {(each.unit, each.feature, each.correlation > 0) for each in found}
     assert told >= {
         (0, "white space", True),
         (1, "inside quotes", False),
         (2, "white space", False),
         (3, "inside brackets", True),
     }
-    assert {each.cell for each in found} == set(range(8))
+    assert {each.unit for each in found} == set(range(8))
     firsts = {(int(np.abs(correlations[:, f]).argmax()), name) for f, name in enumerate(names)}
     for count, each_of in ((len(names), 8), (30, 1)):
-        few = unit_features.most_telling(cells, text, count, each_of)
-        assert {(each.cell, each.feature) for each in few} == firsts
-    assert len(unit_features.most_telling(cells, text, 3, 8)) == 3
+        few = unit_features.most_correlated(cells, text, count, each_of)
+        assert {(each.unit, each.feature) for each in few} == firsts
+    assert len(unit_features.most_correlated(cells, text, 3, 8)) == 3
 
 
 def test_a_text_without_features_still_has_cells():
     """They follow nothing."""
-    (only,) = unit_features.most_telling(np.zeros((1, 3)), "abc", 5, 5)
-    assert only == unit_features.Telling(0, "", 0.0)
+    (only,) = unit_features.most_correlated(np.zeros((1, 3)), "abc", 5, 5)
+    assert only == unit_features.UnitFeature(0, "", 0.0)
 
 
 @pytest.mark.parametrize("mode", ["stream", "lines"])
@@ -299,7 +299,7 @@ def test_a_page_holds_the_reading(charrnn, model_of, tmp_path, mode):
     page = (tmp_path / "page.html").read_text(encoding="utf-8")
     facts, found = (
         shown(Parts(page)),
-        readings.read(Subject(load_checkpoint(path), str(text), True)),
+        readings.inspect_text(ScoringTask(load_checkpoint(path), str(text), True)),
     )
     assert "".join(chr(facts["points"][i]) for i in facts["text"]) == found.text
     np.testing.assert_allclose(facts["bits"], found.bits, atol=1e-6)
@@ -334,7 +334,7 @@ def test_the_page_of_the_validation_part_goes_to_stdout(charrnn, trained):
 
 def test_a_long_text_is_cut_and_both_say_so(charrnn, trained, tmp_path, monkeypatch):
     """The page and stderr, unless -q; the score is that of the whole text."""
-    monkeypatch.setattr(pages, "SHOWN", 30)
+    monkeypatch.setattr(pages, "MAX_CHARS", 30)
     words = ["page", trained, "-", "-o", tmp_path / "page.html"]
     result = charrnn(*words, stdin=LINES)
     said = f"the first 30 of {len(LINES)} characters"
@@ -418,10 +418,10 @@ def test_a_page_stays_small(charrnn, config, tmp_path):
     path = charrnn("train", config(PROSE, "stream", model={"hidden": 100}), "-q").stdout.strip()
     result = charrnn("page", path, _written(tmp_path / "t.txt", PROSE * 40), "-o", "-", "-q")
     facts = shown(Parts(result.stdout))
-    assert len(facts["text"]) == min(readings.SHOWN, len(PROSE) * 40)
-    assert len(facts["cells"]) <= pages.CELLS
+    assert len(facts["text"]) == min(readings.MAX_CHARS, len(PROSE) * 40)
+    assert len(facts["cells"]) <= pages.MAX_UNITS
     counts = {}
     for cell in facts["cells"]:
         counts[cell["feature"]] = counts.get(cell["feature"], 0) + 1
-    assert max(counts.values()) <= pages.OF_A_FEATURE
+    assert max(counts.values()) <= pages.MAX_UNITS_PER_FEATURE
     assert len(result.stdout) < 2.5e6
