@@ -1,6 +1,6 @@
-"""Text out of a model.
+"""Generates text from a model.
 
-Read `sampler` first: temperature, top k, top p, and the loop that draws a character and feeds it
-back in; `single_step` does the same for one text faster, `record_selection` keeps the records that
-are wanted. May import data, nn and what is below them; not evaluation.
+Read `sampler` first: temperature, top-k, top-p, and the loop that draws a character and feeds it
+back in. `single_step` is a faster loop for one text; `record_selection` filters records. May import
+data, nn and what is below them; not evaluation.
 """

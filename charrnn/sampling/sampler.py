@@ -1,12 +1,12 @@
-"""Text out of a model, one character at a time: each is drawn, then fed back in.
+"""Generates text from a model, one character at a time: each is drawn, then fed back in.
 
     p = softmax(logits / temperature), cut to the top k, cut to the smallest set of mass p
 
 Temperature 0 takes the likeliest character. A model of lines starts every record from the zero
-state after a newline, as it was trained.
+state after a newline, as in training.
 
-Text number i of a seed draws its j-th character with a random number that depends on the seed, i
-and j alone (see `rng`), so it does not change with the number of texts asked for.
+The random number for the j-th character of text i depends on the seed, i and j alone (see `rng`),
+so a text does not depend on the number of texts.
 """
 
 from __future__ import annotations
@@ -29,18 +29,18 @@ from charrnn.nn.workspace import Workspaces
 from charrnn.rng import text_keys, uniforms
 from charrnn.sampling.single_step import make_step
 
-PRIME_WINDOW = 256  # steps of a prime read at a time
-MAX_ROWS, MIN_ROWS = 1024, 8  # texts written side by side
-PARAMETERS_X_ROWS = 1 << 25  # about as many parameters times rows: a step then takes a millisecond
+PRIME_WINDOW = 256  # steps of a prime run at a time
+MAX_ROWS, MIN_ROWS = 1024, 8  # texts generated side by side
+PARAMETERS_X_ROWS = 1 << 25  # parameters times rows; a step then takes about a millisecond
 
 
 @dataclass(frozen=True)
 class SamplingOptions:
-    """How a character is chosen from the probabilities."""
+    """How a character is drawn from the probabilities."""
 
-    temperature: float = 1.0  # 0 or more; 0 is the likeliest
-    top_k: int | None = None  # only the k likeliest
-    top_p: float = 1.0  # only the likeliest that make up this probability
+    temperature: float = 1.0  # 0 or more; 0 takes the likeliest
+    top_k: int | None = None  # draw only from the k likeliest
+    top_p: float = 1.0  # draw only from the likeliest that have this mass together
 
     @property
     def truncates(self) -> bool:
@@ -50,20 +50,20 @@ class SamplingOptions:
 
 @dataclass(frozen=True)
 class StopConditions:
-    """Where a text ends, whichever comes first; without any it never does."""
+    """A text ends at the first condition that is met; without any it never ends."""
 
     chars: int | None = None  # characters drawn
     lines: int | None = None  # newlines drawn
-    stop: str = ""  # a string that appears among the drawn characters
+    stop: str = ""  # a string among the drawn characters; empty: none
 
 
 class GeneratedText(NamedTuple):
-    """A finished text and how likely it was."""
+    """A finished text and its probability."""
 
-    number: int  # of its seed
-    text: str  # the prime, then what was drawn; of a record without its closing newline
-    chars: int  # drawn, a record's newline included
-    nats: float  # -ln p of the drawn characters under the model, whatever the taste
+    number: int  # of the text under its seed
+    text: str  # prime and drawn characters, without the closing newline of a record
+    chars: int  # drawn, including the newline of a record
+    nats: float  # -ln p of the drawn characters at temperature 1, without truncation
 
     @property
     def bits_per_char(self) -> float:
@@ -72,10 +72,10 @@ class GeneratedText(NamedTuple):
 
 
 def probabilities(logits: Floats, options: SamplingOptions) -> Floats:
-    """The probabilities (V, B) that characters are drawn with, not normalised; temperature > 0.
+    """Return the unnormalized probability (V, B) of drawing each character, for temperature > 0.
 
     `logits` is (B, V). Sums over characters run down the columns: NumPy adds whole rows at a time,
-    which for 1,024 texts is five times as fast as going along each row.
+    which is five times as fast for 1,024 texts as a sum along each row.
     """
     p: Floats = np.array(logits.T, order="C")
     p -= p.max(axis=0)
@@ -89,56 +89,56 @@ def probabilities(logits: Floats, options: SamplingOptions) -> Floats:
         if options.top_k is not None:
             ordered[options.top_k :] = 0
         if options.top_p < 1:
-            before = ordered.cumsum(axis=0) - ordered  # the mass of all that are likelier
-            ordered[before >= options.top_p * ordered.sum(axis=0)] = 0
+            likelier = ordered.cumsum(axis=0) - ordered  # the mass of all likelier characters
+            ordered[likelier >= options.top_p * ordered.sum(axis=0)] = 0
         np.put_along_axis(p, order, ordered, axis=0)
     return p
 
 
 def sample_ids(logits: Floats, options: SamplingOptions, u: Floats) -> Ints:
-    """One character (B,) for each row of logits (B, V), by random numbers `u` (B,) in [0, 1)."""
+    """Draw one id (B,) for each row of logits (B, V), by random numbers `u` (B,) in [0, 1)."""
     if options.temperature == 0:
         greedy: Ints = logits.argmax(axis=1)
         return greedy
     cumulative = probabilities(logits, options).astype(np.float64)
-    for before, here in itertools.pairwise(cumulative):
-        np.add(before, here, here)  # twenty times as fast as cumsum for 1,024 texts
-    # u is a share of what there is, so rounding cannot lead beyond the last possible character:
-    # a character is passed over while all mass up to it is at most that share.
+    for previous, row in itertools.pairwise(cumulative):
+        np.add(previous, row, row)  # twenty times as fast as cumsum for 1,024 texts
+    # The threshold is a fraction of the last sum, so rounding cannot lead beyond the last possible
+    # character. The drawn id is the number of cumulative sums up to the threshold.
     drawn: Ints = np.add.reduce(cumulative <= u * cumulative[-1], axis=0, dtype=np.int64)
     return drawn
 
 
 class RowSampler:
-    """Draws what `sample_ids` draws, to rounding, from one row of logits (V,), much faster."""
+    """Draws like `sample_ids`, up to rounding, from one row of logits (V,), but much faster."""
 
     def __init__(
-        self, options: SamplingOptions, V: int, largest: float, dtype: npt.DTypeLike
+        self, options: SamplingOptions, V: int, max_logit: float, dtype: npt.DTypeLike
     ) -> None:
-        """No logit is larger than `largest`: their exponentials may need no shift."""
+        """Allocate the arrays; no logit is larger than `max_logit`, so exp may need no shift."""
         self.options = options
-        temperature, most = options.temperature, float(np.finfo(dtype).max)
-        no_overflow = largest < min(1.0, temperature) * (math.log(most / V) - 1)
-        self._simple = not options.truncates and no_overflow and 0 < temperature < most
-        self._p, self._precise = np.empty(V, dtype=dtype), np.empty(V)
+        temperature, max_float = options.temperature, float(np.finfo(dtype).max)
+        no_overflow = max_logit < min(1.0, temperature) * (math.log(max_float / V) - 1)
+        self._plain = not options.truncates and no_overflow and 0 < temperature < max_float
+        self._p, self._p64 = np.empty(V, dtype=dtype), np.empty(V)
         self._cumulative = np.empty(V)
 
     def draw(self, logits: Floats, u: float) -> int:
-        """One character, by a random number in [0, 1)."""
+        """Draw one id, by a random number `u` in [0, 1)."""
         p, cumulative, temperature = self._p, self._cumulative, self.options.temperature
         if temperature == 0:
             return int(logits.argmax())
-        if self._simple:
+        if self._plain:
             np.exp(logits if temperature == 1 else np.divide(logits, temperature, p), p)
         else:
             p = probabilities(logits.reshape(1, -1), self.options)[:, 0]
-        self._precise[:] = p
-        np.add.accumulate(self._precise, 0, None, cumulative)
+        self._p64[:] = p
+        np.add.accumulate(self._p64, 0, None, cumulative)
         return int(cumulative.searchsorted(u * cumulative.item(-1), "right"))
 
 
 def surprisals(logits: Floats, ids: Ints) -> Floats:
-    """-ln p (B,) of one character of each row under the model itself."""
+    """Return -ln p (B,) of one character of each row, at temperature 1 without truncation."""
     shifted = logits - logits.max(axis=1, keepdims=True)
     picked = np.take_along_axis(shifted, ids.reshape(-1, 1), axis=1)[:, 0]
     nats: Floats = np.log(np.exp(shifted).sum(axis=1)) - picked
@@ -146,7 +146,7 @@ def surprisals(logits: Floats, ids: Ints) -> Floats:
 
 
 class Sampler:
-    """Writes text with one model. Every call starts afresh, from the zero state."""
+    """Generates text with one model. Every call starts from the zero state."""
 
     def __init__(self, model: Model, params: Params, vocab: Vocab, mode: str) -> None:
         self.model = model
@@ -164,37 +164,37 @@ class Sampler:
         prime: str = "",
         number: int = 0,
     ) -> Iterator[str]:
-        """One text, character by character: the prime, then what is drawn.
+        """Yield one text, character by character: the prime, then the drawn characters.
 
-        In a model of lines it is record after record, each beginning with the prime. Raises
-        VocabError when the prime has a character that the vocabulary lacks.
+        A model of lines generates record after record, each beginning with the prime. Raises
+        VocabError if the vocabulary lacks a character of the prime.
         """
         logits_0, state_0 = self.after_prime(seed, prime)
         step = make_step(self.model, self.params)
-        choice = RowSampler(options, len(self.vocab), step.largest, self.model.dtype)
-        ended, tail, char = 0, "", None  # of newlines; the last characters; the last id
+        sampler = RowSampler(options, len(self.vocab), step.max_logit, self.model.dtype)
+        newlines, tail, id_ = 0, "", None  # newlines drawn; last characters; last id
         if until.chars == 0:
             yield from prime
-        for u in itertools.islice(_draws(seed, number), until.chars):
-            if char is None or (self.lines and char == self.newline):
+        for u in itertools.islice(_random_numbers(seed, number), until.chars):
+            if id_ is None or (self.lines and id_ == self.newline):
                 yield from prime
                 step.start(state_0)
-                char = choice.draw(logits_0[0], u)
+                id_ = sampler.draw(logits_0[0], u)
             else:
-                char = choice.draw(step.read(char), u)
-            letter = self.vocab.chars[char]
-            yield letter
-            ended += char == self.newline
+                id_ = sampler.draw(step.read(id_), u)
+            char = self.vocab.chars[id_]
+            yield char
+            newlines += id_ == self.newline
             if until.stop:
-                tail = (tail + letter)[-len(until.stop) :]
-            if ended == until.lines or (tail and tail == until.stop):
+                tail = (tail + char)[-len(until.stop) :]
+            if newlines == until.lines or (tail and tail == until.stop):
                 return
 
     def after_prime(self, seed: int, prime: str) -> tuple[Floats, Floats]:
-        """The logits (1, V) and the state (L, S, 1, H) once the prime has been read.
+        """Return the logits (1, V) and the state (L, S, 1, H) after the prime.
 
-        Before the prime stands a newline, or, where the vocabulary has none, a random character. A
-        record is not empty, as in training, so its first character is no newline.
+        The prime follows a newline, or a random character if the vocabulary has no newline. In
+        training no record is empty, so the first character of a record is never a newline.
         """
         first = self.newline
         if first < 0:
@@ -212,9 +212,10 @@ class Sampler:
         return logits, state
 
     def rows(self) -> int:
-        """How many texts are written side by side: fixed by the model, not by how many are wanted.
+        """Return how many texts are generated side by side.
 
-        A matrix product's last bits depend on the number of its rows, and a text must not.
+        It depends on the size of the model, not on the number of texts: the last bits of a matrix
+        product depend on the number of its rows, and a text must not.
         """
         size = sum(math.prod(shape) for shape in self.model.shapes().values())
         rows = 1 << max(0, (PARAMETERS_X_ROWS // size).bit_length() - 1)
@@ -229,57 +230,55 @@ class Sampler:
         count: int | None = None,
         scored: bool = False,
     ) -> Iterator[GeneratedText]:
-        """Independent texts, many at a time, in the order of their numbers; `count` of them.
+        """Yield `count` independent texts in the order of their numbers, generated side by side.
 
-        In a model of lines a text is one record. `nats` are worked out if `scored`. A row whose
-        text has ended goes on with the next number.
+        In a model of lines a text is one record. `nats` are 0 unless `scored`. When the text of a
+        row ends, the row starts the text with the next number.
         """
         B = self.rows()
         logits_0, state_0 = self.after_prime(seed, prime)
         logits, state = np.repeat(logits_0, B, axis=0), np.repeat(state_0, B, axis=2)
         work = self.workspaces.get(1, B)
-        numbers = np.arange(B)  # (B,): the text each row writes
+        numbers = np.arange(B)  # (B,): the number of each row's text
         row_keys = text_keys(seed, numbers)
-        written: list[list[str]] = [[] for _ in numbers]  # characters
-        lengths, ended = np.zeros((2, B), dtype=np.int64)  # characters drawn so far, and newlines
+        drawn: list[list[str]] = [[] for _ in numbers]  # the characters of each row's text
+        lengths, newlines = np.zeros((2, B), dtype=np.int64)  # characters and newlines drawn
         nats = np.zeros(B)
         lines, stop = 1 if self.lines else until.lines, until.stop
         finished: dict[int, GeneratedText] = {}
-        for wanted in itertools.islice(itertools.count(), count):
+        for next_number in itertools.islice(itertools.count(), count):
             if until.chars == 0:
-                finished[wanted] = GeneratedText(wanted, prime, 0, 0.0)
-            while wanted not in finished:
-                chars = sample_ids(logits, options, uniforms(row_keys, lengths))
+                finished[next_number] = GeneratedText(next_number, prime, 0, 0.0)
+            while next_number not in finished:
+                ids = sample_ids(logits, options, uniforms(row_keys, lengths))
                 if scored:
-                    nats += surprisals(logits, chars)
-                for row, letter in zip(written, self.vocab.decode(chars.tolist()), strict=True):
-                    row.append(letter)
+                    nats += surprisals(logits, ids)
+                for row, char in zip(drawn, self.vocab.decode(ids.tolist()), strict=True):
+                    row.append(char)
                 lengths += 1
-                ended += chars == self.newline
-                over = (lengths == until.chars) | (ended == lines)
+                newlines += ids == self.newline
+                ended = (lengths == until.chars) | (newlines == lines)
                 if stop:
-                    over |= [
-                        row[-1] == stop[-1] and "".join(row[-len(stop) :]) == stop
-                        for row in written
+                    ended |= [
+                        row[-1] == stop[-1] and "".join(row[-len(stop) :]) == stop for row in drawn
                     ]
-                state = self.model.run(self.params, chars.reshape(1, -1), state, work)
+                state = self.model.run(self.params, ids.reshape(1, -1), state, work)
                 logits = work.logits
-                rows = np.flatnonzero(over)
+                rows = np.flatnonzero(ended)
                 for i in rows.tolist():
-                    text = "".join(written[i])
-                    shown = prime + (text.removesuffix("\n") if self.lines else text)
-                    number = int(numbers[i])
-                    finished[number] = GeneratedText(number, shown, len(text), float(nats[i]))
-                    written[i] = []
+                    chars, number = "".join(drawn[i]), int(numbers[i])
+                    text = prime + (chars.removesuffix("\n") if self.lines else chars)
+                    finished[number] = GeneratedText(number, text, len(chars), float(nats[i]))
+                    drawn[i] = []
                 numbers[rows] = numbers.max() + 1 + np.arange(len(rows))
                 row_keys[rows] = text_keys(seed, numbers[rows])
-                lengths[rows], nats[rows], ended[rows] = 0, 0.0, 0
+                lengths[rows], nats[rows], newlines[rows] = 0, 0.0, 0
                 logits[rows], state[:, :, rows] = logits_0, state_0
-            yield finished.pop(wanted)
+            yield finished.pop(next_number)
 
 
-def _draws(seed: int, number: int, block: int = 256) -> Iterator[float]:
-    """The random numbers of one text, one after another."""
+def _random_numbers(seed: int, number: int, block: int = 256) -> Iterator[float]:
+    """Yield the random number of each character of one text."""
     key = text_keys(seed, np.array([number]))
     for start in itertools.count(step=block):
         yield from uniforms(key, np.arange(start, start + block)).tolist()

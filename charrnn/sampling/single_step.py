@@ -1,7 +1,7 @@
-"""The network reading one text, one character at a time, as in writing one.
+"""Runs the network on one text, one character at a time, to sample from it.
 
-At this size every call of NumPy costs more than its arithmetic, so what can be known beforehand is:
-the input's share of each character, and how large a logit can be.
+At this size every call of NumPy costs more than its arithmetic. So two things are computed once:
+the input (H,) that each character contributes, and an upper bound of the logits.
 """
 
 from __future__ import annotations
@@ -16,64 +16,66 @@ from charrnn.nn.workspace import Workspace
 
 
 class SingleStep:
-    """Any network: `Model.run` for one row and one step."""
+    """`Model.run` for one row and one step, for any network."""
 
     def __init__(self, model: Model, params: Params) -> None:
         self.model = model
         self.params = params
-        # Outputs of a cell are at most 1, so no logit is larger than this.
-        self.largest = float((abs(params["Why"]).sum(axis=0) + abs(params["by"])).max())
+        # A hidden unit is at most 1 in absolute value, so no logit is larger than this.
+        self.max_logit = float((abs(params["Why"]).sum(axis=0) + abs(params["by"])).max())
         self._work = Workspace(model, 1, 1)
         self._ids = np.zeros((1, 1), dtype=np.intp)
         self._state = model.zero_state(1)
 
     def start(self, state: Floats) -> None:
-        """Go on from this state (L, S, 1, H)."""
+        """Set the state (L, S, 1, H) before the next character."""
         self._state = state
 
-    def read(self, char: int) -> Floats:
-        """The logits (V,) of what follows this character; they hold until the next one."""
-        self._ids[0, 0] = char
+    def read(self, id_: int) -> Floats:
+        """Return the logits (V,) after this character. The next call overwrites them."""
+        self._ids[0, 0] = id_
         self._state = self.model.run(self.params, self._ids, self._state, self._work)
         logits: Floats = self._work.logits[0]
         return logits
 
 
 class RNNSingleStep(SingleStep):
-    """An rnn of one layer, twice as fast.
+    """One step of an rnn of one layer, twice as fast.
 
-    h         = tanh(Wxh[char] + q)
-    q, logits = (h, 1) (Whh Why)         what the state is needed for, next and now, at once
+    One product computes the logits and the recurrent input q of the next step:
+
+    h         = tanh(Wxh[id] + q)
+    q, logits = (h, 1) (Whh Why)
                        (bh  by )
     """
 
     def __init__(self, model: Model, params: Params) -> None:
         super().__init__(model, params)
         H, V = model.hidden, model.vocab_size
-        self._rows = list(params["layer0.Wxh"])  # (H,) of every character
+        self._inputs = list(params["layer0.Wxh"])  # (H,) of every character
         self._weights = np.block(
             [[params["layer0.Whh"], params["Why"]], [params["layer0.bh"], params["by"]]]
         )
         self._h1 = np.ones(H + 1, dtype=model.dtype)
         self._h = self._h1[:H]
-        self._both = np.empty(H + V, dtype=model.dtype)
-        self._q, self._logits = self._both[:H], self._both[H:]
+        self._product = np.empty(H + V, dtype=model.dtype)
+        self._q, self._logits = self._product[:H], self._product[H:]
 
     def start(self, state: Floats) -> None:
-        """Go on from this state (1, 1, 1, H)."""
+        """Set the state (1, 1, 1, H) before the next character."""
         self._h[:] = state[0, 0, 0]
-        self._h1.dot(self._weights, self._both)
+        self._h1.dot(self._weights, self._product)
 
-    def read(self, char: int) -> Floats:
-        """The logits (V,) of what follows this character; they hold until the next one."""
+    def read(self, id_: int) -> Floats:
+        """Return the logits (V,) after this character. The next call overwrites them."""
         h = self._h
-        np.add(self._q, self._rows[char], h)
+        np.add(self._q, self._inputs[id_], h)
         np.tanh(h, h)
-        self._h1.dot(self._weights, self._both)
+        self._h1.dot(self._weights, self._product)
         return self._logits
 
 
 def make_step(model: Model, params: Params) -> SingleStep:
-    """The fastest for this network."""
-    fastest = RNNSingleStep if model.cell is RNN and model.layers == 1 else SingleStep
-    return fastest(model, params)
+    """Return the fastest step for this network."""
+    step_class = RNNSingleStep if model.cell is RNN and model.layers == 1 else SingleStep
+    return step_class(model, params)

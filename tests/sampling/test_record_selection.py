@@ -125,7 +125,7 @@ def test_repeats_known_ones_and_others_are_dropped_and_counted():
     assert [text.text for text in found] == ["ab", "ef", "ad"]
     assert found.dropped == {
         "were repeats": 1,
-        "stood in the training corpus": 1,
+        "were in the training corpus": 1,
         "did not match": 1,
     }
     assert found.summary().startswith("kept 3 of 6 records tried (50 %); ")

@@ -111,9 +111,9 @@ def test_a_step_is_a_window_of_one(cell, layers):
         step.start(state)
         found = np.array([step.read(char).copy() for char in ids.tolist()])
         np.testing.assert_allclose(found, work.logits, rtol=0, atol=1e-12)
-    assert abs(found).max() <= step.largest
+    assert abs(found).max() <= step.max_logit
     params.flat[:] = np.sign(params.flat) * 50  # of saturated states it is reached
-    assert make_step(model, params).largest == 50 * (model.hidden + 1)
+    assert make_step(model, params).max_logit == 50 * (model.hidden + 1)
 
 
 def test_the_ends_of_the_unit_interval_draw_possible_characters():
