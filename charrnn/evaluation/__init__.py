@@ -1,7 +1,7 @@
 """How well a model predicts a text.
 
-Read `evaluator` first: the score of ids; then `text_scoring`, of a text as it arrives, and
-`line_scores`, of each line and character. `dynamic_evaluation` lets the weights follow the text,
-`comparison` compares two models, `scoring_task` is a model and a text to be scored. May import
+Read `evaluator` first: it scores ids. Then `text_scoring` scores a text as it arrives, and
+`line_scores` each line and character. `dynamic_evaluation` lets the weights follow the text,
+`comparison` compares two models, `scoring_task` holds a model and a text to score. May import
 checkpoint, parallel and what is below them; not sampling.
 """

@@ -1,10 +1,10 @@
-"""Two models on one text: which foretells it better, and whether that may be chance.
+"""Compares two models on one text: which predicts it better, and whether that may be chance.
 
-The interval is a block bootstrap (Künsch 1989): neighbouring characters are alike, so whole blocks
-of them are drawn, with replacement, as many as the text has, and the difference is computed anew.
-The blocks are whole lines of a list, and `BLOCK` consecutive characters of a stream. The interval
-runs from the 2.5th to the 97.5th percentile of `RESAMPLES` such differences, drawn with a fixed
-seed, so that the same text gives the same interval.
+The interval is a block bootstrap (Künsch 1989). The scores of neighbouring characters are
+correlated, so each resample draws whole blocks of them with replacement, as many as the text has,
+and computes the difference from these. A block is one line of a list, or `BLOCK` consecutive
+characters of a stream. The interval runs from the 2.5th to the 97.5th percentile of `RESAMPLES`
+such differences. The seed is fixed, so the same text gives the same interval.
 """
 
 from __future__ import annotations
@@ -32,23 +32,23 @@ from charrnn.parallel.pool import WorkerPool
 from charrnn.units import bits
 
 BLOCK = 200  # characters
-AT_ONCE = 100  # blocks of a stream that are scored together
+PIECE_BLOCKS = 100  # blocks of a stream that are scored together
 RESAMPLES = 2000
 SEED = 1
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """The scores of two models, and what lies between them."""
+    """The scores of two models, and the interval of their difference."""
 
     this: Score
     other: Score
     blocks: int
-    interval_bits: tuple[float, float] | None  # 95 % of the resamples; None of a single block
+    interval_bits: tuple[float, float] | None  # 95 % of the resamples; None for one block
 
     @property
     def difference_bits(self) -> float:
-        """Bits per character, this minus other: below 0 where this one is better."""
+        """Bits per character, this minus other; below 0 if this model is better."""
         return self.this.bits - self.other.bits
 
 
@@ -63,15 +63,16 @@ def compare(
 ) -> Comparison:
     """Score the same characters with both models.
 
-    `workers` share what is scored side by side; `window` is as in `ReadOptions`. A character that
-    either does not know is an error, or skipped for both. Raises CharrnnError where the two do not
-    read the same text, VocabError, and CorpusError where it is too short.
+    `workers` is the number of processes that share the batches; `window` is as in `ReadOptions`.
+    Raises CharrnnError if the models read a text differently, VocabError for a character that
+    either vocabulary lacks, unless `skip_unknown` leaves it out for both, and CorpusError if the
+    text is too short.
     """
-    _check_alike(this, other)
+    _check_same_reading(this, other)
     unknown = 0
 
-    def shared() -> Iterator[str]:
-        """Each piece without the characters that one of the models does not know."""
+    def known_text() -> Iterator[str]:
+        """Yield each piece without the characters that either vocabulary lacks."""
         nonlocal unknown
         start = 0
         for piece in pieces:
@@ -86,16 +87,16 @@ def compare(
             yield known
 
     mode, pool = this.config.corpus.mode, WorkerPool(workers)
-    text = shared() if mode == "lines" else windows(shared(), AT_ONCE * BLOCK)
+    text = known_text() if mode == "lines" else windows(known_text(), PIECE_BLOCKS * BLOCK)
     options = ReadOptions(mode, name, window=window)
-    by_this, by_other = (
-        score_pieces(Evaluator(model.model, model.params, pool), model.vocab, copy, options)
-        for model, copy in zip((this, other), itertools.tee(text), strict=True)
+    this_pieces, other_pieces = (
+        score_pieces(Evaluator(loaded.model, loaded.params, pool), loaded.vocab, copy, options)
+        for loaded, copy in zip((this, other), itertools.tee(text), strict=True)
     )
-    blocks = np.concatenate([np.empty((3, 0)), *_blocks(by_this, by_other, mode)], axis=1)
+    blocks = np.concatenate([np.empty((3, 0)), *_blocks(this_pieces, other_pieces, mode)], axis=1)
     nats_this, nats_other, chars = blocks.sum(axis=1).tolist()
     if not chars:
-        raise CorpusError(f"{name} is too short to compare: nothing of it can be scored")
+        raise CorpusError(f"{name} is too short to compare: none of its characters can be scored")
     return Comparison(
         Score(nats_this, int(chars), unknown),
         Score(nats_other, int(chars), unknown),
@@ -105,19 +106,19 @@ def compare(
 
 
 def bootstrap(differences: Floats, chars: Floats) -> tuple[float, float]:
-    """The 95 % interval of sum(differences) / sum(chars), from blocks (N,) of each."""
+    """Return the 95 % interval of sum(differences) / sum(chars), from N blocks (N,) of each."""
     rng = np.random.default_rng(SEED)
     draws = (rng.integers(len(chars), size=len(chars)) for _ in range(RESAMPLES))
-    resampled = [differences[drawn].sum() / chars[drawn].sum() for drawn in draws]
+    resampled = [differences[blocks].sum() / chars[blocks].sum() for blocks in draws]
     low, high = np.percentile(resampled, [2.5, 97.5]).tolist()
     return low, high
 
 
 def _blocks(
-    this: Iterable[ScoredPiece], other: Iterable[ScoredPiece], mode: str
+    this_pieces: Iterable[ScoredPiece], other_pieces: Iterable[ScoredPiece], mode: str
 ) -> Iterator[Floats]:
-    """The blocks (3, n) of each piece: nats of this model and of the other, and characters."""
-    for a, b in zip(this, other, strict=True):
+    """Yield the n blocks (3, n) of each piece: the nats of both models, and the characters."""
+    for a, b in zip(this_pieces, other_pieces, strict=True):
         inside = ~np.isnan(a.nats)
         if mode == "lines":
             ends = np.flatnonzero(code_points(a.text)[inside] == ord("\n"))
@@ -127,13 +128,12 @@ def _blocks(
         yield np.add.reduceat(np.stack([a.nats, b.nats, inside])[:, inside], starts, axis=1)
 
 
-def _check_alike(this: Checkpoint, other: Checkpoint) -> None:
-    """Raise CharrnnError where the two models would not read the same characters."""
-    for setting in ("mode", "lowercase"):
-        values = [getattr(model.config.corpus, setting) for model in (this, other)]
+def _check_same_reading(this: Checkpoint, other: Checkpoint) -> None:
+    """Raise CharrnnError if the models would not score the same characters of a text."""
+    for key in ("mode", "lowercase"):
+        values = [format_value(getattr(loaded.config.corpus, key)) for loaded in (this, other)]
         if values[0] != values[1]:
-            mine, theirs = map(format_value, values)
             raise CharrnnError(
-                f"the models cannot be compared: corpus.{setting} is {mine} in this one "
-                f"and {theirs} in the other, so they do not read the same characters of a text"
+                f"the models cannot be compared: corpus.{key} is {values[0]} in this one and "
+                f"{values[1]} in the other, so they do not score the same characters of a text"
             )

@@ -26,7 +26,7 @@ from charrnn.parallel.worker_count import SCORING_ROWS
 from charrnn.units import bits
 
 WINDOW = 256  # steps scored at a time; the scores do not depend on it
-WARM_UP = 256  # characters that a piece of a stream reads before its own; also its steps at a time
+WARM_UP = 256  # characters run before each piece of a stream; also the steps run at a time
 MAX_BATCH_CHARS = 1 << 18  # characters, padding included, of lines scored in a batch
 
 
@@ -55,20 +55,22 @@ class Score:
 
 
 class Readout(NamedTuple):
-    """What is read off the workspace at every position after `Model.forward`."""
+    """A function that reads K numbers per character from the workspace after `Model.forward`."""
 
-    rows: int  # K numbers for each position
+    rows: int  # K
     extract: Callable[[Workspace], Floats]  # (K, T*B)
 
 
 def _read_surprisals(work: Workspace) -> Floats:
+    """Return the `SURPRISAL` (1, T*B)."""
     return work.nll.astype(np.float64).reshape(1, -1)
 
 
 def _read_predictions(work: Workspace) -> Floats:
+    """Return the `PREDICTION` (4, T*B)."""
     p = work.logits.astype(np.float64)  # (T*B, V)
-    of_target = p.take(work.target_indices).reshape(-1, 1)
-    ranks = 1 + np.count_nonzero(p > of_target, axis=1)
+    target_p = p.take(work.target_indices).reshape(-1, 1)
+    ranks = 1 + np.count_nonzero(p > target_p, axis=1)
     entropies = -(p * np.log(np.maximum(p, np.finfo(np.float64).tiny))).sum(axis=1)
     return np.stack([work.nll, ranks, entropies, p.argmax(axis=1)])
 
@@ -84,7 +86,7 @@ class Evaluator:
     window = WINDOW
 
     def __init__(self, model: Model, params: Params, pool: WorkerPool | None = None) -> None:
-        """Take a model, and the pool that shares batches, with the parameters as they are now."""
+        """Use this model; the workers of `pool` score batches with the present parameters."""
         self.model = model
         self.params = params
         self.pool = pool or WorkerPool()
@@ -94,7 +96,7 @@ class Evaluator:
     def score_sequence(
         self, ids: Ints, state: Floats, readout: Readout = SURPRISAL
     ) -> tuple[Floats, Floats]:
-        """Return the readout (K, N-1) of `ids` (N,) but the first, and the state after them."""
+        """Return the readout (K, N-1) of `ids` (N,) except the first, and the state after them."""
         column = ids.reshape(-1, 1)
         values, state = self._run(column[:-1], column[1:], readout, state)
         return values[:, :, 0], state
@@ -110,9 +112,9 @@ class Evaluator:
     def _score_batches(
         self, records: Records, record_ids: Ints, readout: Readout = SURPRISAL
     ) -> Iterator[tuple[Ints, Floats]]:
-        """Yield the readout (K, n) of one batch of records after the other, from the zero state.
+        """Yield positions (n,) and readout (K, n) of the n characters of each batch of records.
 
-        Before it come the positions (n,) of its characters among all characters of these records.
+        Positions count all characters of these records. Each record starts from the zero state.
         """
         lengths = records.lengths(record_ids)
         starts = np.cumsum(lengths) - lengths
@@ -124,13 +126,12 @@ class Evaluator:
             yield (starts[batch] + times)[inside], values[:, inside]
 
     def _batches(self, lengths: Ints) -> Iterator[Ints]:
-        """Yield indices of records to score in one batch: of similar length, fewer of long ones."""
+        """Yield the indices of each batch: records of similar length, fewer if they are long."""
         ordered = np.argsort(lengths, kind="stable")
         while len(ordered):
             longest = lengths[ordered[:SCORING_ROWS]]  # of the first 1, 2, 3, ... rows
-            rows = max(
-                1, np.count_nonzero(longest * np.arange(1, len(longest) + 1) <= MAX_BATCH_CHARS)
-            )
+            sizes = longest * np.arange(1, len(longest) + 1)
+            rows = max(1, np.count_nonzero(sizes <= MAX_BATCH_CHARS))
             yield ordered[:rows]
             ordered = ordered[rows:]
 
@@ -166,8 +167,8 @@ class Evaluator:
     ) -> Score | None:
         """Return the score of the validation part as training computes it; None without one.
 
-        Each rank of a group scores its share. Raises StopRequested on all of them when any is asked
-        to stop.
+        Each rank of a group scores its share. Raises StopRequested on every rank if
+        `stop_requested` returns True on any of them.
         """
         if not len(corpus.validation):
             return None
@@ -176,8 +177,8 @@ class Evaluator:
         if corpus.records is not None:
             record_ids = corpus.validation[group.rank :: group.size]
             batches = (nats for _, nats in self._score_batches(corpus.records, record_ids))
-        totals = np.zeros(3)  # nats, characters, ranks that want to stop
-        for nats in itertools.chain([np.empty(0)], batches):  # a rank without a share asks once
+        totals = np.zeros(3)  # nats, characters, ranks with a stop request
+        for nats in itertools.chain([np.empty(0)], batches):  # checks once without batches
             if stop_requested():
                 totals[2] = 1
                 break
@@ -189,11 +190,11 @@ class Evaluator:
         return Score(total_nats, int(chars))
 
     def _stream_pieces(self, ids: Ints, group: ProcessGroup) -> Iterator[Floats]:
-        """Yield the nats of one text, of which `ROWS` pieces are scored in a batch, step by step.
+        """Yield the nats of one text, cut into `SCORING_ROWS` pieces that are scored as one batch.
 
-        That is faster, and the sum is within about 0.001 nats per character. Every piece but the
-        first reads `WARM_UP` characters before its own, from the zero state. Each rank of a group
-        scores its share of the pieces.
+        This is faster, and the sum is within about 0.001 nats per character. Every piece except the
+        first starts from the zero state `WARM_UP` characters earlier. Each rank of a group scores
+        its share of the pieces.
         """
         targets = len(ids) - 1
         rows = min(SCORING_ROWS, max(1, targets // (4 * WARM_UP)))
@@ -205,9 +206,9 @@ class Evaluator:
         for offset in range(-WARM_UP, length, WARM_UP):
             times = np.arange(offset, min(offset + WARM_UP, length)).reshape(-1, 1)
             positions = starts + times  # (T, B)
-            inside = (positions < targets) & (offset >= 0)  # the warm-up does not count
+            inside = (positions < targets) & (offset >= 0)  # the warm-up is not scored
             positions = positions.clip(0, targets - 1)
             nats, state = self._window(Batch(ids[positions], ids[positions + 1]), state)
             if offset < 0 and starts[0] == 0:
-                state[:, :, 0] = 0  # the first piece has nothing before it
+                state[:, :, 0] = 0  # no text precedes the first piece
             yield nats[:, inside.reshape(-1)]

@@ -1,4 +1,4 @@
-"""Scores of each line and of each character, as the text arrives."""
+"""Scores each line and each character of a text as it arrives."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from charrnn.data.vocabulary import Vocab
 from charrnn.evaluation.text_scoring import ScoredPiece
 from charrnn.units import bits
 
-PIECE_CHARS = 1 << 16  # of a long text scored at a time
-RECORDS = 1024  # of a validation part scored at a time
+PIECE_CHARS = 1 << 16  # characters of a long text scored at a time
+RECORDS = 1024  # records of a validation part scored at a time
 
 
 class LineScore(NamedTuple):
@@ -35,7 +35,7 @@ class LineScore(NamedTuple):
 
     @property
     def char_bits(self) -> Floats:
-        """The bits (N,) of each character of `text`; all NaN if lower case is longer."""
+        """The bits (N,) of each character of `text`; all NaN if its lower case is longer."""
         if len(self.nats) != len(self.text):
             return np.full(len(self.text), np.nan)
         return bits(self.nats)
@@ -52,19 +52,19 @@ class CharScore(NamedTuple):
 
     @property
     def bits_per_char(self) -> float:
-        """The same as `bits`, under the name that a line has for its own."""
+        """The same as `bits`: lines and characters share this attribute."""
         return self.bits
 
 
 def line_scores(
     pieces: Iterable[ScoredPiece], originals: Iterator[str] | None = None
 ) -> Iterator[list[LineScore]]:
-    """Yield the scores of the lines that end in each piece. A line's bits are summed over it.
+    """Yield the scores of the lines that end in each piece.
 
-    Lines of which nothing is scored and nothing is unknown have no row. `originals` are all lines
-    of the text before it was folded to lower case.
+    Lines without scored and unknown characters are left out. `originals` are all lines of the text
+    before it is folded to lower case.
     """
-    rest, nats, unknown = "", np.empty(0), np.empty(0, dtype=bool)  # of a line without its end
+    rest, nats, unknown = "", np.empty(0), np.empty(0, dtype=bool)  # of an unfinished line
     for piece in pieces:
         *lines, rest = (rest + piece.text).split("\n")
         nats = np.concatenate([nats, piece.nats])
@@ -79,7 +79,7 @@ def line_scores(
 def _rows(
     lines: list[str], nats: Floats, unknown: Bools, originals: Iterator[str] | None
 ) -> Iterator[LineScore]:
-    """Yield the scores of these lines, whose characters and newlines have these nats."""
+    """Yield the scores of these lines; `nats` and `unknown` cover their characters and newlines."""
     if not lines:
         return
     *starts, stop = np.cumsum([0, *(len(line) + 1 for line in lines)]).tolist()
@@ -94,7 +94,7 @@ def _rows(
 
 
 def char_scores(pieces: Iterable[ScoredPiece], vocab: Vocab) -> Iterator[list[CharScore]]:
-    """Yield the scored characters of each piece, which was read by `PREDICTION`."""
+    """Yield the scored characters of each piece, whose readout is `PREDICTION`."""
     for piece in pieces:
         inside = ~np.isnan(piece.nats)
         nats, ranks, entropies, likeliest = piece.values[:, inside]

@@ -1,4 +1,4 @@
-"""What `eval` is asked about: a model, and a text from a file, a pipe or the corpus."""
+"""A model and the text that it scores: a file, stdin, or the validation part of its corpus."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ logger = logging.getLogger("charrnn")
 
 
 class ScoringTask:
-    """A text to be scored, and the model that scores it."""
+    """A text to score, and the model that scores it."""
 
     def __init__(
         self,
@@ -41,9 +41,10 @@ class ScoringTask:
         window: int | None = None,
         workers: int = 1,
     ) -> None:
-        """`path` is a file, - for stdin, or None for the validation part of the model's corpus.
+        """Open the text: `path` is a file, - for stdin, or None for the validation part.
 
-        `window` as in `ReadOptions`; `workers` share what is scored side by side.
+        `window` is as in `ReadOptions`; `workers` is the number of processes that share the
+        batches. Raises CorpusError.
         """
         self.loaded = loaded
         self.evaluator = Evaluator(loaded.model, loaded.params, WorkerPool(workers))
@@ -54,21 +55,23 @@ class ScoringTask:
         if path is None:
             self.name = "the validation part"
             self.reader: TextReader | None = None
-            self.corpus  # noqa: B018 - whatever is wrong with it is told at once
+            self.corpus  # noqa: B018 - raises CorpusError here, before any output
         else:
             self.name = display_name(path)
             self.reader = open_text(path, self.settings.encoding)
 
     def __enter__(self) -> ScoringTask:
+        """Return the task."""
         return self
 
     def __exit__(self, *error: object) -> None:
+        """Close the text."""
         if self.reader is not None:
             self.reader.stream.close()
 
     @functools.cached_property
     def corpus(self) -> Corpus:
-        """The corpus of the model, split as it was. Raises CorpusError."""
+        """The corpus of the model, split as in training. Raises CorpusError."""
         try:
             corpus = reload_corpus(self.loaded)
         except CorpusError as error:
@@ -81,7 +84,7 @@ class ScoringTask:
         return corpus
 
     def pieces(self) -> Iterator[str]:
-        """The text as it arrives, in its own case."""
+        """Yield the text as it arrives, in its original case."""
         if self.reader is None:
             yield from validation_text(self.corpus)
             return
@@ -91,10 +94,11 @@ class ScoringTask:
             logger.info(notice)
 
     def text(self) -> Iterable[str]:
-        """The text as it arrives, as the model reads it."""
-        return self._folded(self.pieces())
+        """Return the pieces of the text as the model reads them."""
+        return self._fold_case(self.pieces())
 
-    def _folded(self, pieces: Iterable[str]) -> Iterable[str]:
+    def _fold_case(self, pieces: Iterable[str]) -> Iterable[str]:
+        """Return the pieces, in lower case if the model was trained so."""
         return map(to_lowercase, pieces) if self.settings.lowercase else pieces
 
     def score_pieces(
@@ -103,32 +107,31 @@ class ScoringTask:
         readout: Readout = SURPRISAL,
         evaluator: Evaluator | None = None,
     ) -> Iterator[ScoredPiece]:
-        """The figures of every character of a text, by the model or another evaluator."""
+        """Yield the pieces of a text with their readout, by the model or another evaluator."""
         options = ReadOptions(self.settings.mode, self.name, self.skip_unknown, self.window)
         return score_pieces(evaluator or self.evaluator, self.loaded.vocab, text, options, readout)
 
     def rows(
         self, per: str, pieces: Iterable[str] | None = None
     ) -> Iterator[list[LineScore]] | Iterator[list[CharScore]]:
-        """The scores of each line or char of a text, by default this one, as it arrives."""
+        """Return the scores of each line or char of a text, by default this one, as it arrives."""
         pieces = self.pieces() if pieces is None else pieces
         if per == "char":
-            return char_scores(
-                self.score_pieces(self._folded(pieces), PREDICTION), self.loaded.vocab
-            )
-        read, shown = itertools.tee(pieces)
-        originals = (line for some in whole_lines(shown) for line in some[:-1].split("\n"))
-        return line_scores(self.score_pieces(self._folded(read)), originals)
+            scored = self.score_pieces(self._fold_case(pieces), PREDICTION)
+            return char_scores(scored, self.loaded.vocab)
+        pieces, copy = itertools.tee(pieces)
+        originals = (line for lines in whole_lines(copy) for line in lines[:-1].split("\n"))
+        return line_scores(self.score_pieces(self._fold_case(pieces)), originals)
 
-    def percentile(self, per: str, share: float) -> tuple[float, int]:
-        """The bits per character that `share` percent of the validation rows do not exceed.
+    def percentile(self, per: str, percent: float) -> tuple[float, int]:
+        """Return a percentile of the bits per character of the validation rows.
 
-        Also tells how many rows those are.
+        Also returns the number of rows.
         """
         validation = self.rows(per, validation_text(self.corpus))
         bits = [row.bits_per_char for rows in validation for row in rows]
-        return float(np.percentile(bits, share)), len(bits)
+        return float(np.percentile(bits, percent)), len(bits)
 
     def total_score(self, pieces: Iterable[ScoredPiece]) -> Score:
-        """The score of the whole text. Raises CorpusError when it is too short for one."""
+        """Return the score of all pieces. Raises CorpusError if the text is too short."""
         return total_score(pieces, self.settings.mode, self.name)

@@ -1,4 +1,4 @@
-"""Scores a text piece by piece as it arrives, and adds up the score of the whole."""
+"""Scores a text piece by piece as it arrives, and adds up the total."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from charrnn.evaluation.evaluator import SURPRISAL, Evaluator, Readout, Score
 
 
 class ScoredPiece(NamedTuple):
-    """A piece of a text, and what was read off the network at each of its characters."""
+    """A piece of a text, with the readout of each of its characters."""
 
-    text: str  # N characters; the last line of a list gets a newline if it has none
-    values: Floats  # (K, N): the rows of the `Readout`; NaN at a character that is not scored
+    text: str  # N characters; a missing last newline of a list is added
+    values: Floats  # (K, N): the readout; NaN for a character that is not scored
     unknown: Bools  # (N,)
 
     @property
     def nats(self) -> Floats:
-        """The surprisal (N,) of each character, NaN where it is not scored."""
+        """The surprisal (N,) of each character, in nats; NaN if it is not scored."""
         nats: Floats = self.values[0]
         return nats
 
@@ -33,14 +33,12 @@ SKIP_UNKNOWN_HINT = "To leave such characters out and count them: --unknown skip
 
 
 class ReadOptions(NamedTuple):
-    """How a text is read to be scored."""
+    """How a text is read and scored."""
 
     mode: str  # stream or lines
     name: str  # in messages
     skip_unknown: bool = False
-    window: int | None = (
-        None  # characters of a stream between two zero states; None: only at the start
-    )
+    window: int | None = None  # characters of a stream between zero states; None: all of them
 
 
 def score_pieces(
@@ -50,16 +48,16 @@ def score_pieces(
     options: ReadOptions,
     readout: Readout = SURPRISAL,
 ) -> Iterator[ScoredPiece]:
-    """Yield the pieces of a text with the readout of every character, as they arrive.
+    """Yield the pieces of a text, as they arrive, with the readout of each character.
 
-    A stream keeps its pieces; of lines, those that end in a piece come together. Not scored are the
-    first character of a stream, unknown characters, and lines without a known one. Raises
-    VocabError.
+    The pieces of a stream stay the same; in a list, each piece is cut after its last newline. The
+    first character of a stream, unknown characters, and lines of unknown characters alone are not
+    scored. Raises VocabError for an unknown character unless they are skipped.
     """
     lines, window = options.mode == "lines", options.window
-    start = 0  # of a piece in the text
+    start = 0  # offset of a piece in the text
     state = evaluator.model.zero_state(1)
-    previous: Ints = np.empty(0, dtype=np.intp)  # the last id so far, or all of an open window
+    previous: Ints = np.empty(0, dtype=np.intp)  # the last id, or the ids of an unfinished window
     for text in whole_lines(pieces) if lines else pieces:
         if options.skip_unknown:
             new_ids = vocab.lookup(text)
@@ -71,15 +69,15 @@ def score_pieces(
         if lines:
             newline = vocab.lookup("\n")
             ends = new_ids == newline
-            kept = ~ends | ~np.append(True, ends)[:-1]  # no empty line
-            positions, ids = positions[kept], np.concatenate([newline, new_ids[kept]])
-            starts = np.append(1, np.flatnonzero(ends[kept]) + 2)
+            inside = ~ends | ~np.append(True, ends)[:-1]  # False at the newline of an empty line
+            positions, ids = positions[inside], np.concatenate([newline, new_ids[inside]])
+            starts = np.append(1, np.flatnonzero(ends[inside]) + 2)
             scored = evaluator.score_records(Records(ids, starts), readout)
         elif window is None:
             ids = np.concatenate([previous, new_ids])
             scored, state = evaluator.score_sequence(ids, state, readout)
             previous = ids[-1:]
-        else:  # a window that a piece does not fill is scored again with the next piece
+        else:  # an unfinished window is scored again with the next piece
             ids = np.concatenate([previous, new_ids])
             starts = np.append(np.arange(1, len(ids), window), len(ids))
             scored = evaluator.score_records(Records(ids, starts), readout)
@@ -98,19 +96,19 @@ def score_text(
     name: str,
     skip_unknown: bool = False,
 ) -> Score:
-    """Score a text as `mode` says, in constant memory. Raises VocabError and CorpusError."""
+    """Score a text in this mode, in constant memory. Raises VocabError and CorpusError."""
     options = ReadOptions(mode, name, skip_unknown)
     return total_score(score_pieces(evaluator, vocab, pieces, options), mode, name)
 
 
 def total_score(pieces: Iterable[ScoredPiece], mode: str, name: str) -> Score:
-    """Return the score of a whole text. Raises CorpusError when nothing of it is scored."""
+    """Return the score of all pieces. Raises CorpusError if no character is scored."""
     nats, chars, unknown = 0.0, 0, 0
     for piece in pieces:
         nats += float(np.nansum(piece.nats))
         chars += int(np.count_nonzero(~np.isnan(piece.nats)))
         unknown += int(piece.unknown.sum())
     if not chars:
-        least = "two characters" if mode == "stream" else "one line that is not empty"
-        raise CorpusError(f"{name} is too short to score: it takes at least {least}")
+        minimum = "two characters" if mode == "stream" else "one line that is not empty"
+        raise CorpusError(f"{name} is too short to score: it takes at least {minimum}")
     return Score(nats, chars, unknown)

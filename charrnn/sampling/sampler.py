@@ -40,7 +40,7 @@ class SamplingOptions:
 
     temperature: float = 1.0  # 0 or more; 0 takes the likeliest
     top_k: int | None = None  # draw only from the k likeliest
-    top_p: float = 1.0  # draw only from the likeliest that have this mass together
+    top_p: float = 1.0  # draw only from the smallest set with this mass
 
     @property
     def truncates(self) -> bool:
