@@ -77,7 +77,7 @@ class DynamicEvaluator(Evaluator):
 def windows(pieces: Iterable[str], size: int = WINDOW) -> Iterator[str]:
     """Yield the same text in pieces of `size` characters.
 
-    The first has one character more, which is not scored; the last may be shorter.
+    The first piece has one character more, which is not scored; the last may be shorter.
     """
     chars = itertools.chain.from_iterable(pieces)
     yield "".join(itertools.islice(chars, size + 1))

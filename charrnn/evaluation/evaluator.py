@@ -178,7 +178,7 @@ class Evaluator:
             record_ids = corpus.validation[group.rank :: group.size]
             batches = (nats for _, nats in self._score_batches(corpus.records, record_ids))
         totals = np.zeros(3)  # nats, characters, ranks with a stop request
-        for nats in itertools.chain([np.empty(0)], batches):  # checks once without batches
+        for nats in itertools.chain([np.empty(0)], batches):  # checks once even without batches
             if stop_requested():
                 totals[2] = 1
                 break

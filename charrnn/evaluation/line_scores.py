@@ -16,7 +16,7 @@ from charrnn.evaluation.text_scoring import ScoredPiece
 from charrnn.units import bits
 
 PIECE_CHARS = 1 << 16  # characters of a long text scored at a time
-RECORDS = 1024  # records of a validation part scored at a time
+PIECE_RECORDS = 1024  # records of a validation part scored at a time
 
 
 class LineScore(NamedTuple):
@@ -114,7 +114,7 @@ def split_long_pieces(pieces: Iterable[str]) -> Iterator[str]:
 def validation_text(corpus: Corpus) -> Iterator[str]:
     """Yield the validation part of a corpus, in pieces."""
     records = corpus.records
-    size = PIECE_CHARS if records is None else RECORDS
+    size = PIECE_CHARS if records is None else PIECE_RECORDS
     for start in range(0, len(corpus.validation), size):
         ids = corpus.validation[start : start + size]
         if records is not None:
