@@ -248,7 +248,7 @@ def test_the_last_part_of_a_stream_is_held_out(read):
 @pytest.mark.parametrize(("mode", "content"), [("lines", "only\n"), ("stream", "one line")])
 def test_too_little_to_hold_out_is_refused_with_what_to_type(read, mode, content):
     """One line or one character; the setting that the message names works."""
-    with pytest.raises(CorpusError, match=r"too few to hold out|a single one") as caught:
+    with pytest.raises(CorpusError, match=r"too few to hold out|a single character") as caught:
         read(content, mode=mode, validation=0.9 if mode == "lines" else 0.1)
     assert caught.value.hint.endswith("--set corpus.validation=0")
     assert len(read(content, mode=mode).validation) == 0
@@ -259,7 +259,7 @@ def test_another_text_than_the_checksum_says_is_refused(read):
     content = b"\xef\xbb\xbfab\r\n"
     right = hashlib.sha256(content).hexdigest()
     assert read(content, sha256=right).sha256 == right
-    with pytest.raises(CorpusError, match=f"has sha256 {right}, but corpus.sha256 asks for 00"):
+    with pytest.raises(CorpusError, match=f"has sha256 {right}, but corpus.sha256 is 00"):
         read(content, sha256="0" * 64)
 
 

@@ -106,7 +106,7 @@ def test_a_wrong_checksum_leaves_nothing_behind(server, tmp_path):
     """Both checksums are told."""
     with pytest.raises(CorpusError) as caught:
         download.fetch(f"{server.url}/text", str(tmp_path / "text.txt"), "0" * 64)
-    assert f"has sha256 {SHA256}, but corpus.sha256 asks for {'0' * 64}" in str(caught.value)
+    assert f"has sha256 {SHA256}, but corpus.sha256 is {'0' * 64}" in str(caught.value)
     assert os.listdir(tmp_path) == []
 
 
@@ -115,9 +115,9 @@ def test_a_wrong_checksum_leaves_nothing_behind(server, tmp_path):
     ("path", "reason"),
     [
         ("/nowhere", "Not Found"),
-        ("/short", f"only {len(TEXT):,} of {len(TEXT) + 5:,} bytes came"),
+        ("/short", f"only {len(TEXT):,} of {len(TEXT) + 5:,} bytes arrived"),
         ("/to-file", "not allowed"),
-        ("/to-ftp", "sends on to ftp://127.0.0.1/text, which is not followed"),
+        ("/to-ftp", "redirects to ftp://127.0.0.1/text, which is not followed"),
         ("/to-data", "not allowed"),
         ("/in-a-ring", "infinite loop"),
         ("/huge", f"it has over {4 << 30:,} bytes"),
@@ -156,7 +156,9 @@ def test_there_is_no_way_back_from_https_to_http(server, tmp_path, monkeypatch):
 
     monkeypatch.setattr(urllib.request, "HTTPSHandler", Unencrypted)
     target, secure = tmp_path / "text.txt", server.url.replace("http:", "https:")
-    with pytest.raises(CorpusError, match=rf"sends on to {server.url}/text, which is not followed"):
+    with pytest.raises(
+        CorpusError, match=rf"redirects to {server.url}/text, which is not followed"
+    ):
         download.fetch(f"{secure}/downgrade", str(target), None)
     assert not target.exists()
     download.fetch(f"{secure}/moved", str(target), None)
@@ -229,7 +231,7 @@ def test_a_checkpoint_does_not_choose_where_a_text_is_put(server, charrnn, confi
     for words in (["--resume"], ["--resume", "--set", "train.steps=30"], []):
         result = charrnn("train", model, "-q", *words)
         assert result.exit_code == 1
-        assert "not fetched to a place that only" in result.stderr
+        assert "not fetched to a path that only" in result.stderr
         assert f"--corpus FILE, or fetch it from {url}" in result.stderr
     assert server.asked == []
     assert not (tmp_path / "corpus.txt").exists()

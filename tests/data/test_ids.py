@@ -28,7 +28,7 @@ TEXTS = {"ascii": LINES * 9, "mixed": MIXED, "no newline at its end": LINES + "l
 @pytest.fixture
 def large(monkeypatch, tmp_path):
     """From now on every text of 50 bytes is a large one, read a few bytes at a time."""
-    monkeypatch.setattr(ids, "LARGE_BYTES", 50)
+    monkeypatch.setattr(ids, "MAX_MEMORY_BYTES", 50)
     monkeypatch.setattr("charrnn.data.reader.CHUNK_BYTES", 37)
     monkeypatch.setattr(line_hashes, "BLOCK", 11)
     monkeypatch.setattr(corpus, "BLOCK", 11)
