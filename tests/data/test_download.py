@@ -146,7 +146,7 @@ def test_only_http_and_https_urls_are_fetched(tmp_path, load, url):
 
 
 def test_a_redirect_from_https_to_http_is_refused(server, tmp_path, monkeypatch):
-    """A redirect from https may lead to https, but not to http, which anyone could change."""
+    """A redirect from https may lead to https, but not to http."""
 
     class Unencrypted(urllib.request.HTTPSHandler):
         """A handler of https URLs that does not encrypt, for a server without a certificate."""
