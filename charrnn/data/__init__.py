@@ -1,7 +1,8 @@
-"""Text to ids to batches.
+"""Turns text into ids, and ids into batches.
 
-In the order of the data: `reader` decodes bytes, `vocabulary` numbers the characters, `corpus`
-cuts a text into a training and a validation part, `batches` makes windows of it. `ids` and `cache`
-let a text be of any size; `line_hashes` finds lines and their copies. May import config and what is
-below it; not nn.
+`download` fetches a missing text, `reader` decodes its bytes, `vocabulary` numbers its characters
+and `ids` encodes it; the ids of a large text are a file in the `cache`. `corpus` splits them into a
+training and a validation part, by the hashes of `line_hashes`, and `batches` cuts windows from a
+part. `text_profile` describes a text for `charrnn new`; `characters` prints characters in messages.
+This package may import config and the modules below config, but not nn.
 """

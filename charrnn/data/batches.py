@@ -1,24 +1,26 @@
-r"""Windows of (T, B) characters, one after another, for ever.
+r"""Endless sequences of batches, windows of (T, B) characters, for three kinds of training.
 
-A stream with carried state: B readers walk through the text side by side, each through its own
-B-th of it, and the state at the end of a window is where the next one starts. At the end of the
-text all of them go back to their beginnings and to the zero state.
+Stream with carried state: the text is cut into B rows of equal length. A window is the next T
+characters of every row, and starts from the state at the end of the previous window. At the end of
+the rows, all of them start again at their first character and from the zero state.
 
     text    |----------- row 0 -----------|----------- row 1 -----------|
     window   [T][T][T] ...                 [T][T][T] ...
 
-A stream with zero state: the windows lie end to end, and each is read on its own.
+Stream with zero state: the text is cut into windows end to end, and each starts from the zero
+state.
 
     text    |[T][T][T][T] ...                                            |
     batch     3rd, 1st, 8th, ...  in an order shuffled every epoch
 
-Lines: a batch is B records of similar length, padded to the longest of them, all from the zero
-state. A record is read after a newline and ends with one; padding is masked out of the loss.
+Lines: a batch is B records of similar length, padded to the longest of them, and each starts from
+the zero state. The inputs of a record start with a newline and its targets end with one. The loss
+masks the padding.
 
     ids       \n t y r o . .      targets   t y r o \n . .      mask  1 1 1 1 1 0 0
               \n a l l o s a                a l l o s a \n            1 1 1 1 1 1 1
 
-Every epoch sees each line once, in an order that only the seed and the epoch decide.
+Every epoch contains each line once. The order depends only on the seed and the epoch.
 """
 
 from __future__ import annotations
@@ -42,10 +44,9 @@ POOL_BATCHES = 100  # batches whose lines are sorted by length together
 
 
 class Batches(ABC):
-    """An endless row of batches that can tell and take its position.
+    """An endless sequence of batches with a position that can be saved and restored.
 
-    `epoch`, `index` and `offset` are the numbers of a position; a kind of batches has the last two
-    where it needs them.
+    `epoch`, `index` and `offset` form the position. A subclass has the last two if it needs them.
     """
 
     epoch: int
@@ -53,43 +54,43 @@ class Batches(ABC):
     offset: int  # of the window within the text or the batch
 
     def __init__(self, T: int, B: int, **limits: int) -> None:
-        """Go to the beginning. `limits` are the largest `index` and `offset` of a position."""
+        """Go to the first batch. `limits`: the largest valid `index` and `offset` of a position."""
         self.T, self.B = T, B
         self._limits = {"epoch": MAX_EPOCH, **limits}
         self.seek(dict.fromkeys(self._limits, 0))
 
     @abstractmethod
     def per_epoch(self) -> int:
-        """Windows that one pass over the training text takes."""
+        """Return the number of windows in one epoch."""
 
     @abstractmethod
     def next(self) -> Batch:
-        """The next window; `from_zero` says that it starts from the zero state."""
+        """Return the next window; its `from_zero` is True if it starts from the zero state."""
 
     def position(self) -> Position:
-        """Where the next window is, as plain numbers."""
+        """Return the position of the next window."""
         return {name: getattr(self, name) for name in self._limits}
 
     def seek(self, position: Position) -> None:
-        """Go to a position that `position` once told. Raises ValueError for one it cannot tell."""
+        """Go to a position that `position` returned. Raise ValueError if it is out of range."""
         for name, limit in self._limits.items():
             if not 0 <= position[name] <= limit:
                 raise ValueError(f"{name} {position[name]} is outside the text")
             setattr(self, name, position[name])
         self._start()
 
-    def _start(self) -> None:  # noqa: B027 - most have something to do
-        """Make ready to go on in this epoch."""
+    def _start(self) -> None:  # noqa: B027 - a subclass may need no preparation
+        """Prepare the batches of this epoch from the current position on."""
 
 
 class StreamBatches(Batches):
-    """B parallel readers with carried state."""
+    """Windows of B parallel rows of a stream, with carried state."""
 
     def __init__(self, ids: Ints, T: int, B: int) -> None:
-        """`ids` (N,). Raises CorpusError when the text is too short for one window."""
+        """Cut `ids` (N,) into B rows. Raise CorpusError if they are too short for one window."""
         _check_length(len(ids), T, B)
         self.length = len(ids) // B
-        self._rows = ids[: self.length * B].reshape(B, self.length)  # reader b walks along row b
+        self._rows = ids[: self.length * B].reshape(B, self.length)
         super().__init__(T, B, offset=self.length)
 
     def per_epoch(self) -> int:
@@ -104,21 +105,22 @@ class StreamBatches(Batches):
 
 
 def _check_length(N: int, T: int, B: int) -> None:
+    """Raise CorpusError if N characters are too few for B rows of T + 2 characters."""
     if N // B < T + 2:
         rows = max(1, N // (T + 2))
-        smaller = f"--set train.batch_size={rows} --set train.seq_length={min(T, N // rows - 2)}"
+        settings = f"--set train.batch_size={rows} --set train.seq_length={min(T, N // rows - 2)}"
         raise CorpusError(
             f"the training text has {N:,} characters, but seq_length {T} with "
             f"batch_size {B} needs {(T + 2) * B:,}",
-            f"Make them smaller: {smaller}" if N >= 3 else "Give a longer text",
+            f"Make them smaller: {settings}" if N >= 3 else "Give a longer text",
         )
 
 
 class ZeroStateBatches(Batches):
-    """Windows of a stream, each from the zero state, in an order shuffled every epoch."""
+    """Windows of a stream, each from the zero state, shuffled every epoch."""
 
     def __init__(self, ids: Ints, T: int, B: int, seed: int) -> None:
-        """`ids` (N,). Raises CorpusError when the text is too short for one batch."""
+        """Cut `ids` (N,) into windows. Raise CorpusError if they are too short for one batch."""
         _check_length(len(ids), T, B)
         self._ids, self._seed = ids, seed
         self._windows = (len(ids) - 1) // T
@@ -135,11 +137,11 @@ class ZeroStateBatches(Batches):
         first = self.index * self.B
         self.index += 1
         starts = self._offset + self.T * self._order[first : first + self.B]  # (B,)
-        places = starts + np.arange(self.T).reshape(-1, 1)  # (T, B)
-        return Batch(self._ids[places], self._ids[places + 1], from_zero=True)
+        positions = starts + np.arange(self.T).reshape(-1, 1)  # (T, B)
+        return Batch(self._ids[positions], self._ids[positions + 1], from_zero=True)
 
     def _start(self) -> None:
-        """Let this epoch's windows lie end to end from a random place on, and have an order."""
+        """Draw the offset of the first window of this epoch and the order of its windows."""
         rng = generator(self._seed, Purpose.ORDER, self.epoch)
         spare = len(self._ids) - 1 - self._windows * self.T
         self._offset = int(rng.integers(spare + 1))
@@ -147,10 +149,13 @@ class ZeroStateBatches(Batches):
 
 
 class LineBatches(Batches):
-    """Records of similar length, padded and masked."""
+    """Batches of records of similar length, padded and masked."""
 
     def __init__(self, corpus: Corpus, T: int, B: int, seed: int, dtype: npt.DTypeLike) -> None:
-        """Records longer than T are read in several windows with carried state."""
+        """Use the training records; one longer than T takes several windows with carried state.
+
+        Raise CorpusError if there are fewer than B.
+        """
         assert corpus.records is not None
         if len(corpus.training) < B:
             raise CorpusError(
@@ -160,17 +165,17 @@ class LineBatches(Batches):
         self._training, self._seed, self._dtype = corpus.training, seed, dtype
         self._records = corpus.records
         self._batches = -(-len(corpus.training) // B)
-        longest = int(np.diff(corpus.records.starts).max())  # of any record
-        self._cut = longest > T
-        super().__init__(T, B, index=self._batches - 1, offset=longest + T)
+        max_length = int(np.diff(corpus.records.starts).max())  # of all records
+        self._windowed = max_length > T
+        super().__init__(T, B, index=self._batches - 1, offset=max_length + T)
 
     def per_epoch(self) -> int:
-        if not self._cut:
+        if not self._windowed:
             return self._batches
-        return sum(-(-self._longest_of(which) // self.T) for which in self._shuffled())
+        return sum(-(-self._length_of(record_ids) // self.T) for record_ids in self._shuffled())
 
     def next(self) -> Batch:
-        if self.offset >= self._longest:
+        if self.offset >= self._length:
             self.index, self.offset = self.index + 1, 0
             if self.index == self._batches:
                 self.epoch, self.index = self.epoch + 1, 0
@@ -178,37 +183,42 @@ class LineBatches(Batches):
             else:
                 self._load()
         from_zero = self.offset == 0
-        ids, targets, inside = self._records.padded(self._which, self.offset, self.T)
+        ids, targets, mask = self._records.padded(self._record_ids, self.offset, self.T)
         self.offset += self.T
-        return Batch(ids, targets, None if inside.all() else inside.astype(self._dtype), from_zero)
+        return Batch(ids, targets, None if mask.all() else mask.astype(self._dtype), from_zero)
 
     def _start(self) -> None:
-        """Shuffle this epoch's lines, and load the batch at `index`."""
+        """Shuffle the lines of this epoch and load the batch at `index`."""
         pool, skipped = divmod(self.index, POOL_BATCHES)
-        self._coming = itertools.islice(self._shuffled(pool), skipped, None)
+        self._upcoming = itertools.islice(self._shuffled(pool), skipped, None)
         self._load()
 
     def _load(self) -> None:
-        self._which = next(self._coming)
-        self._longest = self._longest_of(self._which)
+        """Load the next batch of this epoch."""
+        self._record_ids = next(self._upcoming)
+        self._length = self._length_of(self._record_ids)
 
-    def _longest_of(self, which: Ints) -> int:
-        return int(self._records.lengths(which).max())
+    def _length_of(self, record_ids: Ints) -> int:
+        """Return the length of the longest of these records."""
+        return int(self._records.lengths(record_ids).max())
 
-    def _shuffled(self, pool: int = 0) -> Iterator[Ints]:
-        """This epoch's batches from a pool on: its lines sorted by length, cut, and shuffled."""
+    def _shuffled(self, first_pool: int = 0) -> Iterator[Ints]:
+        """Yield the record ids (B,) of every batch of this epoch, from a pool on.
+
+        The lines of a pool are sorted by length and cut into batches, which are shuffled.
+        """
         order = generator(self._seed, Purpose.ORDER, self.epoch).permutation(self._training)
         size = POOL_BATCHES * self.B
-        for number in range(pool, -(-self._batches // POOL_BATCHES)):
-            records = order[number * size : (number + 1) * size]
-            records = records[np.argsort(self._records.lengths(records), kind="stable")]
-            batches = [records[i : i + self.B] for i in range(0, len(records), self.B)]
-            rng = generator(self._seed, Purpose.ORDER, self.epoch, number)
+        for pool in range(first_pool, -(-self._batches // POOL_BATCHES)):
+            record_ids = order[pool * size : (pool + 1) * size]
+            record_ids = record_ids[np.argsort(self._records.lengths(record_ids), kind="stable")]
+            batches = [record_ids[i : i + self.B] for i in range(0, len(record_ids), self.B)]
+            rng = generator(self._seed, Purpose.ORDER, self.epoch, pool)
             yield from (batches[i] for i in rng.permutation(len(batches)))
 
 
 def make_batches(corpus: Corpus, config: TrainConfig, seed: int, dtype: npt.DTypeLike) -> Batches:
-    """The batches that a corpus and a config make. Raises CorpusError."""
+    """Return the batches for this corpus and config. Raise CorpusError if it is too short."""
     B = config.batch_size
     if corpus.records is not None:
         return LineBatches(corpus, config.window("lines"), B, seed, dtype)

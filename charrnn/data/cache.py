@@ -1,7 +1,7 @@
-"""Where large texts are kept once they are encoded: files, each named by what it was made from.
+"""A folder of files that store the ids and the profiles of large texts.
 
-A file is made under another name and renamed when it is whole, so two runs that make the same one
-at once do not meet.
+The name of a file is a checksum of the values that determine its content. A file is written under a
+temporary name and renamed when it is complete, so two runs can write the same file at once.
 """
 
 from __future__ import annotations
@@ -25,59 +25,60 @@ from charrnn.atomic import replace_file
 from charrnn.errors import CorpusError
 
 VARIABLE = "CHARRNN_CACHE"
-FILE_NAME = r"[0-9a-f]{64}(\.json)?|\.[0-9a-f]{64}(\.json)?\..{8}\.part"  # .part: being made
+FILE_NAME = r"[0-9a-f]{64}(\.json)?|\.[0-9a-f]{64}(\.json)?\..{8}\.part"  # .part: incomplete
 DAY_S = 86_400
-UNUSED_DAYS = 30  # after which a file is removed
+UNUSED_DAYS = 30  # days without use after which a file is removed
 
 
 def cache_folder() -> Path:
-    """The cache folder: what CHARRNN_CACHE says, or the system's usual place."""
-    if named := os.environ.get(VARIABLE):
-        return Path(named)
-    usual = {"win32": os.environ.get("LOCALAPPDATA"), "darwin": "~/Library/Caches"}
-    place = usual.get(sys.platform, os.environ.get("XDG_CACHE_HOME"))
+    """Return the folder that CHARRNN_CACHE names, or the default of the operating system."""
+    if folder := os.environ.get(VARIABLE):
+        return Path(folder)
+    defaults = {"win32": os.environ.get("LOCALAPPDATA"), "darwin": "~/Library/Caches"}
+    parent = defaults.get(sys.platform, os.environ.get("XDG_CACHE_HOME"))
     try:
-        return Path(place or "~/.cache", "charrnn").expanduser()
-    except RuntimeError:  # nobody's home, as in some containers
+        return Path(parent or "~/.cache", "charrnn").expanduser()
+    except RuntimeError:  # the user has no home folder, as in some containers
         return Path(tempfile.gettempdir(), "charrnn")
 
 
-def cache_path(*made_from: Any) -> Path:
-    """Where the file is, or will be, that is made from these plain values."""
-    return cache_folder() / _checksum(made_from)
+def cache_path(*key: Any) -> Path:
+    """Return the path of the file for this key of JSON values; the file need not exist."""
+    return cache_folder() / _checksum(key)
 
 
-def _checksum(load_or_compute: Any) -> str:
-    return hashlib.sha256(json.dumps(load_or_compute).encode()).hexdigest()
+def _checksum(value: Any) -> str:
+    """Return the SHA-256 of a JSON value."""
+    return hashlib.sha256(json.dumps(value).encode()).hexdigest()
 
 
 @contextlib.contextmanager
 def writable_folder() -> Iterator[None]:
-    """A block that writes to the cache folder, which is made and tidied first.
+    """Create the cache folder and remove unused files before a block that writes to it.
 
-    Raises CorpusError for whatever the system says against that.
+    Raise CorpusError where the block, or the preparation, raises OSError.
     """
-    place = cache_folder()
+    folder = cache_folder()
     try:
-        place.mkdir(parents=True, exist_ok=True)
-        _remove_unused(place)
+        folder.mkdir(parents=True, exist_ok=True)
+        _remove_unused(folder)
         yield
     except OSError as error:
         raise CorpusError(
-            f"a large text is kept on disk, but {place} cannot be written to: {error.strerror}",
+            f"a large text is stored on disk, but {folder} cannot be written to: {error.strerror}",
             f"Name another folder: {VARIABLE}=FOLDER charrnn ...",
         ) from None
 
 
 def memory_map(file: Path | IO[bytes], dtype: np.dtype[Any]) -> Ints:
-    """The numbers in a file, (N,), read where they are looked at; they pickle as a copy."""
+    """Return the numbers of a file, (N,), as a read-only memory map; they pickle as a copy."""
     return np.asarray(np.memmap(file, dtype, "r"))
 
 
 def find_ids(path: Path, dtype: np.dtype[Any], size: int) -> Ints | None:
-    """The `size` numbers in the file at this path, marked as used now; None if it has others."""
+    """Return the numbers of a file, or None if it is missing or does not have `size` of them."""
     with contextlib.suppress(OSError, ValueError):
-        os.utime(path)
+        os.utime(path)  # the file is in use
         numbers = memory_map(path, dtype)
         if len(numbers) == size:
             return numbers
@@ -85,27 +86,27 @@ def find_ids(path: Path, dtype: np.dtype[Any], size: int) -> Ints | None:
 
 
 def load_or_compute(path: Path, compute: Callable[[], Any]) -> Any:
-    """The plain value kept at this path, marked as used now.
+    """Return the JSON value in a file; if it is missing or damaged, compute and write it.
 
-    If it is gone or damaged it is computed and kept there. Raises CorpusError.
+    Raise CorpusError if the file cannot be written.
     """
     with contextlib.suppress(OSError, ValueError, TypeError):
-        os.utime(path)
-        kept, checksum = json.loads(path.read_bytes())
-        if checksum == _checksum(kept):
-            return kept
+        os.utime(path)  # the file is in use
+        value, checksum = json.loads(path.read_bytes())
+        if checksum == _checksum(value):
+            return value
     computed = compute()
     with writable_folder(), replace_file(path) as stream:
         stream.write(json.dumps([computed, _checksum(computed)]).encode())
     return computed
 
 
-def _remove_unused(place: Path) -> None:
-    """Remove what killed runs left unfinished, and what nobody has used for a month.
+def _remove_unused(folder: Path) -> None:
+    """Remove incomplete files after one day and unused files after `UNUSED_DAYS`.
 
-    Whatever else is in the folder is not ours.
+    Other files in the folder are not from charrnn and stay.
     """
-    for path in place.iterdir():
+    for path in folder.iterdir():
         if re.fullmatch(FILE_NAME, path.name):
             days = 1 if path.suffix == ".part" else UNUSED_DAYS
             with contextlib.suppress(OSError):

@@ -1,4 +1,4 @@
-"""How a character is shown that a terminal would obey, or that nobody could see."""
+"""Printable forms of control characters, invisible characters and lists of characters."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ MAX_LISTED = 20  # characters named in a message
 
 
 def escape_unprintable(char: str) -> str:
-    """The character, or an escape where a terminal would obey it or show nothing."""
+    """Return the character, or its escape sequence if it is not printable."""
     return char if char.isprintable() else char.encode("unicode_escape").decode("ascii")
 
 
 def with_code_point(char: str) -> str:
-    r"""A character in ASCII, with its code point.
+    r"""Return the character as an ASCII literal, with its code point.
 
     >>> with_code_point("é")
     "'\\xe9' (U+00E9)"
@@ -22,7 +22,7 @@ def with_code_point(char: str) -> str:
 
 
 def list_characters(chars: Sequence[str], show: Callable[[str], str] = with_code_point) -> str:
-    """Characters as `show` shows them: the first of them, and how many more."""
-    shown = ", ".join(map(show, chars[:MAX_LISTED]))
+    """Return the first `MAX_LISTED` characters, formatted by `show`, and the number of the rest."""
+    listed = ", ".join(map(show, chars[:MAX_LISTED]))
     more = len(chars) - MAX_LISTED
-    return f"{shown}, and {more:,} more" if more > 0 else shown
+    return f"{listed}, and {more:,} more" if more > 0 else listed

@@ -1,9 +1,9 @@
-"""A text of any size turned into ids: in memory, or in a mapped file when it is large.
+"""Encodes a text of any size as ids, in memory or, if it is large, in a memory-mapped file.
 
-The first reading finds the text's checksum and its distinct characters, the second its ids. What
-both found in a large text is kept in the cache, so the next run only computes the checksum.
+The first pass over the text computes its checksum and its distinct characters, the second its ids.
+The cache stores the results for a large text, so the next run computes only the checksum.
 
-A text of lines becomes one newline and then each line with its newline; empty lines are left out.
+In mode `lines` the encoded text is a newline, then each line and its newline, without empty lines.
 """
 
 from __future__ import annotations
@@ -29,46 +29,51 @@ from charrnn.data.vocabulary import Vocab, code_points
 from charrnn.errors import CorpusError, VocabError
 from charrnn.streams import display_name
 
-LARGE_BYTES = 16 << 20  # of a text: the ids of a larger one are kept on disk
-CODE_POINTS = 0x110000
+MAX_MEMORY_BYTES = 16 << 20  # the ids of a text with more bytes are stored on disk
+CODE_POINTS = 0x110000  # the number of Unicode code points
 
 
 class CorpusText:
-    """The text of a config: its checksum, what was mended in it, and its ids."""
+    """The text of a config: its checksum, its characters, its ids, and notices to the user."""
 
     def __init__(self, config: CorpusConfig) -> None:
         self.config = config
-        self.sha256 = ""  # of one file its own; of several, that of theirs
-        self.chars = ""  # its distinct characters, sorted
-        self.size = 0  # ids
-        self.notices: list[str] = []  # what was mended, one sentence each
+        self.sha256 = ""  # of the file, or of the checksums of several files
+        self.chars = ""  # the distinct characters, sorted
+        self.size = 0  # number of ids
+        self.notices: list[str] = []  # what was normalized, one sentence each
         self._bytes = sum(os.path.getsize(path) for path in config.path if os.path.isfile(path))
-        self._copies: dict[str, IO[bytes]] = {}  # of what can be read once, such as a pipe
+        self._copies: dict[str, IO[bytes]] = {}  # of pipes and stdin, by path
 
     @property
     def name(self) -> str:
-        """What the text is called in a message."""
-        first, *others = self.config.path
-        return f"{display_name(first)} and {len(others)} more" if others else display_name(first)
+        """The name of the text in messages."""
+        name, more = display_name(self.config.path[0]), len(self.config.path) - 1
+        return f"{name} and {more} more" if more else name
 
     def read(self) -> None:
-        """Find everything but the ids, in the cache or by a first reading. Raises CorpusError."""
+        """Set `sha256`, `chars`, `size` and `notices`, from the cache or by a first pass.
+
+        Raise CorpusError if the text cannot be read.
+        """
         for path in self.config.path:
             if not os.path.isfile(path):
                 self._copy(path)
-        if self._copies or self._bytes <= LARGE_BYTES:
+        if self._copies or self._bytes <= MAX_MEMORY_BYTES:
             self.chars, self.size, self.notices = self._scan()
             return
         for reader in self._readers("reading"):
-            for _ in reader.chunks():  # all that `sha256` needs
+            for _ in reader.chunks():  # updates `sha256`
                 pass
-        kept_at = self._path_of(self.config.path).with_suffix(".json")
-        self.chars, self.size, self.notices = cache.load_or_compute(kept_at, self._scan)
+        json_path = self._cache_path(self.config.path).with_suffix(".json")
+        self.chars, self.size, self.notices = cache.load_or_compute(json_path, self._scan)
 
     def encode(self, vocab: Vocab | None = None, extend: bool = False) -> tuple[Vocab, Ints]:
-        """Its ids (N,) in its own vocabulary, in `vocab`, or in the union of both.
+        """Return a vocabulary and the ids (N,) of the text in it.
 
-        Raises CorpusError, and VocabError for characters that `vocab` lacks.
+        The vocabulary is `vocab`, or that of the text if `vocab` is None; with `extend`, it is
+        their union. Raise CorpusError if the text is empty or has changed, and VocabError for
+        characters that `vocab` lacks.
         """
         if not self.chars.strip("\n"):
             raise CorpusError(f"{self.name} is empty: there is nothing to learn from")
@@ -80,34 +85,34 @@ class CorpusText:
                 f"the corpus has {list_characters(unknown)}, which the model's training text "
                 "did not have"
             )
-        if self._bytes > LARGE_BYTES:
-            return vocab, self._on_disk(vocab)
+        if self._bytes > MAX_MEMORY_BYTES:
+            return vocab, self._mapped_ids(vocab)
         return vocab, np.concatenate([*self._ids(vocab)])
 
     def close(self) -> None:
-        """Let go of copies; what was mapped stays."""
+        """Close the copies; memory maps of them stay valid."""
         for copy in self._copies.values():
-            with contextlib.suppress(OSError):  # what is still in its buffer, on a full disk
+            with contextlib.suppress(OSError):  # its buffer cannot be flushed to a full disk
                 copy.close()
 
     def _copy(self, path: str) -> None:
-        """Copy what can be read only once; a large copy is a file without a name."""
+        """Copy a file that can be read only once; a large copy is an unnamed file on disk."""
         source = open_text(path)
-        copy = tempfile.SpooledTemporaryFile(LARGE_BYTES, dir=str(cache.cache_folder()))  # noqa: SIM115
+        copy = tempfile.SpooledTemporaryFile(MAX_MEMORY_BYTES, dir=str(cache.cache_folder()))  # noqa: SIM115
         self._copies[path] = copy
         with source.stream, self._bar("receiving", None) as bar:
             source.on_bytes = bar.update
             for chunk in source.chunks():
-                large = copy.tell() + len(chunk) > LARGE_BYTES
+                large = copy.tell() + len(chunk) > MAX_MEMORY_BYTES
                 with cache.writable_folder() if large else contextlib.nullcontext():
                     copy.write(chunk)
                     copy.flush()
         self._bytes += copy.tell()
 
-    def _readers(self, what: str) -> Iterator[TextReader]:
-        """A reader of each file from its beginning; once all are read, `sha256` is known."""
+    def _readers(self, label: str) -> Iterator[TextReader]:
+        """Yield a reader for each file, and set `sha256` after the last; `label` is the bar's."""
         settings, digests = (self.config.encoding, self.config.lowercase), []
-        with self._bar(what, self._bytes) as bar:
+        with self._bar(label, self._bytes) as bar:
             for path in self.config.path:
                 copy = self._copies.get(path)
                 if copy is None:
@@ -123,28 +128,28 @@ class CorpusText:
             digests = [hashlib.sha256("".join(digests).encode()).hexdigest()]
         (self.sha256,) = digests
 
-    def _pieces(self, what: str) -> Iterator[str]:
-        """What is to be encoded; at its end, `notices` and `sha256` are known."""
-        lines, last, blank = self.config.mode == "lines", "\n", 0
+    def _pieces(self, label: str) -> Iterator[str]:
+        """Yield the text to encode, piece by piece; set `notices` and `sha256` at its end."""
+        lines, last, empty = self.config.mode == "lines", "\n", 0
         self.notices = []
         if lines:
             yield last
-        for reader in self._readers(what):
+        for reader in self._readers(label):
             for piece in reader:
                 if lines:
-                    kept = re.sub("\n\n+", "\n", last + piece)[1:]
-                    blank += len(piece) - len(kept)
-                    last, piece = piece[-1], kept
+                    compact = re.sub("\n\n+", "\n", last + piece)[1:]
+                    empty += len(piece) - len(compact)
+                    last, piece = piece[-1], compact
                 yield piece
-            if last != "\n":  # a record of one file must not run into the next
+            if last != "\n":  # the last line of a file ends before the next file
                 last = "\n"
                 yield last
             self.notices += reader.notices()
-        if blank:
-            self.notices.append(f"{self.name} has {blank:,} empty lines; they are left out")
+        if empty:
+            self.notices.append(f"{self.name} has {empty:,} empty lines; they are left out")
 
     def _scan(self) -> tuple[str, int, list[str]]:
-        """Read the text for the first time: its characters, its size and what was mended."""
+        """Return the characters, the size and the notices of the text, by a first pass over it."""
         seen, size = np.zeros(CODE_POINTS, dtype=bool), 0
         for piece in self._pieces("reading"):
             seen[code_points(piece)] = True
@@ -152,27 +157,30 @@ class CorpusText:
         return "".join(map(chr, np.flatnonzero(seen))), size, self.notices
 
     def _ids(self, vocab: Vocab) -> Iterator[Ints]:
-        """The ids of a second reading, piece by piece."""
-        before = self.sha256
+        """Yield the ids of each piece, by a second pass over the text.
+
+        Raise CorpusError at the end if the text has changed since the first pass.
+        """
+        expected = self.sha256
         for piece in self._pieces("encoding"):
             yield vocab.lookup(piece)
-        if self.sha256 != before:
+        if self.sha256 != expected:
             raise CorpusError(f"{self.name} changed while it was read: try again")
 
-    def _path_of(self, *made_from: Any) -> Path:
-        """Where the cache has what is made from this text and these plain values."""
+    def _cache_path(self, *key: Any) -> Path:
+        """Return the path in the cache for this text and this key of JSON values."""
         settings = self.config.encoding, self.config.lowercase, self.config.mode
-        return cache.cache_path(self.sha256, *settings, *made_from)
+        return cache.cache_path(self.sha256, *settings, *key)
 
-    def _on_disk(self, vocab: Vocab) -> Ints:
-        """The ids in a mapped file: of the cache, or without a name for what came by a pipe."""
-        path = self._path_of(vocab.chars)
-        kept = cache.find_ids(path, vocab.dtype, self.size)
-        if kept is not None:
-            return kept
+    def _mapped_ids(self, vocab: Vocab) -> Ints:
+        """Return the ids as a memory map of a file in the cache, or for a copy an unnamed file."""
+        path = self._cache_path(vocab.chars)
+        cached = cache.find_ids(path, vocab.dtype, self.size)
+        if cached is not None:
+            return cached
         pieces = (ids.data for ids in self._ids(vocab))
         with cache.writable_folder():
-            if self._copies:  # it could not be found again
+            if self._copies:  # no later run reads the same pipe
                 with tempfile.TemporaryFile(dir=path.parent) as stream:
                     stream.writelines(pieces)
                     return cache.memory_map(stream, vocab.dtype)
@@ -180,8 +188,8 @@ class CorpusText:
                 stream.writelines(pieces)
             return cache.memory_map(path, vocab.dtype)
 
-    def _bar(self, what: str, total: int | None) -> Any:
-        """A progress bar, for what takes longer than a moment."""
-        from charrnn.bar import Bar  # tqdm alone takes longer than to read a small text
+    def _bar(self, label: str, total: int | None) -> Any:
+        """Return a progress bar that appears after a second."""
+        from charrnn.bar import Bar  # importing tqdm takes longer than reading a small text
 
-        return Bar.for_bytes(what, total, delay=1, leave=False)
+        return Bar.for_bytes(label, total, delay=1, leave=False)

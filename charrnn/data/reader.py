@@ -1,4 +1,4 @@
-"""The characters of a file or of stdin, in pieces, whatever its size."""
+"""Decodes a file or stdin piece by piece, so that a text of any size fits in memory."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ CHUNK_BYTES = 1 << 20
 
 
 class TextReader:
-    """The characters of a byte stream, in pieces, in constant memory.
+    """The decoded text of a byte stream, piece by piece, in constant memory.
 
-    CRLF becomes LF and a byte order mark is dropped; both are counted, and `notices` tells.
-    `sha256` runs over the bytes as they are.
+    CRLF becomes LF and a byte order mark is dropped; `notices` reports both. `sha256` is the
+    checksum of the original bytes.
     """
 
     def __init__(
@@ -29,16 +29,14 @@ class TextReader:
         self.encoding = encoding
         self.lowercase = lowercase
         self.sha256 = hashlib.sha256()
-        self.bytes = 0  # decoded so far
-        self.crlf = 0
+        self.bytes = 0  # number of bytes decoded
+        self.crlf = 0  # number of CRLF line ends
         self.bom = False
-        self.on_bytes: Callable[[int], object] = lambda count: (
-            None
-        )  # called with each chunk's bytes
+        self.on_bytes: Callable[[int], object] = lambda count: None  # gets each chunk's size
 
     def chunks(self) -> Iterator[bytes]:
-        """The bytes as they are, as they come. Raises CorpusError."""
-        # `read1` gives what is there: a pipe is not kept waiting for more.
+        """Yield the original bytes in chunks. Raise CorpusError if reading fails."""
+        # On a pipe, `read1` returns the available bytes; `read` waits until the chunk is full.
         read = getattr(self.stream, "read1", self.stream.read)
         try:
             while raw := read(CHUNK_BYTES):
@@ -49,55 +47,58 @@ class TextReader:
             raise CorpusError(f"{self.name} cannot be read: {error.strerror}") from None
 
     def __iter__(self) -> Iterator[str]:
-        """Pieces of text. Raises CorpusError with the byte offset where the text breaks off."""
+        """Yield pieces of text. Raise CorpusError with the offset of the first undecodable byte."""
         decoder = codecs.getincrementaldecoder(self.encoding)()
-        first, held = True, ""
+        first, pending = True, ""
         for raw in chain(self.chunks(), [b""]):
-            pending = len(decoder.getstate()[0])
+            undecoded = len(decoder.getstate()[0])  # bytes of an incomplete character
             try:
-                piece = held + decoder.decode(raw, final=not raw)
+                piece = pending + decoder.decode(raw, final=not raw)
             except UnicodeError as error:
-                raise self._undecodable(error, self.bytes - pending) from None
+                raise self._undecodable(error, self.bytes - undecoded) from None
             self.bytes += len(raw)
             if first and piece:
                 first, self.bom = False, piece[0] == "\ufeff"
                 piece = piece[1:] if self.bom else piece
-            held = ""
-            if raw and piece.endswith("\r"):  # perhaps one half of CRLF
-                piece, held = piece[:-1], "\r"
-            if "\r" in piece and "\r\n" in piece:  # one character is found much faster than two
+            pending = ""
+            if raw and piece.endswith("\r"):  # the next piece may start with LF
+                piece, pending = piece[:-1], "\r"
+            if "\r" in piece and "\r\n" in piece:  # searching for one character is much faster
                 self.crlf += piece.count("\r\n")
                 piece = piece.replace("\r\n", "\n")
             if piece:
                 yield to_lowercase(piece) if self.lowercase else piece
 
     def _undecodable(self, error: UnicodeError, offset: int) -> CorpusError:
-        """The error to raise when decoding fails in bytes that begin at `offset`."""
+        """Return the CorpusError for a decoding error in bytes that start at byte `offset`."""
         reason = str(error)
         hint = (
             "If it has another encoding, name it: --set corpus.encoding=latin-1 (train), or "
             "convert the text: iconv -f latin1 -t utf-8"
         )
-        if reason.endswith("does not start with BOM"):  # a UnicodeDecodeError from 3.13 on
+        if reason.endswith("does not start with BOM"):  # from Python 3.13 on, a UnicodeDecodeError
             reason = "it does not open with a byte order mark"
-            hint = f"Name the order of its bytes: --set corpus.encoding={self.encoding}-le (train)"
+            hint = f"Set the byte order: --set corpus.encoding={self.encoding}-le (train)"
         elif isinstance(error, UnicodeDecodeError):
             byte = error.object[error.start]
             reason = f"byte {offset + error.start:,} (counted from 0) is 0x{byte:02x}"
         return CorpusError(f"{self.name} is not {self.encoding} text: {reason}", hint)
 
     def notices(self) -> list[str]:
-        """What was mended on the way, one sentence each."""
-        mended = {
+        """Return what was normalized, one sentence each."""
+        notices = {
             "opens with a byte order mark; it is left out": self.bom,
             f"has {self.crlf:,} Windows line ends (CRLF); they are read as LF": self.crlf,
         }
-        return [f"{self.name} {what}" for what, count in mended.items() if count]
+        return [f"{self.name} {notice}" for notice, count in notices.items() if count]
 
 
 def whole_lines(pieces: Iterable[str]) -> Iterator[str]:
-    """Whole lines, each with its newline: those that a piece ends come together."""
-    rest: list[str] = []
+    """Yield strings of complete lines, each line with its newline, at most one for each piece.
+
+    A last line without a newline gets one.
+    """
+    rest: list[str] = []  # the pieces of an incomplete line
     for piece in pieces:
         lines, newline, last = piece.rpartition("\n")
         if newline:
@@ -109,12 +110,18 @@ def whole_lines(pieces: Iterable[str]) -> Iterator[str]:
 
 
 def to_lowercase(piece: str) -> str:
-    """Lower case that does not depend on where a piece ends, as that of a last sigma would."""
+    """Return the piece in lower case, with the same sigma at the end of a word as elsewhere.
+
+    `str.lower` writes a final sigma differently, so its result would depend on the pieces.
+    """
     return piece.replace("\N{GREEK CAPITAL LETTER SIGMA}", "\N{GREEK SMALL LETTER SIGMA}").lower()
 
 
 def open_text(path: str, encoding: str = "utf-8", lowercase: bool = False) -> TextReader:
-    """A reader of a file, or of stdin for `-`. Its user closes `stream`. Raises CorpusError."""
+    """Return a reader of a file, or of stdin for `-`; the caller closes its `stream`.
+
+    Raise CorpusError if the file cannot be opened.
+    """
     try:
         stream = standard_input() if path == "-" else open(path, "rb")  # noqa: SIM115
     except FileNotFoundError:

@@ -1,6 +1,6 @@
-"""What a text is made of: its encoding, its characters and its lines, and whether it is a list.
+"""Detects the encoding, the characters and the lines of a text, and whether it is a list.
 
-It is read as training will read it: CRLF becomes LF and a byte order mark is dropped.
+The text is normalized as in training: CRLF becomes LF and a byte order mark is dropped.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ from charrnn.data.reader import TextReader, open_text
 from charrnn.data.vocabulary import MAX_CHARS
 from charrnn.errors import CorpusError
 
-MAX_CHARS_CP1252 = 180  # distinct characters of a text in cp1252; noise has nearly all 256
+MAX_CHARS_CP1252 = 180  # distinct characters of a text in cp1252; random bytes have nearly all 256
 MAX_CONTROL_SHARE = 0.05  # share of control characters in a text
-TEXT_CONTROLS = "\t\n\r\f\v\x1b"  # those that texts do have
+TEXT_CONTROLS = "\t\n\r\f\v\x1b"  # control characters that are usual in texts
 
-# What makes lines a list, tried on lists of names, verse, prose and source code.
+# The criteria for a list, tested on lists of names, verse, prose and source code.
 MIN_RECORDS = 8
-MAX_EMPTY_SHARE = 0.02  # share of the lines
-MAX_MEDIAN_CHARS = 40  # characters of the middle line
-MAX_NINTH_DECILE_CHARS = 80  # characters of the line that nine in ten do not exceed
-MAX_LINE_CHARS = 5_000  # characters of the longest line, for others are padded to it
+MAX_EMPTY_SHARE = 0.02  # empty lines per record
+MAX_MEDIAN_CHARS = 40  # the median length of a line
+MAX_NINTH_DECILE_CHARS = 80  # the length that nine lines in ten do not exceed
+MAX_LINE_CHARS = 5_000  # length of the longest line; other lines are padded to it
 
-# A UTF-32 mark in little endian begins with that of UTF-16: it must be asked for first.
+# The UTF-32-LE mark starts with the UTF-16-LE mark, so it comes first.
 BYTE_ORDER_MARKS = {
     codecs.BOM_UTF32_LE: "utf-32",
     codecs.BOM_UTF32_BE: "utf-32",
@@ -37,29 +37,30 @@ BYTE_ORDER_MARKS = {
 
 @dataclass(frozen=True)
 class TextProfile:
-    """A text and what was found in it."""
+    """A text, its encoding, its characters, its lines and the mode to train on it."""
 
-    name: str  # what messages call it
+    name: str  # in messages
     text: str
     encoding: str
-    undecodable: str | None  # where the text stops being UTF-8, if it does
-    notices: Sequence[str]  # of a byte order mark and CRLF
-    counts: Mapping[str, int]  # of each character
-    records: Sequence[str]  # its lines, the empty ones left out
-    empty_lines: int  # empty lines between others
-    mode: str  # of the corpus: lines or stream
-    mode_reason: str  # that mode
+    undecodable: str | None  # the first byte that is not UTF-8, as a phrase
+    notices: Sequence[str]  # about a byte order mark and CRLF
+    counts: Mapping[str, int]  # occurrences of each character
+    records: Sequence[str]  # the lines that are not empty
+    empty_lines: int  # number of empty lines between records
+    mode: str  # the setting corpus.mode: lines or stream
+    mode_reason: str  # the reason for this mode
 
     @property
     def lengths(self) -> list[int]:
-        """Characters of each line that is not empty, shortest first; newlines not counted."""
+        """The lengths of the records in ascending order, in characters without the newline."""
         return sorted(map(len, self.records))
 
 
 def profile_text(path: str) -> TextProfile:
-    """Read and look at a file, or at stdin for `-`.
+    """Return the profile of a file, or of stdin for `-`.
 
-    Raises CorpusError when it cannot be read, is no text, or has nothing to learn from.
+    Raise CorpusError if it cannot be read, is not a text, or has fewer than two distinct
+    characters, newlines at its ends not counted.
     """
     source = open_text(path)
     with source.stream:
@@ -89,7 +90,7 @@ def profile_text(path: str) -> TextProfile:
 
 
 def _encoding(raw: bytes) -> tuple[str, str | None]:
-    """The encoding of these bytes, and where they are not UTF-8, if they are not."""
+    """Return the encoding of these bytes and the first byte that is not UTF-8, if there is one."""
     try:
         raw.decode("utf-8")
         return "utf-8", None
@@ -102,15 +103,15 @@ def _encoding(raw: bytes) -> tuple[str, str | None]:
         raw.decode("cp1252")
         return "cp1252", undecodable
     except UnicodeDecodeError:
-        return "latin-1", undecodable  # which decodes anything
+        return "latin-1", undecodable  # decodes any bytes
 
 
 def _check_text(text: str, counts: Mapping[str, int], reader: TextReader) -> None:
-    """Raise CorpusError unless this is a text, and one with something to learn."""
+    """Raise CorpusError unless this is a text with at least two distinct characters."""
     controls = sum(counts[char] for char in counts if char < " " and char not in TEXT_CONTROLS)
     reason = ""
     if "\0" in counts:
-        reason = f"character {text.index(chr(0)) + 1:,} is NUL, as in UTF-16 without its mark"
+        reason = f"character {text.index(chr(0)) + 1:,} is NUL, as in UTF-16 without a BOM"
     elif controls > MAX_CONTROL_SHARE * len(text):
         reason = f"{controls:,} of its {len(text):,} characters are control characters"
     elif len(counts) > (MAX_CHARS if reader.encoding.startswith("utf") else MAX_CHARS_CP1252):
@@ -118,26 +119,26 @@ def _check_text(text: str, counts: Mapping[str, int], reader: TextReader) -> Non
         reason = f"as {reader.encoding} it has {distinct}, which is too many"
     if reason:
         raise CorpusError(f"{reader.name} does not look like a text: {reason}")
-    kinds = set(text.strip("\n"))
-    if len(kinds) < 2:
-        few = f"has a single character, {kinds.pop()!a}" if kinds else "is empty"
-        raise CorpusError(f"{reader.name} {few}: there is nothing to learn from")
+    chars = set(text.strip("\n"))
+    if len(chars) < 2:
+        reason = f"has a single character, {chars.pop()!a}" if chars else "is empty"
+        raise CorpusError(f"{reader.name} {reason}: there is nothing to learn from")
 
 
 def _mode(text: str, records: Sequence[str], empty_lines: int) -> tuple[str, str]:
-    """How to read the text, and why."""
+    """Return the mode to train on the text, and the reason for it."""
     lengths = sorted(map(len, records))
-    median, most = lengths[len(lengths) // 2], lengths[len(lengths) * 9 // 10]
+    median, ninth_decile = lengths[len(lengths) // 2], lengths[len(lengths) * 9 // 10]
     if len(text) < 3:
-        return "lines", "the text is too short to run on"
+        return "lines", "the text is too short for a stream"
     if len(records) < MIN_RECORDS:
-        return "stream", f"a text of fewer than {MIN_RECORDS} lines is no list"
+        return "stream", f"a text of fewer than {MIN_RECORDS} lines is not a list"
     if empty_lines > max(1, MAX_EMPTY_SHARE * len(records)):
-        return "stream", f"{empty_lines:,} empty lines part it into paragraphs"
+        return "stream", f"{empty_lines:,} empty lines divide it into paragraphs"
     if median > MAX_MEDIAN_CHARS:
         return "stream", f"half of its lines have {median:,} characters or more, as in prose"
-    if most > MAX_NINTH_DECILE_CHARS:
-        return "stream", f"one line in ten has {most:,} characters or more, as in prose"
+    if ninth_decile > MAX_NINTH_DECILE_CHARS:
+        return "stream", f"one line in ten has {ninth_decile:,} characters or more, as in prose"
     if lengths[-1] > MAX_LINE_CHARS:
-        return "stream", f"one of its lines has {lengths[-1]:,} characters, and is no record"
+        return "stream", f"one of its lines has {lengths[-1]:,} characters, too many for a record"
     return "lines", f"{len(records):,} short lines, half of them of {median:,} characters at most"

@@ -1,4 +1,4 @@
-"""What the network is shown: windows that line up, records that are seen once, places that hold."""
+"""Batches: targets follow inputs, an epoch contains every line once, positions are restored."""
 
 import numpy as np
 import pytest
@@ -19,7 +19,7 @@ def records(tmp_path):
 
 
 def texts(vocab, batch):
-    """The rows of a batch as (inputs, targets), padding cut off."""
+    """Yield the rows of a batch as (inputs, targets), without the padding."""
     mask = np.ones(batch.ids.shape) if batch.mask is None else batch.mask
     for b in range(batch.ids.shape[1]):
         length = int(mask[:, b].sum())
@@ -27,7 +27,7 @@ def texts(vocab, batch):
 
 
 def test_a_target_is_the_character_after_its_input():
-    """Along the time axis, in every row."""
+    """The target at each time step of every row is the next character of the text."""
     stream = batches.StreamBatches(np.arange(100), T=5, B=3)
     for _ in range(20):
         batch = stream.next()
@@ -35,27 +35,27 @@ def test_a_target_is_the_character_after_its_input():
         assert (batch.targets == batch.ids + 1).all()
 
 
-def test_parallel_readers_go_on_where_they_were():
-    """Row b of a window continues row b of the last one, until all start again together."""
+def test_rows_continue_the_previous_window_until_the_epoch_ends():
+    """Row b of a window continues row b of the previous one; at the end all rows start again."""
     stream = batches.StreamBatches(np.arange(100), T=5, B=3)
-    before = stream.next()
-    assert before.from_zero
-    assert before.ids[0].tolist() == [0, 33, 66]
+    previous = stream.next()
+    assert previous.from_zero
+    assert previous.ids[0].tolist() == [0, 33, 66]
     for _ in range(5):
         batch = stream.next()
         assert not batch.from_zero
-        assert (batch.ids[0] == before.targets[-1]).all()
-        before = batch
-    again = stream.next()
-    assert again.from_zero
-    assert again.ids[0].tolist() == [0, 33, 66]
+        assert (batch.ids[0] == previous.targets[-1]).all()
+        previous = batch
+    restarted = stream.next()
+    assert restarted.from_zero
+    assert restarted.ids[0].tolist() == [0, 33, 66]
     assert stream.epoch == 1
     assert stream.per_epoch() == 6
 
 
 @pytest.mark.parametrize(("N", "windows"), [(30, 5), (31, 5), (32, 6), (36, 6), (37, 7)])
 def test_the_last_window_of_a_stream_is_the_last_of_the_gist(N, windows):
-    """It starts anew where p + T + 1 >= N, so a character at least is left over."""
+    """A stream starts again where p + T + 1 >= N, so at least one character stays unused."""
     stream = batches.StreamBatches(np.arange(N), T=5, B=1)
     ends = [stream.next().targets[-1, 0] for _ in range(2 * windows)]
     assert ends == 2 * [5 * (n + 1) for n in range(windows)]
@@ -66,14 +66,14 @@ def test_the_last_window_of_a_stream_is_the_last_of_the_gist(N, windows):
 
 
 @pytest.mark.parametrize(("N", "T", "B"), [(27, 25, 1), (40, 5, 8), (3, 1, 1)])
-def test_the_setting_that_a_short_text_is_told_works(N, T, B):
-    """One character less than needed: the advice, taken literally, must fit."""
+def test_the_settings_in_the_message_fit_a_short_text(N, T, B):
+    """With one character too few, the message names settings that work for this text."""
     batches.StreamBatches(np.arange((T + 2) * B), T, B)
-    with pytest.raises(CorpusError, match=f"has {N - 1:,} characters") as caught:
+    with pytest.raises(CorpusError, match=f"has {N - 1:,} characters") as error:
         batches.StreamBatches(np.arange(N - 1), T, B)
     settings = dict(
         word.removeprefix("train.").split("=")
-        for word in caught.value.hint.split()
+        for word in error.value.hint.split()
         if word.startswith("train.")
     )
     T, B = int(settings.get("seq_length", T)), int(settings.get("batch_size", B))
@@ -83,8 +83,8 @@ def test_the_setting_that_a_short_text_is_told_works(N, T, B):
         assert N - 1 < 3
 
 
-def test_a_record_is_opened_and_closed_by_a_newline(records):
-    """Its inputs begin with one and its targets end with one."""
+def test_a_newline_opens_and_closes_a_record(records):
+    """The inputs of a record start with a newline, and its targets end with one."""
     stream = batches.LineBatches(records, T=256, B=4, seed=1, dtype="float64")
     for _ in range(30):
         batch = stream.next()
@@ -97,8 +97,8 @@ def test_a_record_is_opened_and_closed_by_a_newline(records):
 
 
 @pytest.mark.parametrize("B", [1, 7, 32])
-def test_an_epoch_sees_every_line_once(records, B):
-    """Each training line once, no validation line, and another order in the next epoch."""
+def test_an_epoch_contains_every_training_line_once(records, B):
+    """An epoch has each training line once and no validation line, and its own order."""
     stream = batches.LineBatches(records, T=256, B=B, seed=1, dtype="float64")
     training = {
         records.vocab.decode(records.records.ids[slice(*records.records.starts[[r, r + 1]])])
@@ -106,41 +106,41 @@ def test_an_epoch_sees_every_line_once(records, B):
     }
     orders = []
     for epoch in range(2):
-        seen = []
+        lines = []
         for _ in range(stream.per_epoch()):
-            seen += [targets for _, targets in texts(records.vocab, stream.next())]
+            lines += [targets for _, targets in texts(records.vocab, stream.next())]
             assert stream.epoch == epoch
-        assert len(seen) == len(records.training)
-        assert set(seen) == training
-        orders.append(seen)
+        assert len(lines) == len(records.training)
+        assert set(lines) == training
+        orders.append(lines)
     assert orders[0] != orders[1]
 
 
 def test_long_records_are_read_in_windows(records):
-    """The windows of a batch join to its records, the first of them alone being fresh."""
-    whole = batches.LineBatches(records, T=256, B=4, seed=1, dtype="float64")
+    """The windows of long records join to the records; only the first starts from zero."""
+    uncut = batches.LineBatches(records, T=256, B=4, seed=1, dtype="float64")
     cut = batches.LineBatches(records, T=5, B=4, seed=1, dtype="float64")
     for _ in range(40):
-        batch, at = whole.next(), 0
-        while at < len(batch.ids):
+        batch, offset = uncut.next(), 0
+        while offset < len(batch.ids):
             window = cut.next()
-            assert window.from_zero == (at == 0)
-            assert (window.ids == batch.ids[at : at + 5]).all()
-            at += 5
+            assert window.from_zero == (offset == 0)
+            assert (window.ids == batch.ids[offset : offset + 5]).all()
+            offset += 5
 
 
 def test_little_of_a_batch_is_padding(records):
-    """Lines of similar length are put together."""
+    """Batches of lines of similar length are padding for less than a tenth."""
     stream = batches.LineBatches(records, T=256, B=16, seed=1, dtype="float64")
-    shown = used = 0
+    size = chars = 0
     for _ in range(stream.per_epoch()):
         batch = stream.next()
-        shown, used = shown + batch.ids.size, used + batch.chars
-    assert used / shown > 0.9
+        size, chars = size + batch.ids.size, chars + batch.chars
+    assert chars / size > 0.9
 
 
 def test_windows_from_zero_state_cover_the_text_once_an_epoch():
-    """End to end, each window once, every one fresh, in another order each epoch."""
+    """Every epoch has each window once, from the zero state, end to end, in a new order."""
     stream = batches.ZeroStateBatches(np.arange(103), T=5, B=3, seed=1)
     orders = []
     for epoch in range(3):
@@ -159,8 +159,8 @@ def test_windows_from_zero_state_cover_the_text_once_an_epoch():
 
 
 @pytest.mark.parametrize("kind", ["stream", "zero", "lines"])
-def test_a_position_brings_the_same_batches_back(records, kind):
-    """Also in another epoch and in the middle of a batch of long records."""
+def test_a_position_restores_the_same_batches(records, kind):
+    """A position gives the same batches, also in a later epoch or inside a batch."""
 
     def new():
         if kind == "stream":
@@ -170,21 +170,21 @@ def test_a_position_brings_the_same_batches_back(records, kind):
         return batches.LineBatches(records, T=5, B=8, seed=3, dtype="float64")
 
     for steps in (0, 1, 2, 7, 150):
-        here, there = new(), new()
+        original, restored = new(), new()
         for _ in range(steps):
-            here.next()
-        there.seek(here.position())
+            original.next()
+        restored.seek(original.position())
         for _ in range(100):
-            one, other = here.next(), there.next()
-            assert (one.ids == other.ids).all()
-            assert (one.targets == other.targets).all()
-            assert one.from_zero == other.from_zero
+            expected, batch = original.next(), restored.next()
+            assert (batch.ids == expected.ids).all()
+            assert (batch.targets == expected.targets).all()
+            assert batch.from_zero == expected.from_zero
 
 
-def test_more_rows_than_lines_is_refused_with_the_largest_that_works(records):
-    """A batch cannot hold a line twice."""
+def test_more_rows_than_lines_are_refused(records):
+    """A batch size above the number of lines is an error that names the largest valid one."""
     count = len(records.training)
-    with pytest.raises(CorpusError, match=f"more than the {count} training lines") as caught:
+    with pytest.raises(CorpusError, match=f"more than the {count} training lines") as error:
         batches.LineBatches(records, T=256, B=count + 1, seed=1, dtype="float64")
-    assert f"--set train.batch_size={count}" in caught.value.hint
+    assert f"--set train.batch_size={count}" in error.value.hint
     batches.LineBatches(records, T=256, B=count, seed=1, dtype="float64")

@@ -76,7 +76,7 @@ def test_short_lines_are_a_list(new):
     [
         (PROSE, "fewer than 8 lines"),
         (PROSE * 9, "half of its lines have 80 characters or more"),
-        ("To be, or not\nto be: that\nis the\n\n" * 9, "8 empty lines part it into paragraphs"),
+        ("To be, or not\nto be: that\nis the\n\n" * 9, "8 empty lines divide it into paragraphs"),
         (("to be\n" * 4 + "x" * 90 + "\n") * 9, "one line in ten has 90 characters or more"),
         (NAMES + "x" * 9000, "one of its lines has 9,000 characters"),
     ],
