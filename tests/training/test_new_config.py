@@ -120,8 +120,8 @@ def test_what_the_text_is_made_of_stands_in_comments(new):
     _, text = new("\ufeff" + "\r\n".join(lines) + "\r\n")
     seen = {line.removeprefix("#   ") for line in text.splitlines() if line.startswith("#   ")}
     assert {
-        "70 lines of 2 to 5 characters, the middle one 4",
-        r"5 seen fewer than 3 times: '\x07' U+0007, '\t' U+0009, 'z' U+007A, 'é' U+00E9, "
+        "70 lines of 2 to 5 characters, median 4",
+        r"5 of them fewer than 3 times: '\x07' U+0007, '\t' U+0009, 'z' U+007A, 'é' U+00E9, "
         r"'\u2028' U+2028",
         "1 empty lines",
         "1 lines repeat an earlier one",
