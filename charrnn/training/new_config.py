@@ -75,8 +75,8 @@ def _comments(profile: TextProfile, plan: Plan) -> str:
     ]
     comments = "".join(f"#   {fact}\n" for fact in facts if fact)
     return (
-        f"# New {kind} like {profile.name!r}: a {CELL} of {plan.preset.hidden} hidden units. Written "
-        "by `charrnn new`.\n"
+        f"# New {kind} like {profile.name!r}: a {CELL} of {plan.preset.hidden} hidden units. "
+        "Written by `charrnn new`.\n"
         f"# Takes about {_duration(plan.seconds)} on the machine that wrote this "
         f"({plan.chars_per_s / 1000:,.3g}k characters/s).\n"
         f"#\n# The text contains:\n{comments}"

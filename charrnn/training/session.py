@@ -1,4 +1,4 @@
-"""A training run from start to end: resolve its config, lock its files, build its trainer, train."""
+"""A whole training run: resolve the config, lock the files, build the trainer, train."""
 
 from __future__ import annotations
 
@@ -132,7 +132,7 @@ def _output_paths(path: str) -> list[str]:
 
 
 def _check_not_overwritten(inputs: Iterable[str], role: str, outputs: Iterable[str]) -> None:
-    """Raise ConfigError if one of the output paths is also an input path. `role` names the input."""
+    """Raise ConfigError if an output path is also an input path. `role` names the input."""
     inputs = {os.path.realpath(path) for path in inputs}
     for path in outputs:
         if os.path.realpath(path) in inputs:
