@@ -24,8 +24,8 @@ MAX_BATCHES_TRIED = 200  # batches that are searched for padding
 def check_config(config: Config, entries: int, seed: int) -> tuple[str, bool]:
     """Check the network of a config on a small batch of its corpus, in float64.
 
-    `entries` is the maximum of numbers that are checked in each array. Returns a printable table
-    and whether all checks passed. Weights and biases are drawn from U(-1/sqrt(H), 1/sqrt(H)).
+    `entries` limits how many numbers of each array are checked. Returns a printable table and
+    whether all checks passed. Weights and biases are drawn from U(-1/sqrt(H), 1/sqrt(H)).
     Initial weights as small as in min-char-rnn would make most gradients so small that an error is
     within the tolerance. Raises ConfigError and CorpusError.
     """

@@ -28,7 +28,7 @@ from charrnn.parallel import local, worker_count
 from charrnn.parallel.group import ProcessGroup
 from charrnn.training.trainer import Trainer
 
-BUDGET_S = 120.0  # seconds of a run, about
+BUDGET_S = 120.0  # seconds that a run should take at most
 MEASURE_S = 0.3  # seconds of updates that measure the speed
 MIN_CHARS_READ = 1_500_000  # characters that a network must be able to read in BUDGET_S
 MIN_HIDDEN = 32

@@ -80,8 +80,8 @@ def run(
 
         def lock_and_load() -> Checkpoint | None:
             _lock_outputs(path, stack)
-            source = path if resume else init_from
-            return None if source is None else checkpoint.load(source)
+            source_path = path if resume else init_from
+            return None if source_path is None else checkpoint.load(source_path)
 
         source = group.on_rank_zero(lock_and_load)
         corpus = _read_corpus(config, source, group)
