@@ -1,7 +1,8 @@
-"""From a config to a checkpoint.
+"""Training: from a config to a checkpoint.
 
-Read `trainer` first: one update; then `optimizers` and `schedules`. `loop` makes the updates,
-validates and saves by way of `outputs`; `session` is a whole run; `resume` and `warm_start` begin
-from a checkpoint; `presets` and `new_config` find a config for a text. May import everything but
-web, plots, api and cli.
+Read `trainer` first, which makes one update, then `optimizers` and `schedules`. `loop` makes all
+updates of a run, validates, and saves through `outputs`. `session` runs a training from start to
+end. `resume` and `warm_start` start from a checkpoint. `presets` and `new_config` choose a config
+for a text; `gradcheck_config` checks the gradients of a config's network. This package may import
+all others except web, plots, api and cli.
 """

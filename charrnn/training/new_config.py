@@ -1,4 +1,4 @@
-"""Writes a config for a text, with comments that tell what the text is made of."""
+"""Writes a config for a text, with comments that describe the text."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from charrnn.errors import CharrnnError
 from charrnn.training import presets
 from charrnn.training.presets import CELL, VALIDATIONS, Plan
 
-RARE_COUNT = 3  # a character seen fewer times than this is hardly learnt
+RARE_COUNT = 3  # a network hardly learns a character that occurs fewer times
 
 
 def config_text(profile: TextProfile, path: str) -> str:
-    """The YAML of a config for the text at `path`, to be saved in the current folder.
+    """Return the YAML of a config for the text at `path`, to be saved in the current folder.
 
-    Takes about a second, because the network is tried. Raises CharrnnError when YAML cannot hold
-    the path.
+    Takes about a second, because it trains the network for a moment to measure its speed. Raises
+    CharrnnError if the path is not UTF-8, because YAML cannot contain it then.
     """
-    corpus = _name(path)
+    corpus = _config_path(path)
     plan = presets.plan(profile)
     return _comments(profile, plan) + _settings(profile, plan, corpus)
 
 
 def _settings(profile: TextProfile, plan: Plan, path: str) -> str:
-    """The sections of the config, with notes on some settings."""
-    every = max(1, int(float(f"{plan.steps / VALIDATIONS:.1g}")))
+    """Return the sections of the config, with notes behind some settings."""
+    steps = max(1, int(float(f"{plan.steps / VALIDATIONS:.1g}")))
     sections = {
         "corpus": {
             "path": path,
@@ -40,15 +40,15 @@ def _settings(profile: TextProfile, plan: Plan, path: str) -> str:
             "validation": plan.validation,
         },
         **presets.settings(plan.preset),
-        "output": {"checkpoint": _checkpoint(path), "validate_every": every, "sample_every": every},
+        "output": {"checkpoint": _npz_name(path), "validate_every": steps, "sample_every": steps},
     }
-    other = {"stream": "`lines` is one record on each line", "lines": "`stream` is running text"}
-    mode = f"{profile.mode_reason}; {other[profile.mode]}"
+    hints = {"stream": "`lines` is one record on each line", "lines": "`stream` is running text"}
+    mode = f"{profile.mode_reason}; {hints[profile.mode]}"
     notes = {"mode": mode, "epochs": f"about {plan.steps:,} steps"}
     if path == "-":
         notes["path"] = "standard input is read once: train with --corpus FILE"
     if not plan.validation:
-        notes["validation"] = "the text is too small to hold some of it out"
+        notes["validation"] = "the text is too small for a validation part"
     text: str = yaml.safe_dump(sections, sort_keys=False, allow_unicode=True, width=sys.maxsize)
     for key, note in notes.items():
         text = re.sub(rf"^  {key}: .*", rf"\g<0>  # {note}", text, count=1, flags=re.MULTILINE)
@@ -56,16 +56,16 @@ def _settings(profile: TextProfile, plan: Plan, path: str) -> str:
 
 
 def _comments(profile: TextProfile, plan: Plan) -> str:
-    """What this trains, about how long it takes, and what was seen in the text."""
-    what = "lines" if profile.mode == "lines" else "text"
+    """Return comments on the network, its training time and the text."""
+    kind = "lines" if profile.mode == "lines" else "text"
     lengths, repeated = profile.lengths, len(profile.records) - len(set(profile.records))
     rare = sorted(char for char, count in profile.counts.items() if count < RARE_COUNT)
     names = list_characters(rare, lambda char: f"{char!r} U+{ord(char):04X}")
-    often = "" if rare else f", each seen {RARE_COUNT} times or more"
-    seen = [
-        f"{len(profile.text):,} characters, {len(profile.counts):,} distinct{often}",
-        rare and f"{len(rare):,} seen fewer than {RARE_COUNT} times: {names}",
-        f"{len(lengths):,} lines of {lengths[0]:,} to {lengths[-1]:,} characters, the middle one "
+    counts = "" if rare else f", each at least {RARE_COUNT} times"
+    facts = [
+        f"{len(profile.text):,} characters, {len(profile.counts):,} distinct{counts}",
+        rare and f"{len(rare):,} of them fewer than {RARE_COUNT} times: {names}",
+        f"{len(lengths):,} lines of {lengths[0]:,} to {lengths[-1]:,} characters, median "
         f"{lengths[len(lengths) // 2]:,}",
         profile.empty_lines and f"{profile.empty_lines:,} empty lines",
         repeated and f"{repeated:,} lines repeat an earlier one",
@@ -73,38 +73,39 @@ def _comments(profile: TextProfile, plan: Plan) -> str:
         profile.undecodable
         and f"not UTF-8: {profile.undecodable}; if letters look wrong, try another encoding",
     ]
-    facts = "".join(f"#   {fact}\n" for fact in seen if fact)
+    comments = "".join(f"#   {fact}\n" for fact in facts if fact)
     return (
-        f"# New {what} like {profile.name!r}: a {CELL} of {plan.preset.hidden} units, written by "
-        "`charrnn new`.\n"
+        f"# New {kind} like {profile.name!r}: a {CELL} of {plan.preset.hidden} hidden units. "
+        "Written by `charrnn new`.\n"
         f"# Takes about {_duration(plan.seconds)} on the machine that wrote this "
         f"({plan.chars_per_s / 1000:,.3g}k characters/s).\n"
-        f"#\n# What the text is made of:\n{facts}"
+        f"#\n# The text contains:\n{comments}"
     )
 
 
 def _duration(seconds: float) -> str:
+    """Return a duration in words, at least 2 seconds, rounded to 5 seconds above a minute."""
     if seconds < 60:
         return f"{max(seconds, 2):.0f} seconds"
     minutes, rest = divmod(round(seconds / 5) * 5, 60)
     return f"{minutes} min {rest} s" if rest else f"{minutes} min"
 
 
-def _name(path: str) -> str:
-    """The path as a config may hold it. Raises CharrnnError."""
+def _config_path(path: str) -> str:
+    """Return the path as a config contains it. Raises CharrnnError if it is not UTF-8."""
     try:
         path.encode("utf-8")
     except UnicodeEncodeError:
         raise CharrnnError(
-            f"{path!a}: a name that is not UTF-8 cannot stand in a config: rename the file, "
-            "or give its text on standard input"
+            f"{path!a}: this path is not UTF-8, so a config cannot contain it: rename the file, "
+            "or send its text to standard input"
         ) from None
-    return os.path.join(os.curdir, path) if path.startswith("~") else path  # no home folder
+    return os.path.join(os.curdir, path) if path.startswith("~") else path  # not the home folder
 
 
-def _checkpoint(path: str) -> str:
-    """The corpus's name with .npz; neither it nor the .jsonl beside it may replace the corpus."""
+def _npz_name(path: str) -> str:
+    """Return the corpus's name with .npz, changed if a file of the run would replace the corpus."""
     if path == "-":
         return "charrnn.npz"
-    taken = Path(path).suffix.lower() in (".npz", ".jsonl")
-    return _name(f"{Path(path).stem}{'-model' if taken else ''}.npz")
+    conflict = Path(path).suffix.lower() in (".npz", ".jsonl")
+    return _config_path(f"{Path(path).stem}{'-model' if conflict else ''}.npz")

@@ -1,8 +1,9 @@
-"""Chooses a network and its training for a text, and measures how fast this machine trains it.
+"""Chooses the network and training settings for a text, by its size and this machine's speed.
 
-The recipes were chosen by trying, in nats per character of the validation part:
+The presets are the best of those that were tried. Their loss, in nats per character of the
+validation part:
 
-    1,433 dinosaurs            1.62 in 5 s, where configs/dinos.yaml comes to 1.73
+    1,433 dinosaurs            1.62 in 5 s, where configs/dinos.yaml reaches 1.73
     32,033 first names         1.98 in a minute; a gru of 192 units 2.01
     5 kB of Shakespeare        2.25 in 2 s
     40 kB                      1.93 in 20 s; a gru of 128 units 1.96
@@ -27,33 +28,33 @@ from charrnn.parallel import local, worker_count
 from charrnn.parallel.group import ProcessGroup
 from charrnn.training.trainer import Trainer
 
-BUDGET_S = 120.0  # seconds that a run may take
-MEASURE_S = 0.3  # seconds of updates that its speed is taken from
-MIN_CHARS_READ = 1_500_000  # characters: a network too slow to read them in its time is too large
+BUDGET_S = 120.0  # seconds that a run should take at most
+MEASURE_S = 0.3  # seconds of updates that measure the speed
+MIN_CHARS_READ = 1_500_000  # characters that a network must be able to read in BUDGET_S
 MIN_HIDDEN = 32
-CELL = "gru"  # after 5,000 steps of that megabyte 1.61 nats; an lstm of as many units 1.73
-SAMPLE_CHARS, SAMPLE_LINES = 200_000, 5_000  # of the text that the speed is measured on
-SCORING_COST = 0.4  # time to score a character, as a share of the time to train on it
+CELL = "gru"  # 1.61 nats after 5,000 steps on the 1 MB; an lstm with as many units 1.73
+SAMPLE_CHARS, SAMPLE_LINES = 200_000, 5_000  # of the text that measures the speed
+SCORING_COST = 0.4  # time to score a character / time to train on it
 VALIDATIONS = 10  # in a run
 
-VALIDATION = 0.1  # share held out
-MIN_STREAM_CHARS = 2_000  # of a stream that has a validation part
-MIN_LINES = 50  # different ones, of a list that has a validation part
+VALIDATION = 0.1  # share of the text held out
+MIN_STREAM_CHARS = 2_000  # a shorter stream has no validation part
+MIN_LINES = 50  # a list of fewer distinct lines has no validation part
 MAX_VALIDATION_CHARS = 200_000  # characters of a validation part
 
-MAX_WINDOW = 256  # steps; longer lines are read in several windows
+MAX_WINDOW = 256  # steps; a longer line is read in several windows
 MAX_LOGITS = 1 << 23  # numbers in the output (T, B, V) of a window
 
 
 class Preset(NamedTuple):
-    """A gru and its training, for texts of up to so many characters."""
+    """The settings of a gru and its training, for texts of up to `chars` characters."""
 
     chars: float
     hidden: int
     dropout: float
     batch_size: int
     seq_length: int
-    epochs: float  # after as many it no longer gets better
+    epochs: float  # the validation loss does not improve after them
     learning_rate: float = 0.003
 
 
@@ -76,17 +77,17 @@ PRESETS = {
 
 
 class Plan(NamedTuple):
-    """A recipe made to fit one text and this machine."""
+    """A preset adapted to one text and this machine."""
 
     preset: Preset
-    validation: float  # share held out
-    steps: int  # about as many updates
+    validation: float  # share of the text held out
+    steps: int  # updates, estimated
     chars_per_s: float  # of training
     seconds: float  # of the whole run, validations included
 
 
 def plan(profile: TextProfile) -> Plan:
-    """The recipe for a text, no larger than this machine can train in its time."""
+    """Return the plan for a text, with a network that this machine can train in BUDGET_S."""
     lines = profile.mode == "lines"
     chars = sum(profile.lengths) + len(profile.records) if lines else len(profile.text)
     validation = _validation(profile, chars)
@@ -94,22 +95,22 @@ def plan(profile: TextProfile) -> Plan:
     training = chars - held_out
     preset = next(preset for preset in PRESETS[profile.mode] if chars <= preset.chars)
     preset = _fit(preset, profile, training)
-    scored = VALIDATIONS * SCORING_COST * held_out  # takes as long as to train on so many
+    scoring = VALIDATIONS * SCORING_COST * held_out  # their time, as characters to train on
     while True:
         chars_per_s = _chars_per_s(profile, preset)
-        readable = max(BUDGET_S * chars_per_s - scored, training / 1000)
+        readable = max(BUDGET_S * chars_per_s - scoring, training / 1000)
         if readable >= min(MIN_CHARS_READ, preset.epochs * training) or preset.hidden <= MIN_HIDDEN:
             break
         preset = preset._replace(hidden=preset.hidden // 2, dropout=preset.dropout / 2)
     preset = preset._replace(epochs=min(preset.epochs, float(f"{readable / training:.2g}")))
     row = chars / len(profile.records) if lines else preset.seq_length
     steps = max(1, round(preset.epochs * training / (preset.batch_size * row)))
-    seconds = (preset.epochs * training + scored) / chars_per_s
+    seconds = (preset.epochs * training + scoring) / chars_per_s
     return Plan(preset, validation, steps, chars_per_s, seconds)
 
 
 def _validation(profile: TextProfile, chars: int) -> float:
-    """The share to hold out, or 0 for a text too small for one."""
+    """Return the share of the text to hold out, or 0 if the text is too small."""
     share = float(f"{min(VALIDATION, MAX_VALIDATION_CHARS / chars):.1g}")
     if profile.mode == "stream":
         large = chars >= MIN_STREAM_CHARS
@@ -119,19 +120,19 @@ def _validation(profile: TextProfile, chars: int) -> float:
 
 
 def _fit(preset: Preset, profile: TextProfile, training: int) -> Preset:
-    """The recipe with windows that the text can fill and the memory can hold."""
+    """Return the preset with windows that the text fills and whose logits fit in memory."""
     if profile.mode == "lines":
-        T = min(preset.seq_length, profile.lengths[-1] + 1)  # with its newline
+        T = min(preset.seq_length, profile.lengths[-1] + 1)  # a line and its newline
         rows = len(profile.records) // 8
     else:
         T = min(preset.seq_length, training - 2)
         rows = training // (T + 2)
-    most = MAX_LOGITS // (T * (len(profile.counts) + 1))
-    return preset._replace(seq_length=T, batch_size=max(1, min(preset.batch_size, rows, most)))
+    max_rows = MAX_LOGITS // (T * (len(profile.counts) + 1))
+    return preset._replace(seq_length=T, batch_size=max(1, min(preset.batch_size, rows, max_rows)))
 
 
 def _chars_per_s(profile: TextProfile, preset: Preset) -> float:
-    """How fast this machine trains by the recipe: a moment's updates on a part of the text."""
+    """Return the training speed with this preset, measured on a sample of the text."""
     sections = {name: SECTIONS[name](**values) for name, values in settings(preset).items()}
     config = Config(CorpusConfig(mode=profile.mode), **sections)
     vocab = Vocab("".join(sorted({*profile.counts, "\n"})))
@@ -142,27 +143,27 @@ def _chars_per_s(profile: TextProfile, preset: Preset) -> float:
     corpus = Corpus(vocab, training, np.arange(0), "", records)
     measure = functools.partial(_measure, config=config, corpus=corpus)
     speeds = local.run(worker_count.for_training(config), measure)
-    return float(np.median(speeds))  # other programs' bursts do not count
+    return float(np.median(speeds))  # the median ignores short loads from other programs
 
 
 def _measure(group: ProcessGroup, config: Config, corpus: Corpus) -> list[float]:
-    """Characters a second in each of a moment's updates."""
+    """Return the characters per second of each update, for MEASURE_S seconds."""
     trainer = Trainer(config, corpus, group)
-    trainer.update()  # the first also allocates the memory
+    trainer.update()  # not measured: it also allocates the memory
     end, speeds = time.perf_counter() + MEASURE_S, list[float]()
 
-    def over() -> bool:
+    def timed_out() -> bool:
         return time.perf_counter() > end
 
-    while not (speeds and trainer.must_stop(over)):
-        trainer.training_state.recent_chars, started = 0, time.perf_counter()
-        trainer.update(over)
-        speeds.append(trainer.training_state.recent_chars / (time.perf_counter() - started))
+    while not (speeds and trainer.must_stop(timed_out)):
+        trainer.training_state.recent_chars, start = 0, time.perf_counter()
+        trainer.update(timed_out)
+        speeds.append(trainer.training_state.recent_chars / (time.perf_counter() - start))
     return speeds
 
 
 def settings(preset: Preset) -> dict[str, dict[str, Any]]:
-    """The settings of a recipe by their sections, all but those of the corpus and the output."""
+    """Return the settings of a preset by config section, without those of corpus and output."""
     return {
         "model": {"cell": CELL, "hidden": preset.hidden, "dropout": preset.dropout},
         "train": {

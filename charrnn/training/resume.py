@@ -1,4 +1,4 @@
-"""What ties a checkpoint to its corpus and to the run that continues it."""
+"""Checks that a config and a corpus are those of the checkpoint that a run resumes from."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from charrnn.data.characters import list_characters
 from charrnn.data.corpus import Corpus
 from charrnn.errors import CheckpointError
 
-BLOCK = 1 << 20  # ids looked at at a time
+BLOCK = 1 << 20  # ids read at a time
 
-CHANGEABLE = {
+CHANGEABLE = {  # the settings that a resumed run may change, by section
     "corpus": {"path", "url", "sha256"},
     "train": {"steps", "epochs", "patience", "workers"},
     "optimizer": {"learning_rate"},
@@ -21,10 +21,10 @@ CHANGEABLE = {
 
 
 def check_same_run(saved: Checkpoint, config: Config, corpus: Corpus) -> list[str]:
-    """The differences that are allowed, one sentence each.
+    """Return the allowed differences between the checkpoint and the run, a line for each.
 
-    The corpus is read with the checkpoint's vocabulary and whatever else the text has. Raises
-    CheckpointError that names every difference which would make it another run.
+    The vocabulary of `corpus` is that of the checkpoint and all new characters. Raises
+    CheckpointError that names every difference that is not allowed.
     """
     old = saved.config.as_dict()
     allowed: list[str] = []
@@ -36,31 +36,31 @@ def check_same_run(saved: Checkpoint, config: Config, corpus: Corpus) -> list[st
                 changes.append(
                     f"{section}.{key}: {format_value(old[section][key])} -> {format_value(value)}"
                 )
-    refused += _other_text(saved, corpus)
+    refused += _corpus_differences(saved, corpus)
     if refused:
         raise CheckpointError(
-            "the checkpoint belongs to another run, so it cannot be continued:\n"
+            "the checkpoint belongs to another run, so this run cannot resume from it:\n"
             + "\n".join(refused),
-            "Set these back, or leave --resume out to start afresh",
+            "Undo these changes, or leave --resume out to start a new run",
         )
     return allowed
 
 
-def _other_text(saved: Checkpoint, corpus: Corpus) -> list[str]:
-    """How the corpus and its characters differ from those of the checkpoint, a line each."""
+def _corpus_differences(saved: Checkpoint, corpus: Corpus) -> list[str]:
+    """Return a line for another checksum and a line for other characters, if there are any."""
     if saved.corpus_sha256 == corpus.sha256:
         return []
     lines = [f"corpus: sha256 {saved.corpus_sha256[:12]} -> {corpus.sha256[:12]}"]
     parts = [corpus.records.ids] if corpus.records else [corpus.training, corpus.validation]
     present: set[int] = set()
     for part in parts:
-        for start in range(0, len(part), BLOCK):  # a large text is not in memory
+        for start in range(0, len(part), BLOCK):  # a large text does not fit in memory
             present.update(np.unique(part[start : start + BLOCK]).tolist())
     new = [char for char in corpus.vocab.chars if char not in saved.vocab]
     gone = [char for i, char in enumerate(corpus.vocab.chars) if i not in present]
-    words = [
-        f"{word} {list_characters(chars)}"
-        for word, chars in (("new", new), ("gone", gone))
+    changes = [
+        f"{change} {list_characters(chars)}"
+        for change, chars in (("new", new), ("gone", gone))
         if chars
     ]
-    return [*lines, f"vocabulary: {'; '.join(words)}"] if words else lines
+    return [*lines, f"vocabulary: {'; '.join(changes)}"] if changes else lines

@@ -1,4 +1,4 @@
-"""From a config to a checkpoint: what a run needs before its first step, and the run itself."""
+"""A whole training run: resolve the config, lock the files, build the trainer, train."""
 
 from __future__ import annotations
 
@@ -38,25 +38,25 @@ def resolve_config(
     init_from: str | None,
     group: ProcessGroup,
 ) -> tuple[Config, str]:
-    """The config of a run, its seed settled, and the path of its checkpoint.
+    """Return the config of a run, with a seed, and the path of its checkpoint.
 
-    `config_path` is a YAML file, - for stdin, or a checkpoint, whose own config is then used;
-    `overrides` are those of `--set`, `extra` come from options of their own. Raises ConfigError,
-    CheckpointError and CorpusError.
+    `config_path` is a YAML file, - for stdin, or a checkpoint, whose config is used then.
+    `overrides` are the values of `--set`; `extra` are the settings of all other options. Raises
+    ConfigError, CheckpointError and CorpusError.
     """
     config = _load_config(config_path, overrides, extra)
     sources = {"config": config_path, "checkpoint of --init-from": init_from}
-    for what, source in sources.items():
+    for role, source in sources.items():
         if source == "-" and "-" in config.corpus.path:
-            raise ConfigError(f"the {what} and the corpus cannot both come from standard input")
+            raise ConfigError(f"the {role} and the corpus cannot both come from standard input")
     path = config.output.checkpoint
     assert path is not None
-    written = _output_paths(path)
+    outputs = _output_paths(path)
     if not archive.is_checkpoint(config_path):
-        _check_not_overwritten([config_path], "the config", written)
-    _check_not_overwritten(config.corpus.path, "the corpus", written)
+        _check_not_overwritten([config_path], "the config", outputs)
+    _check_not_overwritten(config.corpus.path, "the corpus", outputs)
     if init_from is not None:
-        replaced = written if config.output.keep == "best" else [path]
+        replaced = outputs if config.output.keep == "best" else [path]
         _check_not_overwritten([init_from], "the checkpoint of --init-from", replaced)
     _check_ranks(config, group.size)
     return _with_seed(config, path, resume), path
@@ -70,40 +70,42 @@ def run(
     group: ProcessGroup,
     reporter: AbstractContextManager[Callbacks],
 ) -> None:
-    """Train to the end, with the files of the run to itself. Every rank of a group goes through it.
+    """Train until the run ends, while a lock keeps other runs from its files.
 
-    `reporter` gives the callbacks when it is entered, before the first step. Raises what `loop.run`
-    raises, and CharrnnError for files, weights and texts that do not fit.
+    Every rank of `group` calls this. `reporter` is entered before the first step and returns the
+    callbacks. Raises the errors of `loop.run`, and CharrnnError for a file, weights or a text that
+    the run cannot use.
     """
-    with contextlib.ExitStack() as files:
+    with contextlib.ExitStack() as stack:
 
-        def claim_and_load() -> Checkpoint | None:
-            _lock_outputs(path, files)
-            earlier = path if resume else init_from
-            return None if earlier is None else checkpoint.load(earlier)
+        def lock_and_load() -> Checkpoint | None:
+            _lock_outputs(path, stack)
+            source_path = path if resume else init_from
+            return None if source_path is None else checkpoint.load(source_path)
 
-        earlier = group.on_rank_zero(claim_and_load)
-        text = _read_corpus(config, earlier, group)
-        group.check_equal({"charrnn": __version__, "corpus": text.sha256})
+        source = group.on_rank_zero(lock_and_load)
+        corpus = _read_corpus(config, source, group)
+        group.check_equal({"charrnn": __version__, "corpus": corpus.sha256})
 
-        def begin() -> Trainer:
-            if earlier is not None and resume:
-                return _resumed_trainer(config, text, earlier, group)
-            trainer = Trainer(config, text, group)
-            if earlier is not None:
-                trainer.warm_start(earlier)
-                logger.info(f"beginning with the weights of {init_from} at step {earlier.step:,}")
-                for new in new_characters(earlier, text.vocab):
-                    logger.info(new)
+        def build_trainer() -> Trainer:
+            if source is not None and resume:
+                return _resumed_trainer(config, corpus, source, group)
+            trainer = Trainer(config, corpus, group)
+            if source is not None:
+                trainer.warm_start(source)
+                logger.info(f"starting from the weights of {init_from} at step {source.step:,}")
+                for notice in new_characters(source, corpus.vocab):
+                    logger.info(notice)
             if os.path.exists(path):
-                logger.info(f"{path} is there already and is replaced at the first save")
+                logger.info(f"{path} already exists; the first save replaces it")
             return trainer
 
-        # What is wrong is wrong for all of them, and rank 0 says so before the others begin.
-        trainer = group.rank_zero_first(begin)
-        # Overflow shows in the loss, which is watched; NumPy's own warnings would tell less.
+        # An error here is the same on all ranks: rank 0 raises it before the others build theirs.
+        trainer = group.rank_zero_first(build_trainer)
+        # `loop.run` checks the loss for overflow; NumPy's warnings would only repeat it.
         with np.errstate(over="ignore", invalid="ignore"), reporter as callbacks:
-            # Processors of two kinds may round first weights apart. All heed signals from here on.
+            # Different processors may round the initial weights differently, so all ranks take
+            # those of rank 0. From here on, the reporter handles signals on every rank.
             trainer.params.flat[:] = group.broadcast(trainer.params.flat)
             if init_from is not None:
                 trainer.expected_nats = trainer.initial_nats()
@@ -111,74 +113,78 @@ def run(
 
 
 def _load_config(path: str, overrides: Sequence[str], extra: Sequence[Assignment]) -> Config:
+    """Return the config in the YAML file or checkpoint at `path`, with the overrides applied."""
     if not archive.is_checkpoint(path):
         return configs.load(path, overrides, extra)
     saved = configs.replace(
         checkpoint.load(path).config, "output", checkpoint=os.path.abspath(path)
     )
     config = configs.override(saved, overrides, extra, path)
-    named = {given.partition("=")[0].strip() for given in overrides}
-    if "corpus.path" not in named | {setting.key for setting in extra}:
+    keys = {override.partition("=")[0].strip() for override in overrides}
+    if "corpus.path" not in keys | {setting.key for setting in extra}:
         download.check_download_allowed(config.corpus, path)
     return config
 
 
 def _output_paths(path: str) -> list[str]:
-    """The files that a run writes whose checkpoint is `path`."""
+    """Return the paths that a run with its checkpoint at `path` writes."""
     return [path, best_path(path), str(metrics_path(path))]
 
 
-def _check_not_overwritten(read: Iterable[str], what: str, written: Iterable[str]) -> None:
-    """ConfigError when the run would write to a file that it reads."""
-    paths = [os.path.realpath(file) for file in read]
-    for file in written:
-        if os.path.realpath(file) in paths:
+def _check_not_overwritten(inputs: Iterable[str], role: str, outputs: Iterable[str]) -> None:
+    """Raise ConfigError if an output path is also an input path. `role` names the input."""
+    inputs = {os.path.realpath(path) for path in inputs}
+    for path in outputs:
+        if os.path.realpath(path) in inputs:
             raise ConfigError(
-                f"{file} is {what}, and training would write there", "Name another: --out FILE"
+                f"{path} is {role}, and training would overwrite it", "Name another: --out FILE"
             )
 
 
 def _check_ranks(config: Config, size: int) -> None:
-    """ConfigError when so many processes cannot train together."""
+    """Raise ConfigError if a batch has fewer rows than there are processes (`size`)."""
     rows = config.train.batch_size
     if size > rows:
-        fewer = f"mpiexec -n {rows} charrnn train ..., or " if rows > 1 else ""
+        command = f"mpiexec -n {rows} charrnn train ..., or " if rows > 1 else ""
         raise ConfigError(
             f"{size} processes share the rows of a batch, and batch_size is {rows}",
-            f"Try {fewer}--set train.batch_size={size}",
+            f"Try {command}--set train.batch_size={size}",
         )
 
 
 def _with_seed(config: Config, path: str, resume: bool) -> Config:
-    """The config with a seed: its own, that of the run it continues, or a fresh one."""
+    """Return the config with a seed: its own, that of the resumed run, or a random one."""
     if config.train.seed is not None:
         return config
     seed = checkpoint.load(path).config.train.seed if resume else rng.random_seed()
     if seed is None:
         raise CheckpointError(
-            f"{path} does not tell the seed of its run: it can be sampled and scored, "
-            "but not continued"
+            f"{path} does not contain the seed of its run: it can be sampled and scored, "
+            "but not resumed"
         )
     logger.info(f"seed {seed}")
     return configs.replace(config, "train", seed=seed)
 
 
-def _lock_outputs(path: str, files: contextlib.ExitStack) -> None:
-    """See that the files of the run can be written, and keep others from them until the end."""
+def _lock_outputs(path: str, stack: contextlib.ExitStack) -> None:
+    """Lock the output files of the run until `stack` closes, and remove their partial files.
+
+    Raises CheckpointError if one of them cannot be written or another run holds the lock.
+    """
     checkpoint.check_writable(path)
-    for file in _output_paths(path):
-        if os.path.isdir(file):
+    for output in _output_paths(path):
+        if os.path.isdir(output):
             raise CheckpointError(
-                f"{file} is a folder, and training writes that file", "Name another: --out FILE"
+                f"{output} is a folder, but training writes a file", "Name another: --out FILE"
             )
-    if files.enter_context(lock.hold_lock(path)):
-        for file in _output_paths(path):
-            remove_partial_files(file)
+    if stack.enter_context(lock.hold_lock(path)):
+        for output in _output_paths(path):
+            remove_partial_files(output)
 
 
-def _read_corpus(config: Config, earlier: Checkpoint | None, group: ProcessGroup) -> Corpus:
-    """The text of the run, with the characters of an earlier one and whatever else it has."""
-    vocab = None if earlier is None else earlier.vocab
+def _read_corpus(config: Config, source: Checkpoint | None, group: ProcessGroup) -> Corpus:
+    """Return the corpus of the run. Its vocabulary is that of `source` and all new characters."""
+    vocab = None if source is None else source.vocab
 
     def read() -> Corpus:
         seed = config.train.seed
@@ -186,19 +192,19 @@ def _read_corpus(config: Config, earlier: Checkpoint | None, group: ProcessGroup
         download.fetch_missing(config.corpus)
         return read_corpus(config.corpus, seed, vocab, extend=vocab is not None)
 
-    piped = "-" in config.corpus.path  # standard input is that of rank 0
-    text = group.on_rank_zero(read) if piped else group.rank_zero_first(read)
-    for notice in text.notices:
+    piped = "-" in config.corpus.path  # only rank 0 has the standard input
+    corpus = group.on_rank_zero(read) if piped else group.rank_zero_first(read)
+    for notice in corpus.notices:
         logger.info(notice)
-    return text
+    return corpus
 
 
 def _resumed_trainer(
-    config: Config, text: Corpus, saved: Checkpoint, group: ProcessGroup
+    config: Config, corpus: Corpus, saved: Checkpoint, group: ProcessGroup
 ) -> Trainer:
-    """A trainer where a checkpoint stopped."""
-    for difference in check_same_run(saved, config, text):
+    """Return a trainer in the training state of a checkpoint, and log the changed settings."""
+    for difference in check_same_run(saved, config, corpus):
         logger.info(f"changed since the checkpoint: {difference}")
-    trainer = Trainer(config, text, group)
+    trainer = Trainer(config, corpus, group)
     trainer.restore(saved)
     return trainer

@@ -389,7 +389,7 @@ def test_training_does_not_write_over_its_corpus(charrnn, config, tmp_path, name
     text.write_text(LINES, encoding="utf-8")
     result = charrnn("train", path, "--corpus", text, "-q")
     assert result.exit_code == 2
-    assert "is the corpus, and training would write there" in result.stderr
+    assert "is the corpus, and training would overwrite it" in result.stderr
     assert text.read_text(encoding="utf-8") == LINES
 
 
@@ -401,7 +401,7 @@ def test_training_does_not_write_over_its_config(charrnn, config, tmp_path, name
     out = path if name == "small.yaml" else tmp_path / "small.npz"
     result = charrnn("train", path, "--out", out, "-q")
     assert result.exit_code == 2
-    assert "is the config, and training would write there" in result.stderr
+    assert "is the config, and training would overwrite it" in result.stderr
     assert path.read_bytes() == before
 
 

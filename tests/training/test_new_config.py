@@ -1,4 +1,4 @@
-"""A config for any text: what is seen in it, what is chosen for it, and that it always trains."""
+"""`charrnn new`: the profile of a text, the settings chosen for it, and training with them."""
 
 import random
 import re
@@ -26,13 +26,13 @@ PROSE = "The cat sat on the mat, and the dog, who was old, lay down on the log b
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch):
-    """The speed is taken from the first updates; no test looks at it."""
+    """Measure the speed on a single update, because no test depends on it."""
     monkeypatch.setattr(presets, "MEASURE_S", 0.0)
 
 
 @pytest.fixture
 def new(tmp_path, charrnn, monkeypatch):
-    """Runs `charrnn new` on a text in the current folder; returns the config and its YAML."""
+    """Return a function that runs `charrnn new` on a text and returns the config and its YAML."""
     monkeypatch.chdir(tmp_path)
 
     def write(content, name="mine.txt"):
@@ -46,28 +46,27 @@ def new(tmp_path, charrnn, monkeypatch):
     return write
 
 
-def trains(written):
-    """One update of what the config asks for."""
-    text = corpus.read_corpus(written.corpus, written.train.seed)
-    trainer = Trainer(written, text)
+def train_once(config):
+    """Return a trainer of the config after one update."""
+    trainer = Trainer(config, corpus.read_corpus(config.corpus, config.train.seed))
     trainer.update()
     return trainer
 
 
-def words(count):
-    """Prose of so many characters, with paragraphs."""
-    rng = random.Random(count)
-    drawn = ("".join(rng.choices("abcdefgh", k=rng.randint(2, 9))) for _ in range(count // 4))
-    lines = (f"{word}\n\n" if rng.random() < 0.05 else f"{word} " for word in drawn)
-    return "".join(lines)[:count]
+def random_prose(size):
+    """Return `size` characters of random words in paragraphs."""
+    rng = random.Random(size)
+    words = ("".join(rng.choices("abcdefgh", k=rng.randint(2, 9))) for _ in range(size // 4))
+    parts = (f"{word}\n\n" if rng.random() < 0.05 else f"{word} " for word in words)
+    return "".join(parts)[:size]
 
 
 def test_short_lines_are_a_list(new):
-    """Each is a record, the longest of them fits a window, and a comment says why."""
-    written, text = new(NAMES)
-    assert written.corpus.mode == "lines"
-    assert written.corpus.validation == 0.1
-    assert written.train.seq_length == max(map(len, NAMES.split())) + 1
+    """A text of short lines gets the mode `lines`, with a window as long as the longest line."""
+    config, text = new(NAMES)
+    assert config.corpus.mode == "lines"
+    assert config.corpus.validation == 0.1
+    assert config.train.seq_length == max(map(len, NAMES.split())) + 1
     assert re.search(r"^  mode: lines  # 66 short lines, half of them of .", text, re.MULTILINE)
 
 
@@ -82,52 +81,52 @@ def test_short_lines_are_a_list(new):
     ],
 )
 def test_prose_is_a_stream(new, content, mode_reason):
-    """Long lines, paragraphs, or too few lines for a list; a comment says which."""
-    written, text = new(content)
-    assert written.corpus.mode == "stream"
+    """A text with long lines, paragraphs or few lines gets `stream`; a comment gives the reason."""
+    config, text = new(content)
+    assert config.corpus.mode == "stream"
     assert mode_reason in text
-    trains(written)
+    train_once(config)
 
 
 @pytest.mark.parametrize("mode", ["lines", "stream"])
 def test_a_longer_text_gets_a_larger_network(new, mode, monkeypatch):
-    """With larger batches, and fewer passes in the end, on a machine that is fast enough."""
-    monkeypatch.setattr(presets, "_chars_per_s", lambda profile, recipe: 1e6)
-    chosen = []
-    for chars in (1_000, 10_000, 60_000):
-        content = words(chars)
-        written, _ = new(content if mode == "stream" else "\n".join(content.split()))
-        assert written.corpus.mode == mode
-        chosen.append(written)
-    for sizes in ([c.model.hidden for c in chosen], [c.train.batch_size for c in chosen]):
+    """A longer text gets more hidden units, larger batches and fewer epochs on a fast machine."""
+    monkeypatch.setattr(presets, "_chars_per_s", lambda profile, preset: 1e6)
+    configs = []
+    for size in (1_000, 10_000, 60_000):
+        content = random_prose(size)
+        config, _ = new(content if mode == "stream" else "\n".join(content.split()))
+        assert config.corpus.mode == mode
+        configs.append(config)
+    for sizes in ([c.model.hidden for c in configs], [c.train.batch_size for c in configs]):
         assert sizes == sorted(sizes)
         assert sizes[0] < sizes[-1]
-    assert chosen[0].train.epochs > chosen[-1].train.epochs
+    assert configs[0].train.epochs > configs[-1].train.epochs
 
 
-def test_a_slow_machine_gets_a_smaller_network_and_fewer_passes(new, monkeypatch):
-    """So that the run still ends within its time."""
-    monkeypatch.setattr(presets, "_chars_per_s", lambda profile, recipe: 320_000 / recipe.hidden)
-    written, text = new(words(300_000))
-    assert written.model.hidden == presets.MIN_HIDDEN
-    assert written.train.epochs < 10
+def test_a_slow_machine_gets_a_smaller_network_and_fewer_epochs(new, monkeypatch):
+    """A slow machine gets a smaller network and fewer epochs, so that a run takes two minutes."""
+    monkeypatch.setattr(presets, "_chars_per_s", lambda profile, preset: 320_000 / preset.hidden)
+    config, text = new(random_prose(300_000))
+    assert config.model.hidden == presets.MIN_HIDDEN
+    assert config.train.epochs < 10
     assert "# Takes about 2 min on the machine" in text
 
 
-def test_what_the_text_is_made_of_stands_in_comments(new):
-    """Sizes, rare characters with their code points, repeated and empty lines, mark, CRLF."""
+def test_comments_describe_the_text(new):
+    """Comments list sizes, rare characters, repeated and empty lines, CRLF and byte order mark."""
     lines = [*NAMES.split(), "", "anna", "anna", "bell\x07", "é\u2028\tz"]
     _, text = new("\ufeff" + "\r\n".join(lines) + "\r\n")
-    seen = {line.removeprefix("#   ") for line in text.splitlines() if line.startswith("#   ")}
+    facts = {line.removeprefix("#   ") for line in text.splitlines() if line.startswith("#   ")}
     assert {
-        "70 lines of 2 to 5 characters, the middle one 4",
-        r"5 seen fewer than 3 times: '\x07' U+0007, '\t' U+0009, 'z' U+007A, 'é' U+00E9, "
+        "70 lines of 2 to 5 characters, median 4",
+        r"5 of them fewer than 3 times: '\x07' U+0007, '\t' U+0009, 'z' U+007A, 'é' U+00E9, "
         r"'\u2028' U+2028",
         "1 empty lines",
         "1 lines repeat an earlier one",
         "mine.txt has 71 Windows line ends (CRLF); they are read as LF",
         "mine.txt opens with a byte order mark; it is left out",
-    } - seen == set()
+    } - facts == set()
 
 
 @pytest.mark.parametrize(
@@ -141,7 +140,7 @@ def test_what_the_text_is_made_of_stands_in_comments(new):
     ],
 )
 def test_the_encoding_that_decodes_is_written(charrnn, tmp_path, content, encoding, note):
-    """And where the text is not UTF-8 stands in a comment and on stderr."""
+    """The config has the encoding that decodes the text, and a note on the first non-UTF-8 byte."""
     path = tmp_path / "mine.txt"
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
     result = charrnn("new", path)
@@ -167,8 +166,8 @@ def test_the_encoding_that_decodes_is_written(charrnn, tmp_path, content, encodi
         ("".join(map(chr, range(0x4E00, 0x4E00 + 30_001))).encode(), "30,001 distinct"),
     ],
 )
-def test_what_is_no_text_is_one_error(charrnn, tmp_path, content, message):
-    """With exit code 1, and nothing on stdout."""
+def test_a_file_that_is_not_text_is_one_error(charrnn, tmp_path, content, message):
+    """A file without usable text is a one-line error with exit code 1."""
     (tmp_path / "mine.txt").write_bytes(content)
     result = charrnn("new", tmp_path / "mine.txt")
     assert (result.exit_code, result.stdout) == (1, "")
@@ -176,16 +175,16 @@ def test_what_is_no_text_is_one_error(charrnn, tmp_path, content, message):
     assert message in result.stderr
 
 
-def test_a_file_that_is_not_there_is_one_error(charrnn, tmp_path):
-    """And so is a folder."""
+def test_a_missing_file_is_one_error(charrnn, tmp_path):
+    """A missing file or a folder is an error with exit code 1."""
     for path, message in ((tmp_path / "none.txt", "no such text file"), (tmp_path, "is a folder")):
         result = charrnn("new", path)
         assert (result.exit_code, result.stdout) == (1, "")
         assert message in result.stderr
 
 
-def test_stdin_needs_a_corpus_later(charrnn, tmp_path):
-    """The config says so, and trains when --corpus names the text."""
+def test_a_config_from_stdin_trains_with_a_corpus_option(charrnn, tmp_path):
+    """A config made from standard input trains when --corpus names the text."""
     result = charrnn("new", "-", stdin=NAMES)
     assert (result.exit_code, result.stderr) == (0, "")
     assert "  path: '-'  # standard input is read once: train with --corpus FILE\n" in result.stdout
@@ -202,7 +201,7 @@ def test_stdin_needs_a_corpus_later(charrnn, tmp_path):
      "it's.txt", "texts/mine.txt", "a\nb.txt", "\U0001f600.txt", "[a].txt", "...", "mine.jsonl"],
 )  # fmt: skip
 def test_a_path_is_quoted_where_yaml_needs_it(tmp_path, monkeypatch, name):
-    """Relative to the current folder; the checkpoint takes its name, and never its place."""
+    """A path of any name loads from the config, and the run does not overwrite that file."""
     monkeypatch.chdir(tmp_path)
     path = Path(name)
     path.parent.mkdir(exist_ok=True)
@@ -210,16 +209,16 @@ def test_a_path_is_quoted_where_yaml_needs_it(tmp_path, monkeypatch, name):
     Path("mine.yaml").write_text(
         new_config.config_text(text_profile.profile_text(name), name), encoding="utf-8"
     )
-    written = loader.load("mine.yaml")
-    assert written.corpus.path == (str(path.absolute()),)
-    checkpoint = Path(written.output.checkpoint or "")
+    config = loader.load("mine.yaml")
+    assert config.corpus.path == (str(path.absolute()),)
+    checkpoint = Path(config.output.checkpoint or "")
     assert checkpoint.parent == tmp_path
     assert checkpoint.name in (f"{path.stem}.npz", f"{path.stem}-model.npz")
     assert checkpoint.with_suffix(".jsonl") != path.absolute()
 
 
 def test_a_path_that_is_not_utf8_is_one_error(tmp_path, monkeypatch):
-    """YAML cannot hold it."""
+    """A path that is not UTF-8 cannot be written to YAML and is an error."""
     monkeypatch.chdir(tmp_path)
     Path("mine.txt").write_text(NAMES, encoding="utf-8")
     with pytest.raises(CharrnnError, match="rename the file"):
@@ -227,7 +226,7 @@ def test_a_path_that_is_not_utf8_is_one_error(tmp_path, monkeypatch):
 
 
 def test_new_then_train(tmp_path):
-    """As in the README, in a shell, with nothing but the config on stdout."""
+    """The shell command of the README writes a config and trains with it."""
     (tmp_path / "mine.txt").write_text(NAMES, encoding="utf-8")
     program = f'"{sys.executable}" -m charrnn'
     short = "--set train.steps=3 --set train.epochs=null"
@@ -257,8 +256,8 @@ TEXTS = st.builds(
 @example(raw=b"\r\r")
 @example(raw="日本語\n".encode() * 400)
 @example(raw="".join(map(chr, range(0x4E00, 0x4E00 + 9_000))).encode())
-def test_what_is_written_always_trains(raw):
-    """For any bytes there is a config that loads and makes an update, or a CharrnnError."""
+def test_a_written_config_always_trains(raw):
+    """Any bytes give a config that loads and trains, or a CharrnnError."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "mine.txt"
         path.write_bytes(raw)
@@ -267,5 +266,5 @@ def test_what_is_written_always_trains(raw):
         except CharrnnError:
             return
         (Path(folder) / "mine.yaml").write_text(text, encoding="utf-8")
-        trainer = trains(loader.load(str(Path(folder) / "mine.yaml")))
+        trainer = train_once(loader.load(str(Path(folder) / "mine.yaml")))
         assert trainer.step == 1

@@ -1,4 +1,4 @@
-"""A run that was interrupted ends bit for bit as one that never was; another run is refused."""
+"""Resumed runs: equal bit for bit to uninterrupted ones; checkpoints of other runs are refused."""
 
 import contextlib
 import copy
@@ -49,7 +49,7 @@ EXTRAS = {
     ),
 }
 AXES = (CELLS, tuple(OPTIMIZERS), tuple(SCHEDULES), tuple(MODES), tuple(EXTRAS))
-# Every cell with every optimiser in every mode. Schedules and extras are dealt out so that all
+# Every cell with every optimizer in every mode. Schedules and extras are distributed so that all
 # pairs of choices occur.
 MATRIX = [
     (CELLS[c], AXES[1][o], AXES[2][(o + m) % 4], AXES[3][m], AXES[4][(c + o + 2 * m) % 4])
@@ -57,12 +57,12 @@ MATRIX = [
 ]
 COMMON = ("model.hidden=6", "train.steps=24", "output.validate_every=8", "output.sample_every=5",
           "output.keep=best", "train.patience=9")  # fmt: skip
-STOPS = (1, 8, 8, 13)  # 8 is before a validation, then during it; the others are between two
+STOPS = (1, 8, 8, 13)  # steps; the run stops at 8 before a validation, then during it
 
 
 @pytest.fixture(autouse=True)
-def _attentive(monkeypatch):
-    """A run looks after every step whether to stop, and does not wait for the disk."""
+def _fast_stops(monkeypatch):
+    """Let a run check after every step whether to stop, and not wait for the disk."""
     monkeypatch.setattr(loop, "STEP_INTERVAL_S", -1)
     monkeypatch.setattr(trainers, "SAMPLE_CHARS", 3)
     monkeypatch.setattr(os, "fsync", lambda descriptor: None)
@@ -70,44 +70,44 @@ def _attentive(monkeypatch):
 
 @pytest.fixture
 def short(trainer, tmp_path):
-    """Makes trainers of a text that 24 updates go through more than once."""
+    """Return a function that returns trainers of a text with epochs of less than 24 updates."""
     for path in (tmp_path / "text.txt", tmp_path / "lines.txt"):
         path.write_text(path.read_text(encoding="utf-8")[:600], encoding="utf-8")
     return trainer
 
 
 def test_the_matrix_has_every_pair_of_choices():
-    """Of any two axes."""
-    for one, other in itertools.combinations(range(len(AXES)), 2):
-        pairs = {(row[one], row[other]) for row in MATRIX}
-        assert pairs == set(itertools.product(AXES[one], AXES[other]))
+    """The test matrix has every pair of choices of any two axes."""
+    for i, j in itertools.combinations(range(len(AXES)), 2):
+        pairs = {(row[i], row[j]) for row in MATRIX}
+        assert pairs == set(itertools.product(AXES[i], AXES[j]))
 
 
 def interrupt(run, path, stop_at):
-    """Let a run go on until it is stopped at a step."""
-    watch = RecordingCallbacks(stop_at)
-    watch.trainer = run
+    """Train until the run is interrupted at the step `stop_at`."""
+    callbacks = RecordingCallbacks(stop_at)
+    callbacks.trainer = run
     with pytest.raises(Interrupted) as caught:
-        loop.run(run, path, watch)
+        loop.run(run, path, callbacks)
     assert caught.value.hint.endswith("--resume")
     assert run.step == stop_at
 
 
 @pytest.mark.parametrize(("cell", "optimizer", "schedule", "mode", "extra"), MATRIX)
-def test_interrupted_four_times_equals_never(
+def test_a_run_interrupted_four_times_equals_an_uninterrupted_run(
     short, tmp_path, cell, optimizer, schedule, mode, extra
 ):
-    """To the last bit of every array and number but the clock's, also in the best checkpoint."""
+    """A run interrupted four times equals an uninterrupted one bit for bit, except for times."""
     corpus_mode, windows = MODES[mode]
     settings = (
         *(*COMMON, *windows, f"model.cell={cell}", f"optimizer.name={optimizer}"),
         *(*OPTIMIZERS[optimizer], f"optimizer.schedule={schedule}", *SCHEDULES[schedule]),
         *EXTRAS[extra],
     )
-    whole, path = (str(tmp_path / f"{name}.npz") for name in ("whole", "run"))
+    full, path = (str(tmp_path / f"{name}.npz") for name in ("full", "run"))
     expected = short(*settings, mode=corpus_mode)
-    loop.run(expected, whole, RecordingCallbacks())
-    assert expected.batches.epoch, "this run is meant to go through its text more than once"
+    loop.run(expected, full, RecordingCallbacks())
+    assert expected.batches.epoch, "this run must take more than one epoch"
 
     run = short(*settings, mode=corpus_mode)
     for stop_at in STOPS:
@@ -116,27 +116,27 @@ def test_interrupted_four_times_equals_never(
         assert check_same_run(saved, run.config, run.corpus) == []
         run.restore(saved)
     loop.run(run, path, RecordingCallbacks())
-    assert contents(path) == contents(whole)
-    assert contents(best_path(path)) == contents(best_path(whole))
-    assert metrics(tmp_path / "run.jsonl") == metrics(tmp_path / "whole.jsonl")
+    assert contents(path) == contents(full)
+    assert contents(best_path(path)) == contents(best_path(full))
+    assert metrics(tmp_path / "run.jsonl") == metrics(tmp_path / "full.jsonl")
 
 
-def test_a_resume_falls_within_a_record_and_goes_on_there(short, tmp_path):
-    """Of lines longer than a window: with their state, and not from their beginnings."""
+def test_a_run_resumes_within_a_record(short, tmp_path):
+    """A run interrupted between two windows of a line resumes there, with the same state."""
     settings = (*COMMON, *MODES["long lines"][1])
     run, path = short(*settings, mode="lines"), str(tmp_path / "run.npz")
     interrupt(run, path, 1)
-    again = short(*settings, mode="lines")
-    again.restore(checkpoint.load(path))
-    assert again.batches.position()["offset"] == 9
-    assert not again._peek_batch().from_zero
-    assert again.state.any()
-    assert again.update() == run.update()
+    resumed = short(*settings, mode="lines")
+    resumed.restore(checkpoint.load(path))
+    assert resumed.batches.position()["offset"] == 9
+    assert not resumed._peek_batch().from_zero
+    assert resumed.state.any()
+    assert resumed.update() == run.update()
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_a_run_that_was_killed_goes_on_from_its_last_save(short, tmp_path, mode):
-    """What it did after that is done again, and does not stand twice in the metrics."""
+def test_a_killed_run_resumes_from_its_last_checkpoint(short, tmp_path, mode):
+    """A killed run resumes from its last checkpoint, and no step is in the metrics twice."""
 
     class Killed(RecordingCallbacks):
         def on_step(self, step, smooth_nats):
@@ -145,52 +145,52 @@ def test_a_run_that_was_killed_goes_on_from_its_last_save(short, tmp_path, mode)
 
     corpus_mode, windows = MODES[mode]
     settings = (*COMMON, *windows, "model.dropout=0.3", "optimizer.ema_decay=0.9")
-    whole, path = (str(tmp_path / f"{name}.npz") for name in ("whole", "run"))
-    loop.run(short(*settings, mode=corpus_mode), whole, RecordingCallbacks())
+    full, path = (str(tmp_path / f"{name}.npz") for name in ("full", "run"))
+    loop.run(short(*settings, mode=corpus_mode), full, RecordingCallbacks())
     with pytest.raises(KeyboardInterrupt):
         loop.run(short(*settings, mode=corpus_mode), path, Killed())
-    again, saved = short(*settings, mode=corpus_mode), checkpoint.load(path)
+    resumed, saved = short(*settings, mode=corpus_mode), checkpoint.load(path)
     assert saved.step == 8
-    again.restore(saved)
-    loop.run(again, path, RecordingCallbacks())
-    assert contents(path) == contents(whole)
-    assert metrics(tmp_path / "run.jsonl") == metrics(tmp_path / "whole.jsonl")
+    resumed.restore(saved)
+    loop.run(resumed, path, RecordingCallbacks())
+    assert contents(path) == contents(full)
+    assert metrics(tmp_path / "run.jsonl") == metrics(tmp_path / "full.jsonl")
 
 
-def test_patience_counts_on(short, tmp_path):
-    """Validations without a better one before an interruption count after it."""
+def test_a_resumed_run_keeps_the_count_of_its_patience(short, tmp_path):
+    """Validations without improvement count towards the patience across an interruption."""
     settings = (*COMMON, "train.patience=2", "output.validate_every=3", "train.steps=500",
                 "optimizer.learning_rate=1e-12")  # fmt: skip
-    whole, path = (str(tmp_path / f"{name}.npz") for name in ("whole", "run"))
+    full, path = (str(tmp_path / f"{name}.npz") for name in ("full", "run"))
     expected, run = short(*settings), short(*settings)
-    loop.run(expected, whole, RecordingCallbacks())
+    loop.run(expected, full, RecordingCallbacks())
     assert expected.step < 500
     interrupt(run, path, expected.step - 1)
-    again = short(*settings)
-    again.restore(checkpoint.load(path))
-    assert again.training_state.waited == 1
-    loop.run(again, path, RecordingCallbacks())
-    assert contents(path) == contents(whole)
+    resumed = short(*settings)
+    resumed.restore(checkpoint.load(path))
+    assert resumed.training_state.waited == 1
+    loop.run(resumed, path, RecordingCallbacks())
+    assert contents(path) == contents(full)
 
 
 @pytest.mark.parametrize("cell", CELLS)
-def test_a_plateau_goes_on_falling(short, tmp_path, cell):
-    """With the rate it had fallen to, the best it had seen, and how long it had waited."""
+def test_a_resumed_plateau_schedule_keeps_its_state(short, tmp_path, cell):
+    """A resumed plateau schedule keeps its factor, its best loss and its waiting time."""
     settings = (*COMMON, f"model.cell={cell}", "optimizer.schedule=plateau", "train.patience=99",
                 "optimizer.plateau_patience=2", "optimizer.learning_rate=3",
                 "output.validate_every=1")  # fmt: skip
-    whole, path = (str(tmp_path / f"{name}.npz") for name in ("whole", "run"))
-    loop.run(short(*settings), whole, RecordingCallbacks())
-    run, seen = short(*settings), []
+    full, path = (str(tmp_path / f"{name}.npz") for name in ("full", "run"))
+    loop.run(short(*settings), full, RecordingCallbacks())
+    run, states = short(*settings), []
     for stop_at in range(5, 24, 2):
         interrupt(run, path, stop_at)
-        seen.append((run.schedule.factor, run.training_state.waited % 2))
+        states.append((run.schedule.factor, run.training_state.waited % 2))
         run = short(*settings)
         run.restore(checkpoint.load(path))
     loop.run(run, path, RecordingCallbacks())
-    assert min(seen)[0] < max(seen)[0], "this run is meant to get worse"
-    assert {waited for _, waited in seen} == {0, 1}
-    assert contents(path) == contents(whole)
+    assert min(states)[0] < max(states)[0], "the validation loss of this run must get worse"
+    assert {waited for _, waited in states} == {0, 1}
+    assert contents(path) == contents(full)
 
 
 @pytest.mark.parametrize("cell", CELLS)
@@ -202,35 +202,35 @@ def test_a_plateau_goes_on_falling(short, tmp_path, cell):
         ("lines", {"optimizer": {"name": "adam", "schedule": "plateau", "learning_rate": 0.01}}),
     ],
 )
-def test_the_command_resumes_as_exactly(
+def test_the_command_line_resumes_exactly(
     charrnn, config, tmp_path, monkeypatch, cell, mode, sections
 ):
-    """Interrupted twice, resumed once by the config and once by the checkpoint."""
+    """A run interrupted twice resumes exactly, with the config or the checkpoint as argument."""
     text = "a line of text, and another\n" * 4 + "one more\nthe last of them all\n"
     sections = {**sections, "model": {**sections.get("model", {}), "cell": cell}}
     path = config(text, mode, **sections)
-    whole = charrnn("train", path, "-q", "--out", tmp_path / "whole.npz").stdout.strip()
-    out, stop = tmp_path / "run.npz", []
+    full = charrnn("train", path, "-q", "--out", tmp_path / "full.npz").stdout.strip()
+    out, stops = tmp_path / "run.npz", []
 
     def on_step(self, step, smooth_nats):
-        self._asked = step in stop
+        self._asked = step in stops
 
     monkeypatch.setattr(progress.ProgressReporter, "on_step", on_step)
-    for words, at in ((["train", path, "--out", out], 3), (["train", out, "--resume"], 14)):
-        stop[:] = [at]
-        stopped = charrnn(*words)
-        assert (stopped.exit_code, stopped.stdout) == (130, "")
-        assert checkpoint.load(str(out)).step == at
-    stop.clear()
+    for command, step in ((["train", path, "--out", out], 3), (["train", out, "--resume"], 14)):
+        stops[:] = [step]
+        result = charrnn(*command)
+        assert (result.exit_code, result.stdout) == (130, "")
+        assert checkpoint.load(str(out)).step == step
+    stops.clear()
     assert charrnn("train", path, "--resume", "--out", out).exit_code == 0
-    one, other = contents(out), contents(whole)
-    for paths in (one, other):
-        paths["config"]["output"].pop("checkpoint")
-    assert one == other
+    resumed, expected = contents(out), contents(full)
+    for content in (resumed, expected):
+        content["config"]["output"].pop("checkpoint")
+    assert resumed == expected
 
 
-def test_what_may_change_is_said(trainer, tmp_path):
-    """The rate, the length and the place; nothing is said as null."""
+def test_allowed_changes_are_listed(trainer, tmp_path):
+    """The learning rate, steps, patience and checkpoint path may change, and are listed."""
     saved = trainer().snapshot()
     longer = trainer("train.steps=90", "optimizer.learning_rate=0.05", "train.patience=4",
                      f"output.checkpoint={tmp_path}/other.npz")  # fmt: skip
@@ -247,8 +247,8 @@ def test_what_may_change_is_said(trainer, tmp_path):
     ]
 
 
-def test_a_text_in_another_place_is_the_same_text(trainer, tmp_path):
-    """Paths are shown as they are, and its checksum may be asked for from now on."""
+def test_a_corpus_may_move_to_another_path(trainer, tmp_path):
+    """The path of a corpus may change, and its checksum may be added to the config."""
     saved = trainer().snapshot()
     (tmp_path / "copy.txt").write_bytes((tmp_path / "text.txt").read_bytes())
     moved = trainer(f"corpus.path={tmp_path}/copy.txt", f"corpus.sha256={saved.corpus_sha256}")
@@ -259,7 +259,7 @@ def test_a_text_in_another_place_is_the_same_text(trainer, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("change", "named"),
+    ("change", "difference"),
     [
         ("model.cell=lstm", "model.cell: rnn -> lstm"),
         ("model.hidden=13", "model.hidden: 12 -> 13"),
@@ -275,20 +275,20 @@ def test_a_text_in_another_place_is_the_same_text(trainer, tmp_path):
         ("corpus.lowercase=true", "corpus.lowercase: false -> true"),
     ],
 )
-def test_another_run_is_not_continued(trainer, change, named):
-    """The setting is named with both values, and the settings that may change are not."""
+def test_another_run_is_refused(trainer, change, difference):
+    """The error for another run lists the changed settings, without the allowed changes."""
     saved = trainer().snapshot()
     other = trainer(change, "train.steps=90")
     with pytest.raises(CheckpointError) as caught:
         check_same_run(saved, other.config, other.corpus)
-    said, *lines, advice = caught.value.with_hint.split("\n")
-    assert "belongs to another run" in said
-    assert lines == [named]
-    assert "leave --resume out" in advice
+    message, *lines, hint = caught.value.with_hint.split("\n")
+    assert "belongs to another run" in message
+    assert lines == [difference]
+    assert "leave --resume out" in hint
 
 
-def test_another_text_is_named_by_the_characters_that_came_and_went(charrnn, config, tmp_path):
-    """Or by its checksum alone, when it has the same ones."""
+def test_another_corpus_is_refused_with_its_new_and_missing_characters(charrnn, config, tmp_path):
+    """The error for another corpus lists its checksum and its new and missing characters."""
     trained = charrnn("train", config("abcq\n" * 9, "stream"), "-q").stdout.strip()
     before = (tmp_path / "small.npz").read_bytes()
     texts = {
@@ -297,17 +297,17 @@ def test_another_text_is_named_by_the_characters_that_came_and_went(charrnn, con
         "abcqz\n": "vocabulary: new 'z' (U+007A)",
         "qcba\n": None,
     }
-    for line, said in texts.items():
+    for line, message in texts.items():
         (tmp_path / "corpus.txt").write_text(line * 9, encoding="utf-8")
         result = charrnn("train", trained, "--resume")
         assert (result.exit_code, result.stdout) == (1, "")
         assert "corpus: sha256 " in result.stderr
-        assert said in result.stderr if said else "vocabulary" not in result.stderr
+        assert message in result.stderr if message else "vocabulary" not in result.stderr
         assert (tmp_path / "small.npz").read_bytes() == before
 
 
 def leaves(tree, *path):
-    """The path to every value in nested dictionaries."""
+    """Yield the path, a tuple of keys, of every value in nested dictionaries."""
     for key, value in tree.items():
         if isinstance(value, dict):
             yield (*path, key)
@@ -320,41 +320,41 @@ NONSENSE = [None, "x", [], {}, True, -5, 0, 0.5, 1e308, 10**18, 10**400, float("
 
 
 @pytest.mark.parametrize("mode", ["zero", "long lines"])
-def test_a_standing_that_was_forged_is_refused_or_harmless(short, tmp_path, mode):
-    """Whatever stands in one place of it, with an error of ours or none."""
+def test_a_forged_training_state_is_refused_or_harmless(short, tmp_path, mode):
+    """Any value in the training state of a checkpoint is accepted or raises a CharrnnError."""
     corpus_mode, windows = MODES[mode]
     settings = (*COMMON, *windows, "model.dropout=0.3", "optimizer.schedule=plateau",
                 "optimizer.name=adam")  # fmt: skip
     run, path = short(*settings, mode=corpus_mode), str(tmp_path / "run.npz")
     run.update()
     run.validate(lambda: None)
-    honest = run.snapshot()
-    places = list(leaves(honest.training_state))
+    saved = run.snapshot()
+    key_paths = list(leaves(saved.training_state))
     refused = 0
-    again = short(*settings, mode=corpus_mode)
-    for place, value in itertools.product(places, NONSENSE):
-        forged = copy.copy(honest)
-        forged.training_state = copy.deepcopy(honest.training_state)
-        inner = forged.training_state
-        for key in place[:-1]:
-            inner = inner[key]
-        inner[place[-1]] = value
+    resumed = short(*settings, mode=corpus_mode)
+    for (*parents, key), value in itertools.product(key_paths, NONSENSE):
+        forged = copy.copy(saved)
+        forged.training_state = copy.deepcopy(saved.training_state)
+        section = forged.training_state
+        for parent in parents:
+            section = section[parent]
+        section[key] = value
         checkpoint.save(forged, path)
         try:
-            again.restore(checkpoint.load(path))
+            resumed.restore(checkpoint.load(path))
         except CheckpointError:
             refused += 1
             continue
         with contextlib.suppress(CharrnnError):
-            again.update()
-            again.validate(lambda: None)
-            save(again, path)
-    assert refused > len(places) * len(NONSENSE) / 2
+            resumed.update()
+            resumed.validate(lambda: None)
+            save(resumed, path)
+    assert refused > len(key_paths) * len(NONSENSE) / 2
 
 
 @pytest.mark.parametrize("key", ["step", "smooth_loss", "position", "schedule"])
-def test_a_standing_with_a_part_missing_is_refused(trainer, key):
-    """The model can still be sampled and scored, and the message says so."""
+def test_a_training_state_with_a_missing_key_is_refused(trainer, key):
+    """A checkpoint whose training state lacks a key can be sampled and scored, but not resumed."""
     run = trainer()
     run.update()
     saved = run.snapshot()
@@ -367,7 +367,7 @@ FORGED = pytest.raises(CheckpointError, match="does not tell where its training 
 
 
 @pytest.mark.parametrize(
-    ("mode", "wrong"),
+    ("mode", "changes"),
     [
         ("stream", {"offset": -3}),
         ("stream", {"offset": 10**9}),
@@ -377,18 +377,18 @@ FORGED = pytest.raises(CheckpointError, match="does not tell where its training 
         ("lines", {"offset": -1}),
     ],
 )
-def test_a_position_outside_the_text_is_refused(trainer, mode, wrong):
-    """A checkpoint from a stranger can be wrong in any number."""
+def test_a_position_outside_the_text_is_refused(trainer, mode, changes):
+    """A checkpoint whose position is outside the text is refused."""
     run = trainer(mode=mode)
     run.update()
     saved = run.snapshot()
-    saved.training_state["position"] |= wrong
+    saved.training_state["position"] |= changes
     with FORGED:
         trainer(mode=mode).restore(saved)
 
 
-def test_a_state_of_other_rows_is_refused(trainer):
-    """It would be repeated silently over the rows of the batch."""
+def test_a_state_with_another_batch_size_is_refused(trainer):
+    """A state with another batch size is refused, because NumPy would broadcast it silently."""
     run = trainer("train.batch_size=4")
     run.update()
     saved = run.snapshot()
@@ -397,25 +397,25 @@ def test_a_state_of_other_rows_is_refused(trainer):
         trainer("train.batch_size=4").restore(saved)
 
 
-@pytest.mark.parametrize(("optimizer", "small"), [("adagrad", 0), ("rmsprop", -1), ("adam", -1)])
-def test_sums_of_squares_that_cannot_be_are_refused(trainer, optimizer, small):
-    """Their roots would be divided by."""
+@pytest.mark.parametrize(("optimizer", "square"), [("adagrad", 0), ("rmsprop", -1), ("adam", -1)])
+def test_impossible_sums_of_squares_are_refused(trainer, optimizer, square):
+    """Sums of squares are refused if the optimizer cannot divide by their roots."""
     run = trainer(f"optimizer.name={optimizer}")
     run.update()
     saved = run.snapshot()
-    saved.optimizer_state["squares"][7] = small
+    saved.optimizer_state["squares"][7] = square
     with FORGED:
         trainer(f"optimizer.name={optimizer}").restore(saved)
 
 
 @pytest.mark.parametrize("changes", [{"mean": None}, {"mean": None, "velocity": 0}, {"other": 0}])
-def test_vectors_of_another_optimiser_are_not_continued(trainer, tmp_path, changes):
-    """The model can still be sampled; which vectors there should be is for training to know."""
+def test_state_vectors_of_another_optimizer_are_refused(trainer, tmp_path, changes):
+    """A checkpoint loads with missing or foreign optimizer vectors, but training cannot resume."""
     run, path = trainer("optimizer.name=adam"), str(tmp_path / "run.npz")
     run.update()
     saved = run.snapshot()
-    for slot, source in changes.items():
-        saved.optimizer_state[slot] = run.params.flat * source if source is not None else None
+    for slot, factor in changes.items():
+        saved.optimizer_state[slot] = None if factor is None else run.params.flat * factor
     saved.optimizer_state = {
         slot: vector for slot, vector in saved.optimizer_state.items() if vector is not None
     }
@@ -424,8 +424,8 @@ def test_vectors_of_another_optimiser_are_not_continued(trainer, tmp_path, chang
         trainer("optimizer.name=adam").restore(checkpoint.load(path))
 
 
-def test_a_checkpoint_without_a_seed_is_not_continued(charrnn, trained, tmp_path):
-    """The order of its lines could not be found again."""
+def test_a_checkpoint_without_a_seed_is_refused(charrnn, trained, tmp_path):
+    """A checkpoint without a seed cannot be resumed, because the order of its lines is unknown."""
     from charrnn.config import loader as configs
 
     saved = checkpoint.load(trained)
@@ -433,21 +433,21 @@ def test_a_checkpoint_without_a_seed_is_not_continued(charrnn, trained, tmp_path
     checkpoint.save(saved, trained)
     result = charrnn("train", trained, "--resume")
     assert (result.exit_code, result.stdout) == (1, "")
-    assert "does not tell the seed of its run" in result.stderr
+    assert "does not contain the seed of its run" in result.stderr
 
 
-def test_history_and_weights_are_copies(trainer):
-    """Going on does not change what was loaded."""
+def test_restore_copies_arrays(trainer):
+    """A resumed run does not change the arrays of the loaded checkpoint."""
     run = trainer()
     run.update()
     run.validate(lambda: None)
     saved = copy.deepcopy(run.snapshot())
-    kept = copy.deepcopy(saved)
-    again = trainer()
-    again.restore(saved)
-    again.update()
-    again.validate(lambda: None)
-    squares = saved.optimizer_state["squares"], kept.optimizer_state["squares"]
-    pairs = (saved.params.flat, kept.params.flat), (saved.history, kept.history), squares
-    for one, other in pairs:
-        np.testing.assert_array_equal(one, other)
+    original = copy.deepcopy(saved)
+    resumed = trainer()
+    resumed.restore(saved)
+    resumed.update()
+    resumed.validate(lambda: None)
+    squares = saved.optimizer_state["squares"], original.optimizer_state["squares"]
+    pairs = (saved.params.flat, original.params.flat), (saved.history, original.history), squares
+    for actual, expected in pairs:
+        np.testing.assert_array_equal(actual, expected)

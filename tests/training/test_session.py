@@ -1,4 +1,4 @@
-"""A run without the command line: from a config's path to a checkpoint."""
+"""Runs without the command line: from the path of a config to a checkpoint."""
 
 import contextlib
 
@@ -13,21 +13,21 @@ from charrnn.training import session
 
 
 def test_a_run_needs_no_command_line(config, tmp_path):
-    """Settled first, then trained to its end, and continued from there."""
-    path, watch = str(config()), RecordingCallbacks()
-    settled, out = session.resolve_config(
+    """A session resolves a config, trains to the last step and resumes from the checkpoint."""
+    path, callbacks = str(config()), RecordingCallbacks()
+    resolved, out = session.resolve_config(
         path, ["train.steps=30"], [], False, None, SingleProcess()
     )
-    assert (settled.train.steps, out) == (30, str(tmp_path / "small.npz"))
-    session.run(settled, out, False, None, SingleProcess(), contextlib.nullcontext(watch))
-    assert [report.step for report in watch.reports] == [10, 20, 30]
+    assert (resolved.train.steps, out) == (30, str(tmp_path / "small.npz"))
+    session.run(resolved, out, False, None, SingleProcess(), contextlib.nullcontext(callbacks))
+    assert [report.step for report in callbacks.reports] == [10, 20, 30]
     longer, out = session.resolve_config(out, ["train.steps=40"], [], True, None, SingleProcess())
-    session.run(longer, out, True, None, SingleProcess(), contextlib.nullcontext(watch))
+    session.run(longer, out, True, None, SingleProcess(), contextlib.nullcontext(callbacks))
     assert checkpoint.load(out).step == 40
 
 
-def test_a_seed_is_settled_once(config):
-    """A fresh one where none is set, that of the run where it is continued."""
+def test_a_run_keeps_its_random_seed(config):
+    """A run without a seed draws one, and the resumed run has the same seed."""
     path = str(config(train={"seed": None}))
     first, out = session.resolve_config(path, [], [], False, None, SingleProcess())
     assert first.train.seed is not None
@@ -38,8 +38,8 @@ def test_a_seed_is_settled_once(config):
     assert again.train.seed == first.train.seed
 
 
-def test_an_option_goes_before_the_config_and_files_are_kept_apart(config, tmp_path):
-    """A run neither writes over its text nor reads two things from one pipe."""
+def test_the_checkpoint_cannot_replace_the_corpus(config, tmp_path):
+    """A run whose options name its corpus as the checkpoint is refused."""
     path = str(config())
     extra = [Assignment("output.checkpoint", str(tmp_path / "corpus.txt"))]
     with pytest.raises(ConfigError, match="is the corpus"):

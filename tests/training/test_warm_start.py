@@ -1,4 +1,4 @@
-"""A run that begins with the weights of another one, on a text with the same characters or more."""
+"""Runs that start from the weights of another one, on a text with the same or new characters."""
 
 import re
 from pathlib import Path
@@ -20,12 +20,12 @@ from charrnn.training.trainer import Trainer
 
 OLD = "bdf\nfdb\nbbd\nffd\nddb\nbdd\nfff\n"  # newline b d f
 NEW = "abc\ndef\ngab\ncde\nfga\nbcd\nefg\n"  # newline a b c d e f g
-AMONG = [0, 2, 4, 6]  # where the old ones stand among the new
+OLD_IDS = [0, 2, 4, 6]  # the ids of the old characters in the new vocabulary
 
 
 @pytest.fixture
 def old(charrnn, config):
-    """Trains a small model of `OLD`, and tells its path."""
+    """Return a function that trains a small model on `OLD` and returns its checkpoint's path."""
 
     def train(**sections):
         result = charrnn("train", config(OLD, name="old", **sections), "-q")
@@ -36,25 +36,25 @@ def old(charrnn, config):
 
 
 def trainer_of(path, source: Checkpoint, *settings) -> Trainer:
-    """A trainer of a config and its text, begun with the weights of `source`."""
+    """Return a trainer for a config and its corpus, with a warm start from `source`."""
     config = configs.load(str(path), settings)
     run = Trainer(
         config, corpus.read_corpus(config.corpus, config.train.seed, source.vocab, extend=True)
     )
     run.warm_start(source)
-    run.expected_nats = run.initial_nats()  # as a session does, when all ranks are there
+    run.expected_nats = run.initial_nats()  # as `session.run` does
     return run
 
 
 def logits(model, params, ids):
-    """The logits (T, V) after each of these characters."""
+    """Return the logits (T, V) after each of the T ids."""
     work = Workspace(model, len(ids), 1)
     model.run(params, np.array(ids).reshape(-1, 1), model.zero_state(1), work)
     return work.logits.copy()
 
 
-def test_without_new_characters_the_first_loss_is_the_old_models(charrnn, old, config):
-    """To the last digit shown, and what it scores is exactly the same."""
+def test_without_new_characters_the_initial_loss_is_that_of_the_old_model(charrnn, old, config):
+    """Without new characters, the weights are equal and so is the initial loss."""
     path = old()
     run = trainer_of(config(OLD), checkpoint.load(path))
     saved = checkpoint.load(path)
@@ -66,12 +66,12 @@ def test_without_new_characters_the_first_loss_is_the_old_models(charrnn, old, c
     result = charrnn("train", config(OLD), "--init-from", path)
     assert (result.exit_code, result.stdout.strip()) == (0, str(Path(path).parent / "small.npz"))
     assert f"initial loss {nats.mean():.4f} nats" in result.stderr
-    assert f"beginning with the weights of {path} at step 20" in result.stderr
-    assert "fresh weights" not in result.stderr
+    assert f"starting from the weights of {path} at step 20" in result.stderr
+    assert "new initial weights" not in result.stderr
 
 
-def test_the_smoothed_loss_begins_with_the_first(old, config):
-    """Not with that of guessing, from which it would take thousands of steps to come down."""
+def test_the_smoothed_loss_starts_at_the_initial_loss(old, config):
+    """The smoothed loss starts at the initial loss, not at that of guessing, ln V."""
     run = trainer_of(config(OLD), checkpoint.load(old()))
     first = run.initial_nats()
     run.update()
@@ -80,39 +80,41 @@ def test_the_smoothed_loss_begins_with_the_first(old, config):
 
 @pytest.mark.parametrize("layers", [1, 2])
 @pytest.mark.parametrize("cell", CELLS)
-def test_what_is_known_stays_as_it_was(old, config, cell, layers):
-    """Weights to the last bit, and so the old characters' logits, with new ones in between."""
+def test_the_weights_of_old_characters_are_copied(old, config, cell, layers):
+    """The weights of old characters are copied bit for bit, and their logits are the same."""
     source = checkpoint.load(old(model={"cell": cell, "hidden": 8, "layers": layers}))
     model = {"cell": cell, "hidden": 8, "layers": layers}
     run = trainer_of(config(NEW, model=model), source)
     assert run.corpus.vocab.chars == "\nabcdefg"
-    assert [run.corpus.vocab.chars.index(char) for char in source.vocab.chars] == AMONG
+    assert [run.corpus.vocab.chars.index(char) for char in source.vocab.chars] == OLD_IDS
     for name, array in source.params.items():
-        found = run.params[name]
+        copied = run.params[name]
         if name == "layer0.Wxh":
-            found = found[AMONG]
+            copied = copied[OLD_IDS]
         elif name in ("Why", "by"):
-            found = found[..., AMONG]
-        assert found.tobytes() == array.tobytes(), name
+            copied = copied[..., OLD_IDS]
+        assert copied.tobytes() == array.tobytes(), name
     before = logits(source.model, source.params, [0, 1, 2, 3, 3, 1])
-    after = logits(run.model, run.params, [0, 2, 4, 6, 6, 2])[:, AMONG]
-    np.testing.assert_allclose(after, before, rtol=1e-5, atol=1e-6)  # a wider product may round
+    after = logits(run.model, run.params, [0, 2, 4, 6, 6, 2])[:, OLD_IDS]
+    np.testing.assert_allclose(
+        after, before, rtol=1e-5, atol=1e-6
+    )  # a wider product may round otherwise
 
 
-def test_new_characters_begin_as_in_a_fresh_model(old, config):
-    """With the weights this seed draws for them, and no likelier than the rarest of the old."""
+def test_new_characters_get_initial_weights(old, config):
+    """A new character gets the weights that the seed draws, and the smallest old bias."""
     source = checkpoint.load(old())
     run = trainer_of(config(NEW), source)
-    from_zero = Trainer(run.config, run.corpus).params
+    initial = Trainer(run.config, run.corpus).params
     new = [1, 3, 5, 7]
-    assert (run.params["layer0.Wxh"][new] == from_zero["layer0.Wxh"][new]).all()
-    assert (run.params["Why"][:, new] == from_zero["Why"][:, new]).all()
+    assert (run.params["layer0.Wxh"][new] == initial["layer0.Wxh"][new]).all()
+    assert (run.params["Why"][:, new] == initial["Why"][:, new]).all()
     assert run.params["layer0.Wxh"][new].all()
     assert (run.params["by"][new] == source.params["by"].min()).all()
 
 
-def test_everything_else_begins_anew(old, config):
-    """The step, the optimiser, the figures, the seed, the settings."""
+def test_only_the_weights_are_copied(old, config):
+    """A warm start does not copy the step, seed, history, optimizer state or best loss."""
     source = checkpoint.load(old(optimizer={"name": "adam"}))
     path = config(NEW, optimizer={"name": "rmsprop"}, train={"seed": 9})
     run = trainer_of(path, source)
@@ -122,8 +124,8 @@ def test_everything_else_begins_anew(old, config):
     assert run.training_state.best_nats is None
 
 
-def test_the_average_is_what_is_taken(old, config):
-    """It is what the old model showed; and an average of the new run begins there."""
+def test_a_warm_start_copies_the_averaged_weights(old, config):
+    """A warm start copies the averaged weights, and the new average starts from them."""
     source = checkpoint.load(old(optimizer={"ema_decay": 0.9}))
     assert (source.training_weights != source.params.flat).any()
     run = trainer_of(config(OLD, optimizer={"ema_decay": 0.5}), source)
@@ -133,7 +135,7 @@ def test_the_average_is_what_is_taken(old, config):
 
 
 def test_the_number_type_and_dropout_may_differ(old, config):
-    """Weights are cast, there and back without a loss."""
+    """A warm start casts float32 weights to float64, and back without loss."""
     path = old()
     source = checkpoint.load(path)
     model = {"hidden": 8, "dtype": "float64", "dropout": 0.5}
@@ -144,8 +146,8 @@ def test_the_number_type_and_dropout_may_differ(old, config):
     assert back.params.flat.tobytes() == source.params.flat.tobytes()
 
 
-def test_a_weight_too_large_for_single_precision_is_told(old, config):
-    """It would be infinite."""
+def test_a_weight_too_large_for_single_precision_is_refused(old, config):
+    """A weight that would be infinite in float32 is an error that names the setting to change."""
     source = checkpoint.load(old(model={"hidden": 8, "dtype": "float64"}))
     source.params.flat[3] = 1e300
     with pytest.raises(CheckpointError, match="too large for float32") as caught:
@@ -162,35 +164,40 @@ def test_a_weight_too_large_for_single_precision_is_told(old, config):
     ],
 )
 def test_another_network_is_refused(charrnn, old, config, settings, differences):
-    """Every difference is named, and how to take the old network; nothing is written."""
+    """The error for another network names every difference and the options that undo them."""
     path = old()
     result = charrnn("train", config(OLD, model=settings), "--init-from", path)
     assert (result.exit_code, result.stdout) == (1, "")
     assert [line for line in result.stderr.splitlines() if " -> " in line] == differences
-    back = result.stderr.splitlines()[-1].partition(": ")[2].split()
+    options = result.stderr.splitlines()[-1].partition(": ")[2].split()
     assert not (Path(path).parent / "small.npz").exists()
-    assert charrnn("train", config(OLD, model=settings), "--init-from", path, *back).exit_code == 0
+    command = ("train", config(OLD, model=settings), "--init-from", path, *options)
+    assert charrnn(*command).exit_code == 0
 
 
 def test_new_characters_are_named(charrnn, old, config):
-    """In a printable form, the first twenty, and how many more there are."""
+    """A message lists the first twenty new characters in printable form, and counts the others."""
     path = old()
     strange = "".join(map(chr, [0x1B, 0xE9, 0x202E, *range(0x4E00, 0x4E1E)]))
     result = charrnn("train", config(OLD + f"{strange}\n" * 3), "--init-from", path)
     assert result.exit_code == 0, result.stderr
-    said = re.search(r"^fresh weights for 33 characters .*$", result.stderr, re.MULTILINE)[0]
-    assert said.isprintable()
-    assert said.isascii()
-    assert ": '\\x1b' (U+001B), '\\xe9' (U+00E9), '\\u202e' (U+202E), " in said
-    assert said.count("(U+") == 20
-    assert said.endswith(", and 13 more")
+    message = re.search(r"^new initial weights for 33 characters .*$", result.stderr, re.MULTILINE)[
+        0
+    ]
+    assert message.isprintable()
+    assert message.isascii()
+    assert ": '\\x1b' (U+001B), '\\xe9' (U+00E9), '\\u202e' (U+202E), " in message
+    assert message.count("(U+") == 20
+    assert message.endswith(", and 13 more")
     assert list_characters(["a"]) == "'a' (U+0061)"
-    one = charrnn("train", config(OLD + "x\n" * 3), "--init-from", path).stderr
-    assert "for one character that the model does not know: 'x' (U+0078)\n" in one
+    stderr = charrnn("train", config(OLD + "x\n" * 3), "--init-from", path).stderr
+    assert "for one character outside the old vocabulary: 'x' (U+0078)\n" in stderr
 
 
-def test_the_new_config_says_whether_case_counts(charrnn, old, config, tmp_path):
-    """Capitals of the old model stay, and have nothing to do in a text folded to lower case."""
+def test_a_lowercase_corpus_keeps_the_capitals_of_the_old_vocabulary(
+    charrnn, old, config, tmp_path
+):
+    """A lowercased corpus adds small letters to the capitals of the old vocabulary."""
     source = tmp_path / "capital.npz"
     assert charrnn("train", config(OLD.upper()), "--out", source).exit_code == 0
     path = config(OLD.upper(), name="folded")
@@ -198,62 +205,62 @@ def test_the_new_config_says_whether_case_counts(charrnn, old, config, tmp_path)
     result = charrnn("train", path, "--init-from", source)
     assert result.exit_code == 0, result.stderr
     assert checkpoint.load(result.stdout.strip()).vocab.chars == "\nBDFbdf"
-    assert "fresh weights for 3 characters" in result.stderr
+    assert "new initial weights for 3 characters" in result.stderr
 
 
-def test_a_transferred_run_is_saved_and_resumed_like_any_other(charrnn, old, config, tmp_path):
-    """Also where its vocabulary has more characters than its text."""
+def test_a_run_after_a_warm_start_can_be_resumed(charrnn, old, config, tmp_path):
+    """A run after a warm start resumes exactly, also if its text lacks some old characters."""
     path = old()
     text, out = "aba\nbab\nabb\nbba\naab\n", tmp_path / "small.npz"
-    words = ["train", config(text), "--init-from", path]
-    whole = charrnn(*words, "--set", "train.steps=40", "--out", tmp_path / "whole.npz")
-    assert whole.exit_code == 0, whole.stderr
-    assert charrnn(*words).exit_code == 0
+    command = ["train", config(text), "--init-from", path]
+    full = charrnn(*command, "--set", "train.steps=40", "--out", tmp_path / "full.npz")
+    assert full.exit_code == 0, full.stderr
+    assert charrnn(*command).exit_code == 0
     result = charrnn("train", out, "--resume", "--set", "train.steps=40")
     assert result.exit_code == 0, result.stderr
-    found, expected = checkpoint.load(str(out)), checkpoint.load(str(tmp_path / "whole.npz"))
-    assert found.vocab.chars == "\nabdf"
-    assert found.params.flat.tobytes() == expected.params.flat.tobytes()
+    resumed, expected = checkpoint.load(str(out)), checkpoint.load(str(tmp_path / "full.npz"))
+    assert resumed.vocab.chars == "\nabdf"
+    assert resumed.params.flat.tobytes() == expected.params.flat.tobytes()
     assert charrnn("sample", out, "--n", 5, "--prime", "f", "-q").exit_code == 0
 
 
 def test_the_weights_may_come_from_stdin(charrnn, old, config, tmp_path):
-    """And give the same run; what else would be read there contradicts it."""
+    """Weights from standard input give the same run, if nothing else is read from there."""
     path, text = old(), config(OLD)
     expected = charrnn("train", text, "--init-from", path, "-q").stdout.strip()
     expected = checkpoint.load(expected).params.flat.tobytes()
     raw = Path(path).read_bytes()
     result = charrnn("train", text, "--init-from", "-", "-q", stdin=raw)
     assert checkpoint.load(result.stdout.strip()).params.flat.tobytes() == expected
-    for words in (["train", "-"], ["train", text, "--corpus", "-"]):
-        result = charrnn(*words, "--init-from", "-", stdin=raw)
+    for command in (["train", "-"], ["train", text, "--corpus", "-"]):
+        result = charrnn(*command, "--init-from", "-", stdin=raw)
         assert (result.exit_code, result.stdout) == (2, "")
         assert "cannot both come from standard input" in result.stderr
 
 
-def test_what_contradicts_itself_is_refused(charrnn, old, config):
-    """To resume and to begin anew; to write over the weights that a run begins with."""
+def test_contradictory_options_of_a_warm_start_are_refused(charrnn, old, config):
+    """A warm start is refused with --resume, or if it would overwrite its source checkpoint."""
     path = Path(old())
     best = path.rename(path.with_suffix(".best.npz"))
     before = best.read_bytes()
-    words = ["train", config(OLD), "--init-from", best]
-    calls = {
+    command = ["train", config(OLD), "--init-from", best]
+    cases = {
         "leave one of them out": ["--resume"],
         f"{best} is the checkpoint of --init-from, and training would": ["--out", best],
         f"{best} is the checkpoint of --init-from": ["--set", "output.keep=best", "--out", path],
     }
-    for said, more in calls.items():
-        result = charrnn(*words, *more)
+    for message, options in cases.items():
+        result = charrnn(*command, *options)
         assert (result.exit_code, result.stdout) == (2, "")
-        assert said in result.stderr
-    assert charrnn(*words, "--out", path).exit_code == 0  # keep: last does not touch the best
+        assert message in result.stderr
+    assert charrnn(*command, "--out", path).exit_code == 0  # keep: last does not touch the best
     assert best.read_bytes() == before
-    none = charrnn("train", config(OLD), "--init-from", "none.npz")
-    assert (none.exit_code, "none.npz: no such checkpoint" in none.stderr) == (1, True)
+    result = charrnn("train", config(OLD), "--init-from", "none.npz")
+    assert (result.exit_code, "none.npz: no such checkpoint" in result.stderr) == (1, True)
 
 
-def test_a_low_first_loss_is_no_bound_for_the_later_ones(old, config):
-    """A run that begins knowing its first window by heart has not diverged by the second."""
+def test_a_low_initial_loss_does_not_count_as_divergence_later(old, config):
+    """A run whose first window has nearly no loss has not diverged when later ones have more."""
     run = trainer_of(config(LINES, "stream"), checkpoint.load(old()))
     run.update()
     run.training_state.first_nats = run.training_state.quick_nats = 0.001
