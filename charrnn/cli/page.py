@@ -30,7 +30,7 @@ def page(text: TextOptions, out_path: str) -> None:
     inputs = [path for path in (text.checkpoint_path, text.text_path) if path and path != "-"]
     with contextlib.suppress(OSError):  # a missing file cannot be overwritten
         if any(os.path.samefile(path, out_path) for path in inputs):
-            raise click.UsageError(f"-o {out_path} would overwrite an input file")
+            raise click.UsageError(f"-o {out_path} is an input file: choose another path")
     from charrnn.web import page as pages
 
     with text.open() as task, result_file(out_path) as stream:

@@ -43,7 +43,7 @@ MAX_RUNS = 26  # each is marked with a letter
     "--smooth",
     is_flag=True,
     help="Smooth the training loss as min-char-rnn does (0.999 old, 0.001 new): a lag of 1,000 "
-    "steps.  [default: the mean since the last validation or over 1/50 of the run]",
+    "steps.  [default: the mean since the last validation or, if longer, over 1/50 of the run]",
 )
 def plot(checkpoint_paths: tuple[str, ...], out_path: str | None, by: str, smooth: bool) -> None:
     """Draw the training and validation loss of one or more runs, nats left and bits right.
@@ -99,13 +99,13 @@ def _picture_kind(out_path: str) -> str:
     kind = PurePath(out_path).suffix[1:].lower()
     if kind not in ("png", "svg", "pdf"):
         raise click.UsageError(
-            f"{out_path} is of no known picture type: let --out end in .png, .svg or .pdf"
+            f"{out_path} is not a known picture format: let --out end in .png, .svg or .pdf"
         )
     return kind
 
 
 def _has_braille() -> bool:
-    """Return whether stdout can show braille: its encoding has it and it is no text console."""
+    """Return whether stdout can show braille: not in every encoding or on a Linux console."""
     try:
         "\u28ff│┤├┴└┘─".encode(sys.stdout.encoding or "utf-8")
     except (UnicodeEncodeError, LookupError):

@@ -54,10 +54,7 @@ class RowOptions(NamedTuple):
     help="Print only rows with more bits per character; exit with code 1 if there are none.",
 )
 @click.option(
-    "--below",
-    type=Number(0),
-    metavar="BITS",
-    help="Print only rows with fewer; with --above, a band.",
+    "--below", type=Number(0), metavar="BITS", help="Print only rows with fewer bits per character."
 )
 @click.option(
     "--percentile",
@@ -113,16 +110,16 @@ def _print_rows(task: ScoringTask, options: RowOptions) -> bool:
         write(shade.legend(), raw)
     matched = False
     for rows in task.rows(options.per):
-        inside = [x for x in rows if not (x.bits_per_char <= above or x.bits_per_char >= below)]
-        matched = matched or bool(inside)
-        write("".join(format_row(row, options, shaded) for row in inside), raw)
+        band = [x for x in rows if not (x.bits_per_char <= above or x.bits_per_char >= below)]
+        matched = matched or bool(band)
+        write("".join(format_row(row, options, shaded) for row in band), raw)
     return matched
 
 
 def _threshold(task: ScoringTask, options: RowOptions, side: str, value: float | None) -> float:
-    """Return a threshold in bits per character, and log the one that a percentile stands for.
+    """Return a threshold in bits per character, and log it if it comes from a percentile.
 
-    It is NaN, which is neither less nor greater than any number, if `value` is None.
+    It is NaN, with which every comparison is false, if `value` is None.
     """
     if value is None or not options.percentile:
         return math.nan if value is None else value
