@@ -1,4 +1,4 @@
-"""The command `charrnn eval`: the score of a whole text, as a table or one JSON object."""
+"""The command `charrnn eval`: prints the score of a text as a table or a JSON object."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from charrnn.evaluation.scoring_task import ScoringTask
     from charrnn.evaluation.text_scoring import ScoredPiece
 
-RATE = 0.03  # that of `dynamic_evaluation`, which --help must not wait for
+RATE = 0.03  # as in `dynamic_evaluation`, whose import would delay --help
 
 
 @click.command()
@@ -26,20 +26,20 @@ RATE = 0.03  # that of `dynamic_evaluation`, which --help must not wait for
 @click.option(
     "--dynamic",
     is_flag=True,
-    help="Score also with weights that learn from the text as they go (dynamic evaluation).",
+    help="Also score with weights that learn from the text as it is read (dynamic evaluation).",
 )
 @click.option(
     "--dynamic-rate",
     "rate",
     type=Number(0, min_open=True),
     metavar="RATE",
-    help=f"The same at this rate of the gradient of nats per character.  [default: {RATE:g}]",
+    help=f"--dynamic with this learning rate; the loss is nats per character.  [default: {RATE:g}]",
 )
 @click.option(
     "--compare",
     "other_path",
     metavar="OTHER",
-    help="Another checkpoint on the same text: the difference in bits per character, with a "
+    help="Also score with checkpoint OTHER; print the difference in bits per character and its "
     "95 % interval.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object.")
@@ -48,10 +48,10 @@ def eval(
 ) -> None:
     """Score TEXT with the model in CKPT: nats and bits per character, and perplexity.
 
-    TEXT is a file or - for stdin; without it, the validation part of the corpus that the model
-    was trained on is scored. The text is read in pieces, in constant memory. Where the environment
-    names a CHARRNN_CHECKPOINT, a single word that is no checkpoint is TEXT. `charrnn score` prints
-    the score of each line or character.
+    TEXT is a file, or - for stdin. The default is the validation part of the corpus that the model
+    was trained on. The text is read in pieces, in constant memory. If CHARRNN_CHECKPOINT is set, a
+    single argument that is not a checkpoint is TEXT. `charrnn score` prints the score of each line
+    or character.
 
     \b
     charrnn eval runs/dinos.npz
@@ -62,8 +62,7 @@ def eval(
     dynamic = dynamic or rate is not None
     if dynamic and (other_path is not None or text.window is not None):
         raise click.UsageError(
-            "--dynamic learns from the first character to the last: it goes with neither --compare "
-            "nor --window"
+            "--dynamic trains on the text in order: it cannot be used with --compare or --window"
         )
     from charrnn import checkpoint
 
@@ -78,16 +77,16 @@ def eval(
 
 
 class Report(NamedTuple):
-    """Scores of one text by their headings, of which a single one has none, and what they tell."""
+    """The scores of a text and values computed from them, for JSON and for a table."""
 
-    scores: dict[str, Score]
-    facts: dict[str, Any]  # in JSON
-    rows: list[tuple[str, str]]  # of the table: label and value
+    scores: dict[str, Score]  # by heading; the heading of a single score is ""
+    fields: dict[str, Any]  # added to the JSON object
+    rows: list[tuple[str, str]]  # added to the table: label and value
 
 
 def _json(name: str, report: Report) -> str:
-    """One object; the figures of several scores stand under their headings."""
-    figures = {
+    """Return a JSON object; several scores are objects in it, named by their headings."""
+    scores = {
         heading: {
             "nats_per_char": score.nats,
             "bits_per_char": score.bits,
@@ -97,11 +96,11 @@ def _json(name: str, report: Report) -> str:
         }
         for heading, score in report.scores.items()
     }
-    return json.dumps({"text": name, **figures.get("", figures), **report.facts})
+    return json.dumps({"text": name, **scores.get("", scores), **report.fields})
 
 
 def _table(name: str, report: Report) -> str:
-    """A column for each score, under its heading; what they have in common stands once."""
+    """Return a table with a column for each score; values common to all scores appear once."""
     scores = [*report.scores.values()]
     rows = [
         ("text", name),
@@ -113,27 +112,28 @@ def _table(name: str, report: Report) -> str:
         ("unknown, left out", f"{scores[0].unknown:,}"),
         *report.rows,
     ]
-    lines = [f"{label:<20}" + "".join(f"{v:<10}" for v in values) for label, *values in rows]
+    lines = [f"{label:<20}" + "".join(f"{x:<10}" for x in values) for label, *values in rows]
     return "\n".join(line.rstrip() for line in lines if line.strip())
 
 
 def _dynamic(task: ScoringTask, rate: float) -> Report:
-    """The score by the weights as they are, and by weights that follow the text (dynamic)."""
+    """Return the scores by the constant weights (static) and by weights trained on the text."""
     import dataclasses
 
     import numpy as np
 
     from charrnn.evaluation.dynamic_evaluation import DynamicEvaluator, windows
 
-    follower = DynamicEvaluator(task.loaded.model, task.loaded.params, rate)
+    evaluator = DynamicEvaluator(task.loaded.model, task.loaded.params, rate)
     text = windows(task.text()) if task.settings.mode == "stream" else task.text()
-    one, two = itertools.tee(text)
+    text, copy = itertools.tee(text)
     dynamic_nats = 0.0
 
     def static_pieces() -> Iterator[ScoredPiece]:
+        """Yield the static pieces and sum up the nats of the dynamic ones."""
         nonlocal dynamic_nats
-        both = zip(task.score_pieces(one), task.score_pieces(two, evaluator=follower), strict=True)
-        for static, dynamic in both:
+        scored = task.score_pieces(copy, evaluator=evaluator)
+        for static, dynamic in zip(task.score_pieces(text), scored, strict=True):
             dynamic_nats += float(np.nansum(dynamic.nats))
             yield static
 
@@ -143,37 +143,37 @@ def _dynamic(task: ScoringTask, rate: float) -> Report:
 
 
 def _comparison(task: ScoringTask, other: Checkpoint) -> Report:
-    """The scores of two models, and the difference with its interval."""
+    """Return the scores of two models and their difference with its 95 % interval."""
     from charrnn.evaluation.comparison import BLOCK, compare
 
     if task.is_validation_part and _split(task.loaded) != _split(other):
         logger.info(
-            "the other model was trained on another text or part of it, and may have seen this "
+            "the other model was trained on another corpus or split, which may contain this "
             "validation part"
         )
     text, skip, workers = task.text(), task.skip_unknown, task.evaluator.pool.workers
-    compared = compare(task.loaded, other, text, task.name, skip, workers, task.window)
+    comparison = compare(task.loaded, other, text, task.name, skip, workers, task.window)
     unit = "lines" if task.settings.mode == "lines" else f"blocks of {BLOCK} characters"
-    interval = f"none: it takes more than one of the {unit}"
-    if compared.interval_bits is not None:
-        low, high = compared.interval_bits
-        interval = f"{low:+.4f} to {high:+.4f}, from {compared.blocks:,} {unit}"
+    interval = f"none: needs at least two {unit}"
+    if comparison.interval_bits is not None:
+        low, high = comparison.interval_bits
+        interval = f"{low:+.4f} to {high:+.4f}, from {comparison.blocks:,} {unit}"
     return Report(
-        {"this": compared.this, "other": compared.other},
+        {"this": comparison.this, "other": comparison.other},
         {
-            "difference_bits_per_char": compared.difference_bits,
-            "interval_95": compared.interval_bits,
-            "blocks": compared.blocks,
+            "difference_bits_per_char": comparison.difference_bits,
+            "interval_95": comparison.interval_bits,
+            "blocks": comparison.blocks,
         },
         [
-            ("this minus other", f"{compared.difference_bits:+.4f} bits per character"),
+            ("this minus other", f"{comparison.difference_bits:+.4f} bits per character"),
             ("95 % interval", interval),
         ],
     )
 
 
 def _split(loaded: Checkpoint) -> tuple[Any, ...]:
-    """What decides which part of which text a model was trained on."""
+    """Return the values that determine the training part of a model's corpus."""
     settings = loaded.config.corpus
-    of_lines = (loaded.config.train.seed, settings.duplicates) if settings.mode == "lines" else ()
-    return loaded.corpus_sha256, settings.mode, settings.validation, *of_lines
+    shuffle = (loaded.config.train.seed, settings.duplicates) if settings.mode == "lines" else ()
+    return loaded.corpus_sha256, settings.mode, settings.validation, *shuffle

@@ -1,4 +1,4 @@
-"""The command `charrnn plot`: the losses of runs as a curve in the terminal, or as a picture."""
+"""The command `charrnn plot`: draws the losses of runs in the terminal or as a picture."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from charrnn.cli import shade
 from charrnn.cli.terminal import result_file, write
 from charrnn.errors import CharrnnError
 
-MOST_RUNS = 26  # as many as there are letters to mark them
+MAX_RUNS = 26  # each is marked with a letter
 
 
 @click.command()
@@ -23,45 +23,45 @@ MOST_RUNS = 26  # as many as there are letters to mark them
     nargs=-1,
     required=True,
     envvar="CHARRNN_CHECKPOINT",
-    type=click.Path(readable=False),  # several stand in the variable as in PATH
+    type=click.Path(readable=False),  # the variable is a list like PATH
 )
 @click.option(
     "-o",
     "--out",
     "out_path",
     metavar="FILE",
-    help="Draw a picture instead, a .png, .svg or .pdf; - writes a PNG to stdout. Needs "
+    help="Write a picture to FILE (.png, .svg or .pdf) instead; - writes a PNG to stdout. Needs "
     "matplotlib: pip install 'charrnn-numpy[plot]'.",
 )
 @click.option(
     "--by",
     type=click.Choice(["steps", "seconds"]),
     default="steps",
-    help="What the losses are drawn against; seconds are those of training.",
+    help="Unit of the x axis: training steps, or seconds of training.",
 )
 @click.option(
     "--smooth",
     is_flag=True,
-    help="Training loss as min-char-rnn smooths it, 0.999 old and 0.001 new, which is a thousand "
-    "steps late.  [default: the mean since the validation before, or of a fiftieth of the run]",
+    help="Smooth the training loss as min-char-rnn does (0.999 old, 0.001 new): a lag of 1,000 "
+    "steps.  [default: the mean since the last validation or, if longer, over 1/50 of the run]",
 )
 def plot(checkpoint_paths: tuple[str, ...], out_path: str | None, by: str, smooth: bool) -> None:
-    """Draw the training and validation loss of one run or several, nats left and bits right.
+    """Draw the training and validation loss of one or more runs, nats left and bits right.
 
-    Each CKPT (- is stdin) holds the losses of its own run. Without --out the curve is drawn in the
-    terminal; in a pipe it is 80 columns wide and 24 lines high, or as COLUMNS and LINES say.
+    Each CKPT (- is stdin) contains the loss history of its run. Without --out the curves are drawn
+    in the terminal; in a pipe they have 80 columns and 24 lines, unless COLUMNS and LINES are set.
 
     \b
     charrnn plot runs/dinos.npz
     charrnn plot runs/dinos.npz runs/lstm.npz --by seconds
     charrnn plot runs/dinos.npz runs/lstm.npz -o loss.png
     """
-    kind = None if out_path is None else _kind(out_path)
+    kind = None if out_path is None else _picture_kind(out_path)
     if checkpoint_paths.count("-") > 1:
         raise click.UsageError("only one checkpoint can come from standard input")
-    if len(checkpoint_paths) > MOST_RUNS:
+    if len(checkpoint_paths) > MAX_RUNS:
         raise click.UsageError(
-            f"{len(checkpoint_paths)} runs in one picture cannot be told apart; {MOST_RUNS} can"
+            f"{len(checkpoint_paths)} runs are too many for one picture: name at most {MAX_RUNS}"
         )
     from charrnn.plots import history
 
@@ -71,41 +71,41 @@ def plot(checkpoint_paths: tuple[str, ...], out_path: str | None, by: str, smoot
 
         columns, lines = shutil.get_terminal_size((80, 24))
         colour = shade.wanted(sys.stdout.isatty(), os.environ)
-        drawn = curve.draw(runs, by, curve.Style(columns, lines, _has_braille(), colour))
-        write(drawn, raw=True)  # the colours; the names have no control characters
+        chart = curve.draw(runs, by, curve.Style(columns, lines, _has_braille(), colour))
+        write(chart, raw=True)  # colour codes are not escaped; names have no control characters
         return
     try:
         from charrnn.plots import figure
     except ImportError as error:
         missing = isinstance(error, ModuleNotFoundError)
-        what = "is not installed" if missing else f"cannot be imported: {error}"
+        reason = "is not installed" if missing else f"cannot be imported: {error}"
         raise CharrnnError(
-            f"a picture is drawn with matplotlib, which {what}",
-            "Try pip install 'charrnn-numpy[plot]', or leave --out out for a curve in the terminal",
+            f"a picture needs matplotlib, which {reason}",
+            "Try pip install 'charrnn-numpy[plot]', or omit --out to draw a curve in the terminal",
         ) from None
     with result_file(out_path) as stream:
         stream.write(figure.picture(runs, by, kind))
 
 
-def _kind(out_path: str) -> str:
-    """The kind of picture that a file's name asks for. Raises UsageError."""
+def _picture_kind(out_path: str) -> str:
+    """Return the format of a picture, from the suffix of its path: png, svg or pdf.
+
+    Raises UsageError for another suffix, and for stdout if it is a terminal.
+    """
     if out_path == "-":
         if sys.stdout.isatty():
-            raise click.UsageError(
-                "a picture is nothing a terminal can show: use --out FILE, or leave it out for a "
-                "curve"
-            )
+            raise click.UsageError("a terminal cannot show a picture: use --out FILE or omit --out")
         return "png"
     kind = PurePath(out_path).suffix[1:].lower()
     if kind not in ("png", "svg", "pdf"):
         raise click.UsageError(
-            f"{out_path} does not tell what to draw: let --out end in .png, .svg or .pdf"
+            f"{out_path} is not a known picture format: let --out end in .png, .svg or .pdf"
         )
     return kind
 
 
 def _has_braille() -> bool:
-    """Whether stdout can show it: not in every encoding, and not on a bare console."""
+    """Return whether stdout can show braille: not in every encoding or on a Linux console."""
     try:
         "\u28ff│┤├┴└┘─".encode(sys.stdout.encoding or "utf-8")
     except (UnicodeEncodeError, LookupError):

@@ -1,4 +1,4 @@
-"""The command `charrnn sample`: its options, and how texts are written."""
+"""The command `charrnn sample`: generates texts and writes them to stdout."""
 
 from __future__ import annotations
 
@@ -16,16 +16,25 @@ if TYPE_CHECKING:
     from charrnn.api import TextModel
     from charrnn.sampling.sampler import GeneratedText
 
-DEFAULT_RECORDS = 5  # for each temperature of a range
+DEFAULT_RECORDS = 5  # at each temperature of a range
 TEMPERATURES = 6  # in a range
+
+FILTERS = ("match", "unique", "novel", "attempts")
+OPTION_GROUPS = {  # heading in --help: names of parameters
+    "Length": ("chars", "lines", "count", "max_lines", "stop"),
+    "Choice of characters": ("temperatures", "top_k", "top_p"),
+    "Filters": FILTERS,
+    "Output": ("null", "as_json", "raw"),
+    "Other options": (),  # all that are in no other group
+}
 
 
 class Options(NamedTuple):
-    """The options of the command, as Click has read them."""
+    """The options of the command, parsed by Click."""
 
     chars: int | None
     lines: int | None
-    count: int | None  # type: ignore[assignment]  # hides the method of tuples
+    count: int | None  # type: ignore[assignment]  # replaces tuple.count
     max_lines: int | None
     stop: str | None
     null: bool
@@ -44,7 +53,7 @@ class Options(NamedTuple):
 
 
 def _temperatures(ctx: click.Context, param: click.Parameter, value: str) -> tuple[float, ...]:
-    """One temperature, or six at equal distances."""
+    """Return one temperature, or six evenly spaced ones for a range. Raises BadParameter."""
     first, _, last = value.partition(":")
     try:
         low, high = float(first), float(last or first)
@@ -52,13 +61,25 @@ def _temperatures(ctx: click.Context, param: click.Parameter, value: str) -> tup
         low = high = math.nan
     if not (0 <= low < math.inf and 0 <= high < math.inf):
         raise click.BadParameter(
-            f"{value!r} is neither a number, 0 or more, nor a range such as 0.2:1.2"
+            f"{value!r} is neither a number of at least 0 nor a range such as 0.2:1.2"
         )
     step = (high - low) / (TEMPERATURES - 1)
     return tuple(round(low + k * step, 6) for k in range(TEMPERATURES)) if last else (low,)
 
 
-@click.command()
+class _SampleCommand(click.Command):
+    """A command whose help lists the options in groups."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write a section for each group of options."""
+        options = {p.name: p for p in self.get_params(ctx) if isinstance(p, click.Option)}
+        for heading, names in OPTION_GROUPS.items():
+            records = [options.pop(name).get_help_record(ctx) for name in names or [*options]]
+            with formatter.section(heading):
+                formatter.write_dl([record for record in records if record])
+
+
+@click.command(cls=_SampleCommand)
 @click.argument("checkpoint_path", metavar="CKPT", envvar="CHARRNN_CHECKPOINT")
 @click.option(
     "-n",
@@ -66,38 +87,37 @@ def _temperatures(ctx: click.Context, param: click.Parameter, value: str) -> tup
     "chars",
     type=click.IntRange(-1),
     metavar="N",
-    help="Characters to generate, neither the prime nor the newline that ends the output counted; "
-    "-1 sets no limit.  "
-    "[default: 500, or no limit where something else ends a text]",
+    help="Generate at most N characters, not counting the prime and an added final newline; -1 "
+    "sets no limit.  [default: 500, or no limit if another option ends each text]",
 )
 @click.option(
     "--lines",
     type=click.IntRange(1),
     metavar="K",
-    help="Stop after K whole lines; from a model of lines, K records.",
+    help="Stop after K lines, or after K records of a model of lines.",
 )
-@click.option("--count", type=click.IntRange(1), metavar="K", help="K independent texts.")
+@click.option("--count", type=click.IntRange(1), metavar="K", help="Write K independent texts.")
 @click.option("--max-lines", type=click.IntRange(1), metavar="L", help="End a text after L lines.")
-@click.option("--stop", metavar="TEXT", help="End a text when TEXT has appeared in it.")
-@click.option("-0", "--null", is_flag=True, help="Put a NUL after each text instead of a newline.")
+@click.option("--stop", metavar="TEXT", help="End a text after TEXT has appeared in it.")
+@click.option("-0", "--null", is_flag=True, help="End each text with a NUL, not with a newline.")
 @click.option(
     "--json",
     "as_json",
     is_flag=True,
-    help="One JSON object a text: text, log-probability in nats, bits per character, seed.",
+    help="Write a JSON object per text: text, log-probability in nats, bits per character, seed.",
 )
 @click.option(
     "--match",
     metavar="REGEX",
-    help="Only records in which grep would find this: ^ is their beginning, $ their end.",
+    help="Write only records with a match of REGEX; ^ and $ are the ends of a record.",
 )
-@click.option("--unique", is_flag=True, help="No record twice.")
-@click.option("--novel", is_flag=True, help="No record that stands in the training corpus.")
+@click.option("--unique", is_flag=True, help="Write no record twice.")
+@click.option("--novel", is_flag=True, help="Write no record of the training corpus.")
 @click.option(
     "--attempts",
     type=click.IntRange(1),
     metavar="A",
-    help="Records tried at most for --match, --unique, --novel.  [default: 10,000 + 1,000 K]",
+    help="Try at most A records.  [default: 10,000 + 1,000 for each record requested]",
 )
 @click.option(
     "--temperature",
@@ -105,29 +125,29 @@ def _temperatures(ctx: click.Context, param: click.Parameter, value: str) -> tup
     callback=_temperatures,
     default="1.0",
     metavar="T|A:B",
-    help="Below 1 is safer, above 1 is wilder, 0 always takes the likeliest character; a range "
-    "writes a text for each of six temperatures.",
+    help="Divide the logits by T: below 1 is more predictable, above 1 more varied, 0 takes the "
+    "likeliest character. A range A:B writes texts at six temperatures.",
 )
-@click.option("--top-k", type=click.IntRange(1), metavar="K", help="Draw among the K likeliest.")
+@click.option("--top-k", type=click.IntRange(1), metavar="K", help="Draw from the K likeliest.")
 @click.option(
     "--top-p",
     type=Number(0, 1, min_open=True),
     default=1.0,
-    help="Draw among the likeliest characters that make up this probability.",
+    help="Draw from the likeliest characters that together have this probability.",
 )
-@click.option("--prime", metavar="TEXT", help="Text to begin with; records each begin with it.")
-@click.option("--prime-file", metavar="FILE", help="The same from a file, or - for stdin.")
+@click.option("--prime", metavar="TEXT", help="Begin each text or record with TEXT.")
+@click.option("--prime-file", metavar="FILE", help="Read the prime from FILE, or - for stdin.")
 @click.option(
-    "--seed", type=click.IntRange(0), help="Repeats a text.  [default: random, and named]"
+    "--seed", type=click.IntRange(0), help="Repeat the text of a seed.  [default: random, printed]"
 )
 @click.option(
     "--raw",
     is_flag=True,
-    help="Write control characters to a terminal as they are, not as escapes such as \\x1b, and no "
-    "newline behind a text that ends without one.",
+    help="Write control characters to a terminal unchanged, not as escapes such as \\x1b, and no "
+    "newline after a text that ends without one.",
 )
 @quiet_option
-def sample(checkpoint_path: str, **options: Any) -> None:
+def sample(checkpoint_path: str, **arguments: Any) -> None:
     """Write new text with the model in CKPT (- is stdin), character by character.
 
     \b
@@ -136,89 +156,92 @@ def sample(checkpoint_path: str, **options: Any) -> None:
     charrnn sample runs/dinos.npz --lines 10 --match '^tri.*tops$' --unique --novel
     charrnn sample runs/dinos.npz --n -1 | head -c 1000
     """
-    asked = Options(**options)
-    for names, both in (
-        ("--prime and --prime-file", asked.prime and asked.prime_file),
-        ("--count and --lines", asked.count and asked.lines),
-        ("--null and --json", asked.null and asked.as_json),
+    options = Options(**arguments)
+    for names, conflict in (
+        ("--prime and --prime-file", options.prime and options.prime_file),
+        ("--count and --lines", options.count and options.lines),
+        ("--null and --json", options.null and options.as_json),
     ):
-        if both:
+        if conflict:
             raise click.UsageError(f"{names} cannot be used together")
     from charrnn import api, rng
     from charrnn.data.reader import open_text
 
     model = api.load(checkpoint_path)
-    if "\n" not in model.vocab and (asked.lines or asked.max_lines):
-        raise VocabError("the model has never seen a newline, so no line would end", "Use --n N")
-    if asked.prime_file is not None:
-        reader = open_text(asked.prime_file)
+    if "\n" not in model.vocab and (options.lines or options.max_lines):
+        raise VocabError("the vocabulary has no newline, so no line can end", "Use --n N instead")
+    if options.prime_file is not None:
+        reader = open_text(options.prime_file)
         with reader.stream:
-            prime = "".join(reader)  # with the newline that an editor left at its end
-        asked = asked._replace(prime=prime)
-    if asked.seed is None:
-        asked = asked._replace(seed=rng.random_seed())
-        logger.info(f"seed {asked.seed}")
-    for temperature in asked.temperatures:
-        if len(asked.temperatures) > 1 and not asked.as_json:
+            prime = "".join(reader)  # a final newline included
+        options = options._replace(prime=prime)
+    if options.seed is None:
+        options = options._replace(seed=rng.random_seed())
+        logger.info(f"seed {options.seed}")
+    for temperature in options.temperatures:
+        if len(options.temperatures) > 1 and not options.as_json:
             write(f"--- temperature {temperature:g}\n")
-        _write_at(temperature, model, asked)
+        _generate(temperature, model, options)
 
 
-def _write_at(temperature: float, model: TextModel, asked: Options) -> None:
-    """Write what is asked for at one temperature."""
+def _generate(temperature: float, model: TextModel, options: Options) -> None:
+    """Generate texts at one temperature and write them.
+
+    Raises UsageError for a first text without an end, CharrnnError when no record passes.
+    """
     from charrnn.api import DEFAULT_CHARS
 
-    of_lines, several = model.mode == "lines", len(asked.temperatures) > 1
-    choosing = asked.match is not None or asked.unique or asked.novel
-    count = asked.count or (asked.lines if of_lines else None)
-    if of_lines and several and asked.chars is None:
+    lines_mode, is_range = model.mode == "lines", len(options.temperatures) > 1
+    filtered = options.match is not None or options.unique or options.novel
+    count = options.count or (options.lines if lines_mode else None)
+    if lines_mode and is_range and options.chars is None:
         count = count or DEFAULT_RECORDS
-    lines = asked.max_lines or (None if of_lines else asked.lines)
-    separate = count or choosing or asked.null or asked.as_json
-    ends = lines or asked.stop or (separate and of_lines)
-    chars = DEFAULT_CHARS if asked.chars is None and not ends else asked.chars
+    lines = options.max_lines or (None if lines_mode else options.lines)
+    separate = count or filtered or options.null or options.as_json
+    ends = lines or options.stop or (separate and lines_mode)
+    chars = DEFAULT_CHARS if options.chars is None and not ends else options.chars
     if chars == -1:
         chars = None
         if separate and not ends:
-            raise click.UsageError("with --n -1 a text never ends, so no other would follow")
-    limits: dict[str, Any] = {"chars": chars, "lines": lines, "stop": asked.stop or ""}
-    manner = {name: getattr(asked, name) for name in ("seed", "top_k", "top_p")}
-    manner |= {"prime": asked.prime or "", "temperature": temperature}
-    if choosing:
-        choice = {name: getattr(asked, name) for name in ("match", "unique", "novel", "attempts")}
-        selection = model.select(count or 1, chars=chars, **choice, **manner)
-        _write_texts(selection, temperature, asked)
+            raise click.UsageError("with --n -1 no text ends: use --n N, --max-lines or --stop")
+    stops: dict[str, Any] = {"chars": chars, "lines": lines, "stop": options.stop or ""}
+    sampling = {name: getattr(options, name) for name in ("seed", "top_k", "top_p")}
+    sampling |= {"prime": options.prime or "", "temperature": temperature}
+    if filtered:
+        filters = {name: getattr(options, name) for name in FILTERS}
+        selection = model.select(count or 1, chars=chars, **filters, **sampling)
+        _write_texts(selection, temperature, options)
         logger.info(selection.summary())
         if not selection.kept:
             raise CharrnnError("no record passed", "Try a higher --temperature or more --attempts")
     elif separate:
-        texts = model.texts(count or 1, **limits, scored=asked.as_json, **manner)
-        _write_texts(texts, temperature, asked)
+        texts = model.texts(count or 1, **stops, scored=options.as_json, **sampling)
+        _write_texts(texts, temperature, options)
     else:
         last = "\n"
-        for char in model.sample(**limits, **manner):
-            write(char, asked.raw)
+        for char in model.sample(**stops, **sampling):
+            write(char, options.raw)
             last = char
-        if last != "\n" and (several or not asked.raw):
-            write("\n")  # a prompt, and the next command of a pipe, begin on a line of their own
+        if last != "\n" and (is_range or not options.raw):
+            write("\n")  # a shell prompt starts on a new line
 
 
-def _write_texts(texts: Iterable[GeneratedText], temperature: float, asked: Options) -> None:
-    """Write finished texts, each with its separator or as a JSON object."""
+def _write_texts(texts: Iterable[GeneratedText], temperature: float, options: Options) -> None:
+    """Write complete texts, each with its separator or as a JSON object."""
     for text in texts:
-        if asked.as_json:
-            facts = {
+        if options.as_json:
+            fields = {
                 "text": text.text,
                 "log_probability": -text.nats,
                 "bits_per_char": text.bits_per_char,
                 "chars": text.chars,
                 "temperature": temperature,
-                "seed": asked.seed,
+                "seed": options.seed,
                 "number": text.number,
             }
-            row = json.dumps(facts) + "\n"
-        elif asked.null:
+            row = json.dumps(fields) + "\n"
+        elif options.null:
             row = text.text + "\0"
         else:
             row = text.text.removesuffix("\n") + "\n"
-        write(row, asked.raw)
+        write(row, options.raw)

@@ -394,7 +394,7 @@ def test_a_page_replaces_nothing_that_is_read(charrnn, trained, tmp_path):
     for target in (trained, tmp_path / "t.txt", tmp_path / "link"):
         result = charrnn("page", trained, tmp_path / "t.txt", "-o", target)
         assert result.exit_code == 2
-        assert f"-o {target} would replace what is read" in result.stderr
+        assert f"-o {target} is an input file: choose another path" in result.stderr
     assert (tmp_path / "t.txt").read_text(encoding="utf-8") == LINES
 
 
