@@ -105,7 +105,7 @@ def test_a_disk_that_stays_full_ends_in_exit_code_1(
     assert (result.exit_code, result.stdout) == (1, "")
     assert result.stderr.splitlines()[3:] == [
         f"Error: {path} cannot be written: No space left on device. Step 60 is not saved, but step "
-        f"20 is. Make room there, and go on from it: charrnn train {path} --resume"
+        f"20 is. Make room there, and resume from it: charrnn train {path} --resume"
     ]
     assert checkpoint.load(str(path)).step == 20
     steps.clear()

@@ -363,7 +363,7 @@ def test_a_standing_with_a_part_missing_is_refused(trainer, key):
         trainer().restore(saved)
 
 
-FORGED = pytest.raises(CheckpointError, match="does not tell where its training stands")
+FORGED = pytest.raises(CheckpointError, match="has no valid training state")
 
 
 @pytest.mark.parametrize(

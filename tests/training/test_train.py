@@ -147,7 +147,7 @@ def test_three_times_the_first_loss_after_an_epoch_ends_the_run(trainer, tmp_pat
     before = path.read_bytes()
     with np.errstate(all="ignore"), pytest.raises(DivergedError) as caught:
         train.run(run, str(path), RecordingCallbacks())
-    assert "nats per character, and it began at" in str(caught.value)
+    assert "nats per character by step" in str(caught.value)
     assert "clip_by=norm" in caught.value.hint
     assert run.batches.epoch >= 1
     assert path.read_bytes() == before or np.isfinite(checkpoint.load(str(path)).params.flat).all()
