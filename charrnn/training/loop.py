@@ -113,6 +113,7 @@ def _update_until_due(trainer: Trainer, callbacks: Callbacks) -> None:
 
 
 def _report_best(trainer: Trainer, path: str, callbacks: Callbacks) -> None:
+    """Call `on_end` for an early stop, and for the best checkpoint if the run keeps it."""
     state = trainer.training_state
     best_step = f"step {state.best_step:,}"
     if trainer.step < trainer.steps:

@@ -66,6 +66,7 @@ class RunFiles:
         return self.trainer.group.on_rank_zero(lambda: self._save(snapshot, report))
 
     def _save(self, snapshot: Checkpoint, report: ValidationReport | None) -> str | None:
+        """Write all files, each even if another fails; return the warning of `save`."""
         if report is not None:
             self.metrics.append(report.as_line())
             if report.best and self.trainer.config.output.keep == "best":
@@ -85,11 +86,13 @@ class RunFiles:
         return f"step {snapshot.step:,}: {self.failure}; the next save tries again"
 
     def _save_best(self) -> None:
+        """Write the best checkpoint, unless it is written already."""
         if self.best is not None:
             checkpoint.save(self.best, best_path(self.path))
             self.best = None
 
     def _write_metrics(self) -> None:
+        """Write the metrics of all validations."""
         path = metrics_path(self.path)
         with as_checkpoint_error(path):
             if not self.metrics:  # an earlier run's file goes when its checkpoint is replaced
@@ -99,6 +102,7 @@ class RunFiles:
                 stream.writelines(self.metrics)
 
     def _save_last(self, snapshot: Checkpoint) -> None:
+        """Write the checkpoint of the current step."""
         checkpoint.save(snapshot, self.path)
         self.saved_step = snapshot.step
 
