@@ -59,8 +59,8 @@ class RunFiles:
     def save(self, report: ValidationReport | None = None) -> str | None:
         """Write all files on rank 0, and return a warning when that fails.
 
-        The checkpoint comes last: a run that is killed before it resumes from the previous one and
-        saves the same again. Raises DivergedError instead of saving NaN.
+        The checkpoint is written last: a run that is killed between two writes resumes from the
+        previous checkpoint and saves again. Raises DivergedError instead of saving NaN.
         """
         snapshot = self.trainer.snapshot()
         return self.trainer.group.on_rank_zero(lambda: self._save(snapshot, report))

@@ -49,7 +49,7 @@ def at_step(monkeypatch):
 
 @pytest.fixture
 def full_disk(monkeypatch, at_step):
-    """Return a function that lets a function of a module fail in the saves at `steps`.
+    """Return a function that makes a function of a module fail in the saves at `steps`.
 
     `steps` is a container, and the test may change it later.
     """
@@ -70,10 +70,10 @@ def expected_files(config, charrnn, tmp_path):
     """Return the contents of `files` after a run without faults, and delete these files."""
     config(**SETTINGS)
     assert charrnn("train", tmp_path / "small.yaml", "-q").exit_code == 0
-    contents_of_files = files(tmp_path)
+    expected = files(tmp_path)
     for name in (*FILES, "small.jsonl"):
         (tmp_path / name).unlink()
-    return contents_of_files
+    return expected
 
 
 def files(folder):
