@@ -256,7 +256,7 @@ def test_squared_gradients_that_overflow_are_not_saved(trainer, tmp_path, name):
     with train_errstate():
         run.optimizer.step(run.params.flat, gradient, 0.1, 1)
     assert np.isfinite(run.params.flat).all()
-    with pytest.raises(DivergedError, match="a number of the optimiser's squares is not finite"):
+    with pytest.raises(DivergedError, match="a number of the optimizer's squares is not finite"):
         save(run, tmp_path / "run.npz")
     assert not (tmp_path / "run.npz").exists()
 

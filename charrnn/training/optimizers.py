@@ -1,7 +1,8 @@
-"""An optimiser turns a gradient into a step: a few passes over one flat vector, block by block.
+"""Optimizers: each turns a gradient into a step, in a few passes over one flat vector.
 
-p is a parameter, g its gradient, all operations are element by element, and t counts the steps from
-1. Each class states its formula in the letters of its code.
+The passes go block by block. p is a parameter and g its gradient. All operations are element-wise,
+and t counts the steps from 1. The docstring of a class gives its formula, with the names of its
+code.
 """
 
 from __future__ import annotations
@@ -17,24 +18,25 @@ import numpy.typing as npt
 from charrnn.arrays import Floats
 from charrnn.config.schema import OptimizerConfig
 
-BLOCK = 1 << 15  # numbers updated at a time, so that the vectors of a pass stay in the cache
+BLOCK = 1 << 15  # elements updated at a time: the vectors of one block fit in the cache
 
 
 def clip_by_value(gradient: Floats, limit: float) -> float:
-    """Cut every number of the gradient to [-limit, limit], in place.
+    """Clip every element of the gradient to [-limit, limit], in place.
 
-    Returns the largest of them before, without its sign; NaN when any of them is.
+    Returns the largest absolute value before clipping; NaN when any element is NaN.
     """
-    largest = _largest(gradient)
-    if largest > limit:  # seldom, and cheaper to ask than to cut
+    max_abs = _max_abs(gradient)
+    if max_abs > limit:  # seldom true, and the comparison is cheaper than np.clip
         np.clip(gradient, -limit, limit, out=gradient)
-    return largest
+    return max_abs
 
 
 def clip_by_norm(gradient: Floats, limit: float) -> float:
-    """Shrink the gradient to a Euclidean norm of `limit` if it is longer (Pascanu et al. 2013).
+    """Scale the gradient down, in place, to a Euclidean norm of at most `limit`.
 
-    Returns the norm before. When that is not finite, nothing is changed.
+    Returns the norm before scaling. When it is not finite, the gradient does not change.
+    Pascanu et al. 2013.
     """
     norm = _norm(gradient)
     if limit < norm < math.inf:
@@ -42,32 +44,35 @@ def clip_by_norm(gradient: Floats, limit: float) -> float:
     return norm
 
 
-def _largest(vector: Floats) -> float:
-    """The largest number of a vector, without its sign; NaN when any of them is."""
+def _max_abs(vector: Floats) -> float:
+    """Return the largest absolute value of a vector; NaN when any element is NaN."""
     return max(float(vector.max()), -float(vector.min()))
 
 
 def _norm(vector: Floats) -> float:
-    """The Euclidean norm. The squares of float32 overflow from 2e19 on, those of float64 later."""
+    """Return the Euclidean norm of a vector, also where its squares overflow.
+
+    Squares of float32 overflow from 2e19 on, those of float64 from 1e154 on.
+    """
     with np.errstate(over="ignore", invalid="ignore"):
         squares = float(np.dot(vector, vector))
     if math.isfinite(squares):
         return math.sqrt(squares)
-    largest = _largest(vector)
-    if not math.isfinite(largest):
-        return largest
-    shares = vector / vector.dtype.type(largest)  # at most 1 each
-    return largest * math.sqrt(float(np.dot(shares, shares)))
+    max_abs = _max_abs(vector)
+    if not math.isfinite(max_abs):
+        return max_abs
+    scaled = vector / vector.dtype.type(max_abs)  # elements in [-1, 1]
+    return max_abs * math.sqrt(float(np.dot(scaled, scaled)))
 
 
 def blocks(*vectors: Floats) -> Iterator[tuple[Floats, ...]]:
-    """Matching pieces of long vectors, each small enough for the cache."""
+    """Yield matching views of equally long vectors, `BLOCK` elements at a time."""
     for start in range(0, len(vectors[0]), BLOCK):
         yield tuple(vector[start : start + BLOCK] for vector in vectors)
 
 
 def _update_average(average: Floats, decay: float, values: Floats) -> None:
-    """Let an exponential moving average follow by one step, in place; `values` is used up."""
+    """Update an exponential moving average by one step, in place; overwrites `values`."""
     values *= 1 - decay
     average *= decay
     average += values
@@ -77,13 +82,13 @@ OPTIMIZERS: dict[str, type[Optimizer]] = {}
 
 
 class Optimizer(ABC):
-    """Vectors that remember earlier gradients, (P,) each, and the rule of the update."""
+    """An update rule, and the vectors (P,) that it keeps between steps."""
 
     vector_names: ClassVar[tuple[str, ...]] = ()
-    initial_value = 0.0  # what the vectors hold before the first step
+    initial_value = 0.0  # of every element of the vectors, before the first step
 
     def __init_subclass__(cls) -> None:
-        """Every optimiser is known by its name in lower case, as `optimizer.name` has it."""
+        """Register the optimizer by its lower-case name, which is its `optimizer.name`."""
         OPTIMIZERS[cls.__name__.lower()] = cls
 
     def __init__(self, config: OptimizerConfig, size: int, dtype: npt.DTypeLike) -> None:
@@ -93,29 +98,29 @@ class Optimizer(ABC):
         }
 
     def step(self, flat: Floats, gradient: Floats, rate: float, t: int) -> None:
-        """Update `flat` (P,) in place with this learning rate; `gradient` (P,) is used up."""
+        """Update `flat` (P,) in place at the learning rate `rate`; overwrites `gradient` (P,)."""
         for p, g, *vectors in blocks(flat, gradient, *self.state_vectors.values()):
             self._update(p, g, vectors, rate, t)
 
     def restore(self, state_vectors: Mapping[str, Floats]) -> None:
-        """Take what `state_vectors` once held.
+        """Copy `state_vectors` of a checkpoint.
 
-        Raises ValueError for other vectors than these, and for sums of squares that cannot be.
+        Raises ValueError when their names differ, or a sum of squares is below its initial value.
         """
         if state_vectors.keys() != self.state_vectors.keys():
-            raise ValueError("these are the vectors of another optimiser")
+            raise ValueError("the vectors are those of another optimizer")
         for name, vector in state_vectors.items():
             if name == "squares" and vector.min() < vector.dtype.type(self.initial_value):
-                raise ValueError("no sum of squares is so small")
+                raise ValueError("a sum of squares is below its initial value")
             self.state_vectors[name][:] = vector
 
     @abstractmethod
     def _update(self, p: Floats, g: Floats, vectors: list[Floats], rate: float, t: int) -> None:
-        """The formula, on one block."""
+        """Update one block by the formula of the class, in place."""
 
 
 class SGD(Optimizer):
-    """Stochastic gradient descent, with momentum if that is set (Polyak 1964).
+    """Stochastic gradient descent, with optional momentum (Polyak 1964).
 
     v  = momentum v + g
     p -= rate v
@@ -134,9 +139,9 @@ class Adagrad(Optimizer):
     """Steps that shrink with the squares of all gradients so far (Duchi et al. 2011).
 
     v += g^2
-    p -= rate g / sqrt(v + 1e-8)
+    p -= rate g / sqrt(v)
 
-    The 1e-8 is in v from the start rather than added at each step.
+    v starts at 1e-8, so no step needs to add it.
     """
 
     vector_names = ("squares",)
@@ -149,7 +154,7 @@ class Adagrad(Optimizer):
 
 
 class RMSprop(Optimizer):
-    """Steps divided by a running size of the gradient (Tieleman and Hinton 2012).
+    """Steps divided by a running root mean square of the gradient (Tieleman and Hinton 2012).
 
     v  = decay v + (1 - decay) g^2
     p -= rate g / (sqrt(v) + 1e-8)
@@ -181,7 +186,7 @@ class Adam(Optimizer):
         _update_average(m, beta1, g)
         if self.config.weight_decay:
             p *= 1 - rate * self.config.weight_decay
-        root = math.sqrt(1 - beta2**t)  # the corrections of both averages go into the step's size
+        root = math.sqrt(1 - beta2**t)  # both bias corrections go into the step size
         p -= m / (np.sqrt(v) + 1e-8 * root) * (rate * root / (1 - beta1**t))
 
 
@@ -190,16 +195,16 @@ class MovingAverage:
 
     e += (1 - d) (p - e),  d = min(decay, t / (t + 10))
 
-    so that a short run's average is not its first weights.
+    d is smaller in the first steps, so that the initial weights do not dominate short runs.
     """
 
     def __init__(self, decay: float, flat: Floats) -> None:
-        """`flat` (P,) is e: it is updated in place."""
+        """Let `flat` (P,) be e, which every update changes in place."""
         self.decay = decay
         self.flat = flat
 
     def update(self, flat: Floats, t: int) -> None:
-        """Let the average follow `flat` (P,) by one step."""
-        share = 1 - min(self.decay, t / (t + 10))
+        """Update the average by one step towards `flat` (P,)."""
+        rate = 1 - min(self.decay, t / (t + 10))
         for e, p in blocks(self.flat, flat):
-            e += (p - e) * share
+            e += (p - e) * rate

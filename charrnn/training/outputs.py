@@ -1,7 +1,7 @@
-"""The files of a run: the checkpoint, the best one and the metrics, written again and again.
+"""The files of a run: the checkpoint, the best checkpoint and the metrics.
 
-A write that fails costs nothing but what it was to write: the old file stays, the run goes on, and
-the next save makes up for it. All ranks of a run save together, and the first of them writes.
+Every save replaces them. When a write fails, the old file stays and the run continues; the next
+save writes the same data again. All ranks of a run save together, and rank 0 writes.
 """
 
 from __future__ import annotations
@@ -22,17 +22,20 @@ from charrnn.training.trainer import Trainer
 
 
 def best_path(path: str) -> str:
-    """Where `keep: best` puts the best validation's checkpoint."""
+    """Return the path of the best validation's checkpoint, which `keep: best` writes."""
     return str(sibling_path(path, ".best.npz"))
 
 
 def metrics_path(checkpoint_path: str) -> Path:
-    """Where the metrics of a checkpoint are."""
+    """Return the path of the metrics file that belongs to a checkpoint."""
     return sibling_path(checkpoint_path, ".jsonl")
 
 
 def read_metrics(step: int, path: Path) -> list[bytes]:
-    """The lines of a metrics file that are of validations up to `step`; none without a file."""
+    """Return the lines of a metrics file for validations up to `step`.
+
+    Drops lines that are no row of metrics. Returns an empty list when the file cannot be read.
+    """
     lines = []
     with contextlib.suppress(OSError), open(path, "rb") as stream:
         for line in stream:
@@ -43,83 +46,86 @@ def read_metrics(step: int, path: Path) -> list[bytes]:
 
 
 class RunFiles:
-    """What a run leaves at `path` and beside it."""
+    """The checkpoint of a run at `path`, and the metrics and the best checkpoint beside it."""
 
     def __init__(self, trainer: Trainer, path: str) -> None:
         self.trainer = trainer
         self.path = path
         self.metrics = read_metrics(trainer.step, metrics_path(path))
-        self.saved_at = trainer.step or None  # the step of the checkpoint at `path`, if it is ours
-        self.best: Checkpoint | None = None  # the best validation's, while it is to be written
+        self.saved_step = trainer.step or None  # of this run's checkpoint at `path`, if any
+        self.best: Checkpoint | None = None  # of the best validation, until it is written
         self.failure: CheckpointError | None = None  # of the last save
 
     def save(self, report: ValidationReport | None = None) -> str | None:
-        """Write all there is to write, and say what was wrong, if anything was.
+        """Write all files on rank 0, and return a warning when that fails.
 
-        Rank 0 writes. The checkpoint comes last: a run that is killed in between goes on from the
-        one before, and comes here again. Raises DivergedError rather than save NaN.
+        The checkpoint is written last: a run that is killed between two writes resumes from the
+        previous checkpoint and saves again. Raises DivergedError instead of saving NaN.
         """
-        saved = self.trainer.snapshot()
-        return self.trainer.group.on_rank_zero(lambda: self._save(saved, report))
+        snapshot = self.trainer.snapshot()
+        return self.trainer.group.on_rank_zero(lambda: self._save(snapshot, report))
 
-    def _save(self, saved: Checkpoint, report: ValidationReport | None) -> str | None:
+    def _save(self, snapshot: Checkpoint, report: ValidationReport | None) -> str | None:
+        """Write all files, each even if another fails; return the warning of `save`."""
         if report is not None:
             self.metrics.append(report.as_line())
             if report.best and self.trainer.config.output.keep == "best":
-                self.best = saved
-        with contextlib.suppress(OSError):  # the writes tell what is wrong
-            Path(self.path).parent.mkdir(parents=True, exist_ok=True)  # if somebody has removed it
+                self.best = snapshot
+        with contextlib.suppress(OSError):  # the writes below report the error
+            Path(self.path).parent.mkdir(parents=True, exist_ok=True)  # if it was removed
         self.failure = None
-        for write in (self._save_best, self._write_metrics, lambda: self._save_last(saved)):
+        for write in (self._save_best, self._write_metrics, lambda: self._save_last(snapshot)):
             try:
                 write()
             except CheckpointError as error:
-                self.failure = error  # the checkpoint's counts most, and comes last
-        if self.best is saved:  # still to be written, while the run's own arrays go on changing
-            self.best = copy.deepcopy(saved)
+                self.failure = error  # that of the checkpoint, if any: it comes last
+        if self.best is snapshot:  # not written yet: training changes the arrays of the snapshot
+            self.best = copy.deepcopy(snapshot)
         if self.failure is None:
             return None
-        return f"step {saved.step:,}: {self.failure}; the next save tries again"
+        return f"step {snapshot.step:,}: {self.failure}; the next save tries again"
 
     def _save_best(self) -> None:
+        """Write the best checkpoint, unless it is written already."""
         if self.best is not None:
             checkpoint.save(self.best, best_path(self.path))
             self.best = None
 
     def _write_metrics(self) -> None:
+        """Write the metrics of all validations."""
         path = metrics_path(self.path)
         with as_checkpoint_error(path):
-            if not self.metrics:  # those of an earlier run go with its checkpoint
+            if not self.metrics:  # an earlier run's file goes when its checkpoint is replaced
                 path.unlink(missing_ok=True)
                 return
             with replace_file(path) as stream:
                 stream.writelines(self.metrics)
 
-    def _save_last(self, saved: Checkpoint) -> None:
-        checkpoint.save(saved, self.path)
-        self.saved_at = saved.step
+    def _save_last(self, snapshot: Checkpoint) -> None:
+        """Write the checkpoint of the current step."""
+        checkpoint.save(snapshot, self.path)
+        self.saved_step = snapshot.step
 
     def check(self) -> None:
-        """Raise CheckpointError, which tells how to go on, when the last save failed."""
+        """Raise CheckpointError, with what to do next, when the last save failed."""
         if self.failure is None:
             return
-        now, saved_at = self.trainer.step, self.saved_at
-        hint = ""
-        if saved_at == now:
-            state = (
-                f"The checkpoint of step {now:,} is saved, and its history holds the losses of "
+        step, hint = self.trainer.step, ""
+        if self.saved_step == step:
+            outcome = (
+                f"The checkpoint of step {step:,} is saved, and its history contains the losses of "
                 "every validation"
             )
-        elif saved_at is None:
-            state = f"Step {now:,} is not saved, nor is any before it"
-            hint = "Make room, or choose another place with --out FILE, and start again"
+        elif self.saved_step is None:
+            outcome = f"Step {step:,} is not saved, nor is any before it"
+            hint = "Make room, or choose another path with --out FILE, and start again"
         else:
-            state = f"Step {now:,} is not saved, but step {saved_at:,} is"
-            hint = f"Make room there, and go on from it: {self.resume_command()}"
-        raise CheckpointError(f"{self.failure}. {state}", hint)
+            outcome = f"Step {step:,} is not saved, but step {self.saved_step:,} is"
+            hint = f"Make room there, and resume from it: {self.resume_command()}"
+        raise CheckpointError(f"{self.failure}. {outcome}", hint)
 
     def resume_command(self) -> str:
-        """What to type to continue the run."""
+        """Return the command that resumes the run."""
         size = launch().size
         launcher = f"mpiexec -n {size} " if size > 1 else ""
         return f"{launcher}charrnn train {shlex.quote(self.path)} --resume"

@@ -1,4 +1,4 @@
-"""The figures of a run that change as it goes on, and what a validation reports of them."""
+"""The training state: numbers that change during a run, and the report of a validation."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ from charrnn.units import bits
 
 @dataclass(frozen=True)
 class ValidationReport:
-    """The state of a run at a validation."""
+    """The metrics of a run at a validation."""
 
     step: int
     steps: int
     epoch: int
-    seconds: float  # of training so far, earlier runs and validations included
-    smooth_loss: float  # as in Karpathy's gist: nats a window, 0.999 old and 0.001 new
+    seconds: float  # of training so far, with validations, also before a resume
+    smooth_loss: float  # nats per window, as in Karpathy's gist: 0.999 old + 0.001 new
     smooth_nats: float  # the same per character
-    train_nats: float  # per character, the mean since the last report
+    train_nats: float  # per character, mean since the last report
     validation: Score | None
-    chars_per_s: float  # since the last report, validation not counted
+    chars_per_s: float  # since the last report, without validations
     learning_rate: float  # of the last update
     gradient_norm: float | None  # mean since the last report, before clipping by norm
-    best: bool = False  # no validation before was as good
+    best: bool = False  # better than every earlier validation
 
     def as_line(self) -> bytes:
         """Return the line of the metrics file, a JSON object."""
         nats = self.validation.nats if self.validation else None
-        figures = {
+        row = {
             "step": self.step,
             "epoch": self.epoch,
             "seconds": round(self.seconds, 3),
@@ -49,29 +49,29 @@ class ValidationReport:
             "learning_rate": self.learning_rate,
             "gradient_norm": self.gradient_norm,
         }
-        return json.dumps(figures).encode() + b"\n"
+        return json.dumps(row).encode() + b"\n"
 
 
 @dataclass
 class TrainingState:
-    """Where a run stands, but for its weights and its place in the text."""
+    """The counters and losses of a run: all but its weights and its position in the text."""
 
     step: int = 0
     seconds: float = 0.0
-    smooth_loss: float = 0.0  # nats a row of a window; set by the first one
-    smooth_chars: float = 0.0  # characters a row of a window, smoothed alike
+    smooth_loss: float = 0.0  # nats per row of a window; the first window sets it
+    smooth_chars: float = 0.0  # characters per row of a window, smoothed in the same way
     first_nats: float = 0.0  # per character, of the first window
-    quick_nats: float = 0.0  # per character, 0.95 old and 0.05 new: to notice divergence
-    recent_nats: float = 0.0  # sums since the last report
+    quick_nats: float = 0.0  # per character, 0.95 old + 0.05 new: detects divergence
+    recent_nats: float = 0.0  # this and the next three are sums since the last report
     recent_chars: int = 0
     recent_seconds: float = 0.0
     recent_norms: float = 0.0
-    reported_at: int = 0  # steps
-    validated_at: int = -1  # steps, so that nothing is done twice after a resume
+    reported_at: int = 0  # step of the last report
+    validated_at: int = -1  # step; a resumed run does not validate or sample twice at a step
     sampled_at: int = -1
-    best_nats: float | None = None  # of all validations
+    best_nats: float | None = None  # lowest of all validations
     best_step: int = 0
-    waited: int = 0  # validations since the best
+    waited: int = 0  # validations since the best one
 
     @property
     def smooth_nats(self) -> float:
@@ -79,9 +79,9 @@ class TrainingState:
         return self.smooth_loss / self.smooth_chars if self.smooth_chars else math.nan
 
     def record_loss(self, loss: float, chars: int, B: int, expected_nats: float) -> None:
-        """Let the figures follow a window of B rows and so many characters.
+        """Update the running losses by a window of B rows and `chars` characters.
 
-        `loss` is in nats a row; the first is expected to be `expected_nats` per character.
+        `loss` is in nats per row. The smoothed loss starts from `expected_nats` per character.
         """
         length = chars / B
         nats = loss / length
@@ -96,7 +96,7 @@ class TrainingState:
         self.recent_chars += chars
 
     def record_validation(self, nats: float) -> bool:
-        """Note a validation, and return whether none before was as good."""
+        """Record the loss of a validation, and return whether it is the best so far."""
         best = self.best_nats is None or nats < self.best_nats
         if best:
             self.best_nats, self.best_step, self.waited = nats, self.step, 0
@@ -104,8 +104,8 @@ class TrainingState:
             self.waited += 1
         return best
 
-    def report(self, clips_by_norm: bool, **more: Any) -> ValidationReport:
-        """Return the figures since the last report and `more`, and begin to sum anew."""
+    def report(self, clips_by_norm: bool, **fields: Any) -> ValidationReport:
+        """Return a report of the time since the last one, with `fields`, and reset the sums."""
         updates = max(self.step - self.reported_at, 1)
         report = ValidationReport(
             step=self.step,
@@ -115,26 +115,28 @@ class TrainingState:
             train_nats=self.recent_nats / max(self.recent_chars, 1),
             chars_per_s=self.recent_chars / max(self.recent_seconds, 1e-9),
             gradient_norm=self.recent_norms / updates if clips_by_norm else None,
-            **more,
+            **fields,
         )
         self.recent_nats, self.recent_seconds, self.recent_norms = 0.0, 0.0, 0.0
         self.recent_chars = 0
         self.reported_at = self.validated_at = self.step
         return report
 
-    def restore(self, saved: Mapping[str, Any]) -> None:
-        """Take the numbers of a checkpoint. Raises KeyError, TypeError, ValueError, OverflowError.
+    def restore(self, values: Mapping[str, Any]) -> None:
+        """Set all fields to those of a checkpoint.
 
-        No number of a run is infinite or NaN, and counts fit into 64 bits.
+        Raises KeyError, TypeError, ValueError or OverflowError unless all are there, all numbers
+        are finite and all counts fit into 64 bits.
         """
         for field in dataclasses.fields(self):
-            setattr(self, field.name, _number(saved[field.name], field.default))
+            setattr(self, field.name, _number(values[field.name], field.default))
 
 
 def _number(value: Any, default: object) -> float | None:
+    """Return the value as a number of the type of `default`, which may be None."""
     if value is None and default is None:
         return None
     number = int(value) if isinstance(default, int) else float(value)
     if not math.isfinite(number) or (isinstance(number, int) and not -1 <= number <= MAX_INT):
-        raise ValueError("no number of a run")
+        raise ValueError("not a valid number of a training state")
     return number

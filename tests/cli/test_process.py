@@ -124,7 +124,7 @@ def test_a_stop_does_not_wait_for_a_validation_or_a_sample(
         printed, said = process.communicate(b"go", timeout=60)
     assert (process.returncode, printed) == (130, b"")
     assert said.decode().splitlines() == [
-        f"Error: stopped at step 10 of 20 and saved. To go on: charrnn train {path} --resume"
+        f"Error: stopped at step 10 of 20 and saved. To resume: charrnn train {path} --resume"
     ]
     said = charrnn("train", path, "--resume").stderr
     assert ["step 10/20" in said, "step 20/20" in said] == [True, True]

@@ -1,4 +1,4 @@
-"""Each optimiser against its formula, written out number by number; clipping; the average."""
+"""Each optimizer equals its formula, computed element by element; clipping; the average."""
 
 import math
 
@@ -9,6 +9,10 @@ from charrnn.config.schema import OptimizerConfig
 from charrnn.training import optimizers
 
 SIZE = 50
+
+
+# Each function returns the parameter p after step t. g is its gradient, and s a dictionary that
+# keeps the averages between steps.
 
 
 def sgd(p, g, s, t):
@@ -42,23 +46,22 @@ FORMULAS = {
 
 
 def test_every_optimizer_has_its_formula_here():
-    """A new one cannot be forgotten."""
+    """Every optimizer of the package has a formula in this file."""
     assert set(FORMULAS) == set(optimizers.OPTIMIZERS)
 
 
 @pytest.mark.parametrize("name", FORMULAS)
 def test_an_optimizer_follows_its_formula(name):
-    """Twenty steps, number by number."""
+    """Twenty steps of an optimizer equal those of its formula, element by element."""
     formula, settings = FORMULAS[name]
     rng = np.random.default_rng(0)
     flat = rng.normal(size=SIZE)
-    expected, memories = flat.tolist(), [{} for _ in range(SIZE)]
+    expected, states = flat.tolist(), [{} for _ in range(SIZE)]
     optimizer = optimizers.OPTIMIZERS[name](OptimizerConfig(name=name, **settings), SIZE, "float64")
     for t in range(1, 21):
         gradient = rng.normal(size=SIZE)
         expected = [
-            formula(p, g, s, t)
-            for p, g, s in zip(expected, gradient.tolist(), memories, strict=True)
+            formula(p, g, s, t) for p, g, s in zip(expected, gradient.tolist(), states, strict=True)
         ]
         optimizer.step(flat, gradient, 0.1, t)
     np.testing.assert_allclose(flat, expected, rtol=1e-10, atol=1e-12)
@@ -66,7 +69,7 @@ def test_an_optimizer_follows_its_formula(name):
 
 @pytest.mark.parametrize("name", FORMULAS)
 def test_a_long_vector_is_updated_in_blocks_like_a_short_one(name, monkeypatch):
-    """The block size is only a matter of speed."""
+    """The result of an update does not depend on the block size."""
     rng = np.random.default_rng(0)
     flat, gradient = rng.normal(size=(2, 1000))
     results = []
@@ -83,15 +86,15 @@ def test_a_long_vector_is_updated_in_blocks_like_a_short_one(name, monkeypatch):
 
 
 @pytest.mark.parametrize("sign", [1, -1])
-def test_clipping_by_value_cuts_what_is_over(sign):
-    """And nothing else."""
+def test_clipping_by_value_limits_each_element(sign):
+    """Clipping by value changes the elements above the limit, and no others."""
     gradient = sign * np.array([0.0, 4.9, -4.9, 5.0, 7.0])
     optimizers.clip_by_value(gradient, 5.0)
     assert gradient.tolist() == [sign * x for x in (0.0, 4.9, -4.9, 5.0, 5.0)]
 
 
 def test_clipping_by_norm_keeps_the_direction():
-    """A longer gradient gets the limit's length, a shorter one is left alone."""
+    """Clipping by norm scales a gradient above the limit and leaves a smaller one unchanged."""
     gradient = np.array([3.0, -4.0])
     assert optimizers.clip_by_norm(gradient, 1.0) == 5.0
     np.testing.assert_allclose(gradient, [0.6, -0.8], rtol=1e-15)
@@ -100,7 +103,7 @@ def test_clipping_by_norm_keeps_the_direction():
 
 
 def test_the_average_follows_the_weights():
-    """By its formula, and quickly at first."""
+    """The average equals its formula, with a smaller decay in the first steps."""
     flat, average = np.array([1.0]), optimizers.MovingAverage(0.9, np.array([0.0]))
     expected = 0.0
     for t in range(1, 200):

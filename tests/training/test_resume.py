@@ -363,7 +363,7 @@ def test_a_training_state_with_a_missing_key_is_refused(trainer, key):
         trainer().restore(saved)
 
 
-FORGED = pytest.raises(CheckpointError, match="does not tell where its training stands")
+FORGED = pytest.raises(CheckpointError, match="has no valid training state")
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The learning rate at every step, worked out by hand."""
+"""Each schedule gives the learning rates that are computed by hand here."""
 
 import itertools
 
@@ -10,54 +10,55 @@ from charrnn.training.state import TrainingState
 
 
 def rates(steps=100, per_epoch=10, **settings):
+    """Return the learning rate of every step of a schedule at a base rate of 2."""
     schedule = Schedule(OptimizerConfig(learning_rate=2.0, **settings), steps, per_epoch)
     return [schedule.rate(step) for step in range(steps)]
 
 
 def test_constant_is_constant():
-    """From the first update on."""
+    """The constant schedule has the same rate at every step."""
     assert set(rates()) == {2.0}
 
 
 @pytest.mark.parametrize("schedule", ["constant", "cosine", "step", "plateau"])
 def test_every_schedule_can_warm_up(schedule):
-    """In a straight line that reaches the whole rate with the last step of the warm-up."""
-    found = rates(schedule=schedule, warmup=4, step_epochs=5)[:5]
-    assert found[:4] == pytest.approx([0.5, 1.0, 1.5, 2.0])
-    assert found[4] == pytest.approx(2.0, rel=1e-3)
+    """Every schedule rises linearly to the full rate at the last step of the warm-up."""
+    first = rates(schedule=schedule, warmup=4, step_epochs=5)[:5]
+    assert first[:4] == pytest.approx([0.5, 1.0, 1.5, 2.0])
+    assert first[4] == pytest.approx(2.0, rel=1e-3)
 
 
-def test_cosine_falls_to_its_final_share():
-    """Half-way between at half time, never rising again."""
-    found = rates(schedule="cosine", cosine_final_factor=0.1)
-    assert found[0] == 2.0
-    assert found[50] == pytest.approx(2.0 * 0.55)
-    assert all(a > b for a, b in itertools.pairwise(found))
-    end = Schedule(
+def test_cosine_falls_to_its_final_factor():
+    """The cosine schedule always falls, is half-way at half time, and ends at its final factor."""
+    cosine = rates(schedule="cosine", cosine_final_factor=0.1)
+    assert cosine[0] == 2.0
+    assert cosine[50] == pytest.approx(2.0 * 0.55)
+    assert all(a > b for a, b in itertools.pairwise(cosine))
+    schedule = Schedule(
         OptimizerConfig(learning_rate=2.0, schedule="cosine", cosine_final_factor=0.1), 100, 10
     )
-    assert end.rate(100) == pytest.approx(0.2)
-    assert end.rate(500) == pytest.approx(0.2)
+    assert schedule.rate(100) == pytest.approx(0.2)
+    assert schedule.rate(500) == pytest.approx(0.2)
 
 
-def test_step_multiplies_every_so_many_epochs():
-    """Ten steps an epoch, two epochs a change."""
-    found = rates(schedule="step", decay_factor=0.5, step_epochs=2)
-    assert found[:20] == [2.0] * 20
-    assert found[20:40] == [1.0] * 20
-    assert found[99] == 2.0 * 0.5**4
+def test_step_decays_every_step_epochs():
+    """The step schedule multiplies the rate by its factor every two epochs of ten steps."""
+    stepped = rates(schedule="step", decay_factor=0.5, step_epochs=2)
+    assert stepped[:20] == [2.0] * 20
+    assert stepped[20:40] == [1.0] * 20
+    assert stepped[99] == 2.0 * 0.5**4
 
 
 def test_plateau_waits_for_a_better_validation():
-    """The rate falls after so many validations that were not better, and waits again."""
+    """The rate falls after every two validations in a row that are not better."""
     config = OptimizerConfig(
         learning_rate=2.0, schedule="plateau", plateau_patience=2, decay_factor=0.1
     )
-    schedule, progress = Schedule(config, 100, 10), TrainingState()
-    found = []
+    schedule, state = Schedule(config, 100, 10), TrainingState()
+    actual = []
     for nats in (3.0, 2.0, 2.1, 2.0, 1.9, 2.0, 2.0, 2.0, 2.0):
-        progress.record_validation(nats)
-        schedule.record_validation(progress.waited)
-        found.append(schedule.rate(0))
+        state.record_validation(nats)
+        schedule.record_validation(state.waited)
+        actual.append(schedule.rate(0))
     expected = [2.0, 2.0, 2.0, 0.2, 0.2, 0.2, 0.02, 0.02, 0.002]
-    assert found == pytest.approx(expected)
+    assert actual == pytest.approx(expected)

@@ -1,4 +1,4 @@
-"""Whole runs: equal to the textbook loop, to themselves, and to what a config says."""
+"""Complete runs: equal to the textbook loop, reproducible, and as the config says."""
 
 import json
 import math
@@ -18,8 +18,8 @@ from charrnn.training.outputs import best_path
 
 
 @pytest.mark.parametrize(("steps", "rate", "hidden"), [(100, 0.01, 100), (1000, 0.01, 20)])
-def test_a_whole_run_equals_the_textbook_loop(trainer, steps, rate, hidden):
-    """Loss and weights after so many steps from the same weights, in float64, to 1e-8."""
+def test_a_run_equals_the_textbook_loop(trainer, steps, rate, hidden):
+    """From equal weights, a float64 run and the textbook loop agree to 1e-8 after many steps."""
     weights = min_char_rnn.init(len(set(TEXT)), hidden, seed=5)
     fused = trainer(
         "model.dtype=float64", f"model.hidden={hidden}", f"optimizer.learning_rate={rate}"
@@ -30,13 +30,13 @@ def test_a_whole_run_equals_the_textbook_loop(trainer, steps, rate, hidden):
         expected, loss = loop.step(), fused.update()
     assert loss == pytest.approx(expected, abs=1e-8)
     assert fused.training_state.smooth_loss == pytest.approx(loop.smooth_loss, abs=1e-8)
-    for name, letter in networks.TEXTBOOK_NAMES.items():
-        wanted = loop.weights[letter].T.reshape(fused.params[name].shape)
-        np.testing.assert_allclose(fused.params[name], wanted, rtol=0, atol=1e-8)
+    for name, textbook_name in networks.TEXTBOOK_NAMES.items():
+        expected = loop.weights[textbook_name].T.reshape(fused.params[name].shape)
+        np.testing.assert_allclose(fused.params[name], expected, rtol=0, atol=1e-8)
 
 
 def test_the_textbook_run_wraps_and_clips_too(trainer):
-    """The comparison above covers the end of the text and gradients over the limit."""
+    """The run equals the textbook loop also at the end of the text and for clipped gradients."""
     fused = trainer("model.dtype=float64", "optimizer.clip=0.5", "optimizer.learning_rate=0.01")
     fused.corpus.training.setflags(write=False)
     weights = min_char_rnn.init(len(fused.corpus.vocab), 12, seed=5)
@@ -49,19 +49,19 @@ def test_the_textbook_run_wraps_and_clips_too(trainer):
 
 
 def test_the_same_seed_gives_the_same_run(trainer):
-    """And another seed another one."""
+    """Equal seeds give equal weights, and another seed gives other weights."""
     runs = [trainer(), trainer(), trainer("train.seed=4")]
     for run in runs:
         for _ in range(30):
             run.update()
-    same, again, other = (run.params.flat.tobytes() for run in runs)
-    assert same == again
-    assert same != other
+    first, repeated, different = (run.params.flat.tobytes() for run in runs)
+    assert first == repeated
+    assert first != different
 
 
 @pytest.mark.parametrize("mode", ["stream", "lines"])
-def test_one_line_can_be_memorised(trainer, tmp_path, mode):
-    """A network that cannot learn twenty characters by heart has a bug."""
+def test_one_line_can_be_memorized(trainer, tmp_path, mode):
+    """A network memorizes a line of twenty-four characters in 300 updates."""
     line = "tyrannosaurus rex, king\n"
     (tmp_path / "text.txt").write_text(line * 20, encoding="utf-8")
     (tmp_path / "lines.txt").write_text(line, encoding="utf-8")
@@ -75,52 +75,52 @@ def test_one_line_can_be_memorised(trainer, tmp_path, mode):
 
 
 def test_the_first_loss_is_that_of_guessing(trainer, tmp_path):
-    """What the first line of a run says, beside ln V."""
-    run, watch = trainer("model.init=karpathy"), RecordingCallbacks()
-    train.run(run, str(tmp_path / "run.npz"), watch)
-    step, steps, nats, size = watch.initial
-    assert (step, steps, size) == (0, 60, len(set(TEXT)))
-    assert nats == pytest.approx(math.log(size), abs=0.01)
+    """The loss before the first update is close to that of guessing, ln V."""
+    run, callbacks = trainer("model.init=karpathy"), RecordingCallbacks()
+    train.run(run, str(tmp_path / "run.npz"), callbacks)
+    step, steps, nats, vocab_size = callbacks.initial
+    assert (step, steps, vocab_size) == (0, 60, len(set(TEXT)))
+    assert nats == pytest.approx(math.log(vocab_size), abs=0.01)
 
 
-def test_metrics_hold_one_object_a_validation(trainer, tmp_path):
-    """Also after a resume, without repeats."""
+def test_metrics_hold_one_object_per_validation(trainer, tmp_path):
+    """The metrics file has one object per validation, also after a resume."""
     path = str(tmp_path / "run.npz")
-    run, watch = trainer("train.steps=40"), RecordingCallbacks()
-    train.run(run, path, watch)
+    run, callbacks = trainer("train.steps=40"), RecordingCallbacks()
+    train.run(run, path, callbacks)
     longer = trainer()
     longer.restore(checkpoint.load(path))
-    train.run(longer, path, watch)
+    train.run(longer, path, callbacks)
     rows = [json.loads(line) for line in (tmp_path / "run.jsonl").read_text().splitlines()]
     assert [row["step"] for row in rows] == [20, 40, 60]
-    for row, report in zip(rows, watch.reports, strict=True):
+    for row, report in zip(rows, callbacks.reports, strict=True):
         assert row["validation_nats"] == report.validation.nats
         assert row["train_bits"] == pytest.approx(row["train_nats"] / math.log(2))
         assert row["smooth_nats"] == pytest.approx(row["smooth_loss"] / 25)
 
 
-def test_the_training_figure_is_the_mean_since_the_last_report(trainer, tmp_path):
-    """Computed here from the loss of every window."""
+def test_the_training_loss_is_the_mean_since_the_last_report(trainer, tmp_path):
+    """The reported training loss is the mean over the windows since the last report."""
     path = str(tmp_path / "run.npz")
-    by_hand, run, watch = trainer(), trainer(), RecordingCallbacks()
-    losses = [by_hand.update() for _ in range(60)]
-    train.run(run, path, watch)
-    for n, report in enumerate(watch.reports):
+    copy, run, callbacks = trainer(), trainer(), RecordingCallbacks()
+    losses = [copy.update() for _ in range(60)]
+    train.run(run, path, callbacks)
+    for n, report in enumerate(callbacks.reports):
         window = losses[20 * n : 20 * n + 20]
         assert report.train_nats == pytest.approx(np.mean(window) / 25, rel=1e-9)
 
 
 def test_a_loss_that_is_not_finite_ends_the_run(trainer, tmp_path):
-    """With exit code 3, advice, and the last good checkpoint kept."""
+    """A NaN loss ends the run with exit code 3 and advice; the last checkpoint stays."""
     path = tmp_path / "run.npz"
     run = trainer("optimizer.clip=null")
     save(run, path)
     before = path.read_bytes()
     run.params.flat[:] = np.inf
-    with np.errstate(all="ignore"), pytest.raises(DivergedError, match="the loss is nan") as e:
+    with np.errstate(all="ignore"), pytest.raises(DivergedError, match="the loss is nan") as raised:
         train.run(run, str(path), RecordingCallbacks())
-    assert e.value.exit_code == 3
-    assert "learning_rate=0.01" in e.value.hint
+    assert raised.value.exit_code == 3
+    assert "learning_rate=0.01" in raised.value.hint
     with pytest.raises(DivergedError, match="the largest weight is inf"):
         save(run, path)
     assert path.read_bytes() == before
@@ -128,7 +128,7 @@ def test_a_loss_that_is_not_finite_ends_the_run(trainer, tmp_path):
 
 
 def test_epochs_count_windows(trainer):
-    """Two epochs end with the last window of the second pass."""
+    """A run of two epochs ends with the last window of the second pass over the text."""
     run = trainer("train.steps=null", "train.epochs=2", mode="lines")
     assert run.steps == 2 * len(run.corpus.training)
     for _ in range(run.steps):
@@ -139,78 +139,78 @@ def test_epochs_count_windows(trainer):
 
 
 def test_three_times_the_first_loss_after_an_epoch_ends_the_run(trainer, tmp_path):
-    """A loss may be finite and still tell that the run is lost; the checkpoint before is kept."""
+    """A finite loss over three times the first one, after an epoch, ends the run as diverged."""
     path = tmp_path / "run.npz"
     run = trainer("optimizer.name=sgd", "optimizer.learning_rate=50", "optimizer.clip=null",
                   "train.steps=5000")  # fmt: skip
     save(run, path)
     before = path.read_bytes()
-    with np.errstate(all="ignore"), pytest.raises(DivergedError) as caught:
+    with np.errstate(all="ignore"), pytest.raises(DivergedError) as raised:
         train.run(run, str(path), RecordingCallbacks())
-    assert "nats per character, and it began at" in str(caught.value)
-    assert "clip_by=norm" in caught.value.hint
+    assert "nats per character by step" in str(raised.value)
+    assert "clip_by=norm" in raised.value.hint
     assert run.batches.epoch >= 1
     assert path.read_bytes() == before or np.isfinite(checkpoint.load(str(path)).params.flat).all()
 
 
 def test_the_average_of_the_weights_is_validated_and_saved(trainer, tmp_path):
-    """And the weights themselves are kept to go on from."""
+    """The averaged weights are validated and saved; the checkpoint also has those to resume."""
     path = str(tmp_path / "run.npz")
-    run, watch = trainer("optimizer.ema_decay=0.95", "train.steps=40"), RecordingCallbacks()
-    train.run(run, path, watch)
+    run, callbacks = trainer("optimizer.ema_decay=0.95", "train.steps=40"), RecordingCallbacks()
+    train.run(run, path, callbacks)
     saved = checkpoint.load(path)
     assert (saved.params.flat == run.eval_params.flat).all()
     assert (saved.training_weights == run.params.flat).all()
     assert (saved.training_weights != saved.params.flat).any()
     score = Evaluator(saved.model, saved.params).validation(run.corpus)
-    assert score.nats == watch.reports[-1].validation.nats
+    assert score.nats == callbacks.reports[-1].validation.nats
 
 
 def test_the_best_validation_is_kept_beside_the_last(trainer, tmp_path):
-    """With the step and the score it had then."""
+    """The best checkpoint has the step and the weights of the best validation."""
     path = str(tmp_path / "run.npz")
-    run, watch = (
+    run, callbacks = (
         trainer("output.keep=best", "train.steps=200", "optimizer.learning_rate=0.5"),
         RecordingCallbacks(),
     )
-    train.run(run, path, watch)
-    nats = [report.validation.nats for report in watch.reports]
-    best = watch.reports[int(np.argmin(nats))]
-    assert best.step < 200, "this run is meant to get worse before its end"
-    kept = checkpoint.load(best_path(path))
-    assert kept.step == best.step
-    assert Evaluator(kept.model, kept.params).validation(run.corpus).nats == min(nats)
+    train.run(run, path, callbacks)
+    nats = [report.validation.nats for report in callbacks.reports]
+    best = callbacks.reports[int(np.argmin(nats))]
+    assert best.step < 200, "the validation loss of this run must rise before its end"
+    saved = checkpoint.load(best_path(path))
+    assert saved.step == best.step
+    assert Evaluator(saved.model, saved.params).validation(run.corpus).nats == min(nats)
     assert checkpoint.load(path).step == 200
 
 
 def test_patience_ends_a_run_that_no_longer_gets_better(trainer, tmp_path):
-    """After so many validations in a row; a resumed run stays ended."""
+    """A run ends after `patience` validations without a better one, also when it is resumed."""
     path = str(tmp_path / "run.npz")
-    run, watch = (
+    run, callbacks = (
         trainer("train.patience=2", "train.steps=5000", "optimizer.learning_rate=0.5"),
         RecordingCallbacks(),
     )
-    train.run(run, path, watch)
-    nats = [report.validation.nats for report in watch.reports]
+    train.run(run, path, callbacks)
+    nats = [report.validation.nats for report in callbacks.reports]
     assert len(nats) - 1 - int(np.argmin(nats)) == 2
     assert run.step < 5000
-    again = trainer("train.patience=2", "train.steps=5000", "optimizer.learning_rate=0.5")
-    again.restore(checkpoint.load(path))
-    train.run(again, path, RecordingCallbacks())
-    assert again.step == run.step
+    resumed = trainer("train.patience=2", "train.steps=5000", "optimizer.learning_rate=0.5")
+    resumed.restore(checkpoint.load(path))
+    train.run(resumed, path, RecordingCallbacks())
+    assert resumed.step == run.step
 
 
 def test_the_norm_of_the_gradient_is_reported(trainer, tmp_path):
-    """Its mean since the last report, as it was before clipping by norm."""
-    run, watch = trainer("optimizer.clip_by=norm", "optimizer.clip=0.1"), RecordingCallbacks()
-    train.run(run, str(tmp_path / "run.npz"), watch)
-    assert all(report.gradient_norm > 0.1 for report in watch.reports)
+    """The reported gradient norm is that before clipping, so it may exceed the limit."""
+    run, callbacks = trainer("optimizer.clip_by=norm", "optimizer.clip=0.1"), RecordingCallbacks()
+    train.run(run, str(tmp_path / "run.npz"), callbacks)
+    assert all(report.gradient_norm > 0.1 for report in callbacks.reports)
 
 
 @pytest.mark.parametrize("init", ["karpathy", "uniform", "orthogonal"])
 @pytest.mark.parametrize("cell", CELLS)
-def test_first_weights_are_what_their_name_says(trainer, cell, init):
-    """Spread, orthogonality, and the forget gate's bias of 1."""
+def test_initial_weights_follow_their_setting(trainer, cell, init):
+    """Every `init` gives weights of its spread; LSTM forget gates start with a bias of 1."""
     params = trainer(f"model.cell={cell}", f"model.init={init}", "model.hidden=40").params
     Whh, Why, bh = params["layer0.Whh"], params["Why"], params["layer0.bh"]
     if init == "karpathy":
@@ -227,8 +227,8 @@ def test_first_weights_are_what_their_name_says(trainer, cell, init):
     assert (bh == expected).all()
 
 
-def test_metrics_that_are_no_text_do_not_stop_a_resume(trainer, tmp_path):
-    """They are replaced; a checkpoint may not take their place."""
+def test_undecodable_metrics_do_not_prevent_a_resume(trainer, tmp_path):
+    """A resumed run replaces undecodable metrics; a checkpoint may not have their file name."""
     path = str(tmp_path / "run.npz")
     run = trainer("train.steps=20")
     train.run(run, path, RecordingCallbacks())
@@ -242,7 +242,7 @@ def test_metrics_that_are_no_text_do_not_stop_a_resume(trainer, tmp_path):
 
 
 def test_a_validation_that_is_not_finite_ends_the_run(trainer, tmp_path, monkeypatch):
-    """It must neither count as the best nor be saved."""
+    """An infinite validation loss ends the run before it is recorded or saved."""
     run = trainer("train.steps=20")
     score = Score(float("inf"), 10)
     monkeypatch.setattr(run.evaluator, "validation", lambda *arguments: score)
@@ -251,8 +251,8 @@ def test_a_validation_that_is_not_finite_ends_the_run(trainer, tmp_path, monkeyp
     assert not (tmp_path / "run.npz").exists()
 
 
-def test_runs_whose_names_differ_behind_a_dot_share_no_file(config, charrnn, tmp_path):
-    """Only `.npz` is an ending: metrics, best checkpoint and lock carry the rest of the name."""
+def test_runs_whose_names_differ_after_a_dot_share_no_file(config, charrnn, tmp_path):
+    """Only `.npz` is an extension: the metrics, best checkpoint and lock keep `.01` in the name."""
     for name in ("lr0.01", "lr0.003"):
         result = charrnn(
             "train", config(), "-q", "--out", tmp_path / name, "--set", "output.keep=best"
@@ -265,7 +265,7 @@ def test_runs_whose_names_differ_behind_a_dot_share_no_file(config, charrnn, tmp
 
 
 def test_a_config_whose_name_has_a_dot_keeps_it(config, charrnn, tmp_path, monkeypatch):
-    """Its checkpoint is named after all of it but `.yaml`."""
+    """A checkpoint has its config's name without `.yaml`, including any dot."""
     monkeypatch.chdir(tmp_path)
     path = config(output={"checkpoint": None}).rename(tmp_path / "lr0.01.yaml")
     assert charrnn("train", path, "-q").stdout.strip() == str(tmp_path / "lr0.01.npz")
@@ -274,10 +274,10 @@ def test_a_config_whose_name_has_a_dot_keeps_it(config, charrnn, tmp_path, monke
 
 
 def test_a_run_without_samples_shows_none(trainer, tmp_path):
-    """Not at its end either."""
+    """Without `sample_every`, a run never samples; with it, it also samples at the end."""
     for every, expected in ((None, []), (40, [40, 60])):
-        watch = RecordingCallbacks()
-        watch.on_sample = lambda step, text, seen=(seen := []): seen.append(step)
+        callbacks = RecordingCallbacks()
+        callbacks.on_sample = lambda step, text, steps=(steps := []): steps.append(step)
         overrides = [] if every is None else [f"output.sample_every={every}"]
-        train.run(trainer(*overrides), str(tmp_path / "run.npz"), watch)
-        assert seen == expected
+        train.run(trainer(*overrides), str(tmp_path / "run.npz"), callbacks)
+        assert steps == expected
