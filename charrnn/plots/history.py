@@ -105,8 +105,8 @@ def names(paths: Sequence[str]) -> list[str]:
     all_parts = [PurePath(display_name(path).removesuffix(".npz")).parts for path in paths]
     unique_names: list[str] = []
     for parts in all_parts:
-        others = [p for p in all_parts if p != parts]
-        lengths = (n for n in range(1, len(parts)) if all(parts[-n:] != p[-n:] for p in others))
+        rest = [p for p in all_parts if p != parts]
+        lengths = (n for n in range(1, len(parts)) if all(parts[-n:] != p[-n:] for p in rest))
         name = "".join(map(escape_unprintable, "/".join(parts[-next(lengths, len(parts)) :])))
         earlier = all_parts[: len(unique_names)].count(parts)
         unique_names.append(f"{name} ({earlier + 1})" if earlier else name)
