@@ -9,7 +9,7 @@ from charrnn.web import page as pages
 
 HOSTILE_TEXT = (
     "</script><script>alert(1)</script><!-- ]]> \"'` &lt; \x00\x1b[2J \u2028\u2029 "
-    "\u202eevil\u2066 👩\u200d👩\u200d👧 <img src=x onerror=alert(2)> ${reading}\ttab\n"
+    "\u202eevil\u2066 👩\u200d👩\u200d👧 <img src=x onerror=alert(2)> ${inspection}\ttab\n"
 )
 
 

@@ -1,5 +1,5 @@
 """Loss curves.
 
-`history` takes them out of checkpoints, `terminal` draws them as characters, `figure` as a picture.
+`history` reads them from checkpoints, `terminal` draws them as characters, `figure` as a picture.
 May import checkpoint and what is below it.
 """

@@ -1,4 +1,4 @@
-"""Losses as a picture, by matplotlib: the same bytes for the same checkpoints."""
+"""Loss curves as a picture by matplotlib: the same bytes for the same checkpoints."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from cycler import cycler
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from charrnn.plots.history import Run, shortened, when
+from charrnn.plots.history import Run, format_x, shorten
 from charrnn.units import LN2, bits
 
-# Okabe and Ito's colours, which colour-blind people can tell apart too.
+# The colours of Okabe and Ito, which colour-blind people can tell apart.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8B6914")
 STYLES = cycler(linestyle=("-", "--", "-.", ":")) * cycler(color=COLOURS)  # of validation
 GREY = "#555555"
-LONGEST = 40  # characters of a name
-INSIDE = 6  # runs up to which the legend finds room beside the curves
-INCHES = (7.0, 4.2)
+MAX_NAME_CHARS = 40
+MAX_INSIDE_RUNS = 6  # with more runs the legend is outside the axes
+INCHES = (7.0, 4.2)  # width and height
 VALIDATION: dict[str, Any] = {"linewidth": 1.8, "zorder": 3}
 TRAINING: dict[str, Any] = {"linestyle": "-", "linewidth": 0.9, "alpha": 0.55}
 BEST: dict[str, Any] = {"marker": "o", "linestyle": "", "markersize": 6, "markerfacecolor": "white"}
@@ -38,19 +38,19 @@ SETTINGS: dict[Any, Any] = {
     "font.size": 9,
     "grid.color": "#e6e6e6",
     "legend.frameon": False,
-    "pdf.fonttype": 42,  # letters that can be searched and copied
+    "pdf.fonttype": 42,  # embedded as TrueType: text that can be searched and copied
     "savefig.dpi": 150,
-    "svg.hashsalt": "charrnn",  # names of parts, otherwise random
+    "svg.hashsalt": "charrnn",  # ids of elements, otherwise random
 }
 WITHOUT_DATE: dict[str, dict[str, Any]] = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}
 
 
 def picture(runs: Sequence[Run], by: str, kind: str) -> bytes:
-    """A file with the losses of all runs; `kind` is png, svg or pdf."""
+    """Return an image file with the losses of all runs; `kind` is png, svg or pdf."""
     stream = io.BytesIO()
     with matplotlib.rc_context(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # about characters of names that the font lacks
-        matplotlib.rcdefaults()  # whatever the user's own matplotlibrc says
+        warnings.simplefilter("ignore")  # about characters that the font lacks
+        matplotlib.rcdefaults()  # without the user's matplotlibrc
         matplotlib.rcParams.update(SETTINGS)
         figure = Figure(figsize=INCHES, layout="constrained")
         _draw(figure, runs, by)
@@ -59,46 +59,48 @@ def picture(runs: Sequence[Run], by: str, kind: str) -> bytes:
 
 
 def _draw(figure: Figure, runs: Sequence[Run], by: str) -> None:
-    """Validation as a strong line, training as a thin one of the same colour."""
+    """Draw validation as a strong line, and training as a thin one of the same colour."""
     axes = figure.subplots()
     axes.set_prop_cycle(STYLES)
     entries = []  # of the legend: a line and its label
     for run in runs:
         (line,) = axes.plot(*np.reshape(run.validation, (-1, 2)).T, **VALIDATION)
-        thin = {**TRAINING, "marker": "." if len(run.training) == 1 else ""}
-        axes.plot(*np.reshape(run.training, (-1, 2)).T, color=line.get_color(), **thin)
-        reached = ""
+        style = {**TRAINING, "marker": "." if len(run.training) == 1 else ""}
+        axes.plot(*np.reshape(run.training, (-1, 2)).T, color=line.get_color(), **style)
+        best = ""
         if run.best:
             axes.plot([run.best.x], [run.best.nats], color=line.get_color(), **BEST)
-            reached = f"   {run.best.nats:.4f} nats {when(run.best.x, by)}"
-        entries.append((line, shortened(run.name, LONGEST) + reached))
+            best = f"   {run.best.nats:.4f} nats {format_x(run.best.x, by)}"
+        entries.append((line, shorten(run.name, MAX_NAME_CHARS) + best))
     colour = GREY
     if len(runs) == 1:
-        axes.set_title(shortened(runs[0].name, LONGEST), parse_math=False)
+        axes.set_title(shorten(runs[0].name, MAX_NAME_CHARS), parse_math=False)
         colour, entries = COLOURS[0], []
     else:
-        reached = ""
+        best = ""
     kinds = {"training": TRAINING}
     if any(run.validation for run in runs):
-        kinds |= {"validation": VALIDATION, f"best validation{reached}": BEST}
+        kinds |= {"validation": VALIDATION, f"best validation{best}": BEST}
     entries += [(Line2D([], [], color=colour, **kind), label) for label, kind in kinds.items()]
-    _add_legend(figure, entries, inside=len(runs) <= INSIDE)
+    _add_legend(figure, entries, inside=len(runs) <= MAX_INSIDE_RUNS)
     axes.set_xlim(left=0)
     axes.set_xlabel("steps" if by == "steps" else "seconds of training")
     axes.set_ylabel("nats per character")
     axes.xaxis.set_major_formatter(lambda x, _: f"{x:,.10g}")
-    units: Any = (bits, lambda bits: bits * LN2)
-    axes.secondary_yaxis("right", functions=units).set_ylabel("bits per character")
+    conversions: Any = (bits, lambda bits: bits * LN2)
+    axes.secondary_yaxis("right", functions=conversions).set_ylabel("bits per character")
 
 
 def _add_legend(figure: Figure, entries: list[tuple[Line2D, str]], inside: bool) -> None:
-    # Set as texts: older versions leave out a label that begins with _, and $ is mathematics.
-    lines, empty = [line for line, _ in entries], ["x"] * len(entries)
+    """Add a legend of lines and labels, inside the axes or to the right of them."""
+    # The labels are set as texts, because older versions of matplotlib leave out a label that
+    # begins with _, and $ would start a formula.
+    lines, placeholders = [line for line, _ in entries], ["x"] * len(entries)
     if inside:
-        legend = figure.axes[0].legend(lines, empty)
+        legend = figure.axes[0].legend(lines, placeholders)
     else:
         figure.set_size_inches(INCHES[0] + 3, max(INCHES[1], 0.21 * len(entries)))
-        legend = figure.legend(lines, empty, loc="outside right upper")
+        legend = figure.legend(lines, placeholders, loc="outside right upper")
     for text, (_, label) in zip(legend.get_texts(), entries, strict=True):
         text.set_parse_math(False)
         text.set_text(label)

@@ -1,4 +1,4 @@
-"""The losses of a run at its validations, taken from a checkpoint's history to be drawn."""
+"""The loss curves of a run, read from the history in its checkpoint."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from charrnn.data.characters import escape_unprintable
 from charrnn.errors import CheckpointError
 from charrnn.streams import display_name
 
-MOST_NATS = 1e6  # a larger loss is no run's
-SHARE = 50  # training is smoothed over so small a part of the run, which delays it by half of that
+MAX_NATS = 1e6  # a larger loss is not drawn
+WINDOWS = 50  # of a run; a training loss is the mean of one, which delays it by half of it
 
 
 class Point(NamedTuple):
-    """A loss, and when it was found."""
+    """A loss, and when it was measured."""
 
     x: float  # steps or seconds
     nats: float  # per character
@@ -30,23 +30,23 @@ class Point(NamedTuple):
 
 @dataclass(frozen=True)
 class Run:
-    """The two curves of one checkpoint."""
+    """The two loss curves of one checkpoint."""
 
-    name: str  # as a legend shows it: no control characters
+    name: str  # for the legend: without control characters
     training: list[Point]
     validation: list[Point]
 
     @property
     def best(self) -> Point | None:
-        """The first of the lowest validations."""
+        """The lowest validation loss, the first if several are equal."""
         return min(self.validation, key=lambda point: point.nats, default=None)
 
 
 def read(paths: Sequence[str], by: str, smooth: bool) -> list[Run]:
-    """The runs of some checkpoints, against `by`, which is `steps` or `seconds`.
+    """Return the runs of checkpoints, against `by`, which is `steps` or `seconds`.
 
-    Training is smoothed by `recent`, or with `smooth` as in Karpathy's gist. Raises
-    CheckpointError when a checkpoint is not sound, or holds no validation.
+    The training loss is smoothed by `recent`, or with `smooth` as in Karpathy's gist. Raises
+    CheckpointError when a checkpoint is invalid or contains no validation.
     """
     runs = []
     for path, name in zip(paths, names(paths), strict=True):
@@ -56,12 +56,12 @@ def read(paths: Sequence[str], by: str, smooth: bool) -> list[Run]:
         every = loaded.config.output.validate_every
         training = rows["smooth_nats"]
         if not smooth:
-            training = recent(rows["step"], rows["train_nats"], max(every, loaded.step / SHARE))
+            training = recent(rows["step"], rows["train_nats"], max(every, loaded.step / WINDOWS))
         run = Run(name, _points(xs, training), _points(xs, rows["validation_nats"]))
         if not run.training and not run.validation:
             raise CheckpointError(
-                f"{display_name(path)} is at step {loaded.step:,} and holds no validation yet, so "
-                f"there is no loss to draw. The first comes at step {every:,}",
+                f"{display_name(path)} is at step {loaded.step:,} and contains no validation yet, "
+                f"so there is no loss to draw. The first validation is at step {every:,}",
                 f"To resume its training: {loaded.resume_command(path)}",
             )
         runs.append(run)
@@ -69,30 +69,31 @@ def read(paths: Sequence[str], by: str, smooth: bool) -> list[Run]:
 
 
 def recent(steps: Floats, nats: Floats, window: float) -> Floats:
-    """The mean (N,) of the last steps, at least `window` of them, from means between rows (N,).
+    """Return the mean (N,) of at least the last `window` steps, up to the step of each row (N,).
 
-    The last validation of a run may come soon after the one before; its mean alone says little.
+    `nats` (N,) are the means of the steps since the row before. The last row of a run may have few
+    steps, so that their mean alone would be noisy.
 
     >>> recent(np.array([10, 20, 22]), np.array([3.0, 2.0, 8.0]), 10)
     array([3., 2., 3.])
     """
     ends = np.append(0.0, steps)
-    firsts = np.searchsorted(ends, steps - window, "right") - 1
-    firsts = firsts.clip(0, np.arange(len(steps)))
-    with np.errstate(all="ignore"):  # the file may hold any number
+    starts = np.searchsorted(ends, steps - window, "right") - 1
+    starts = starts.clip(0, np.arange(len(steps)))
+    with np.errstate(all="ignore"):  # the file may contain any number
         sums = np.append(0.0, (nats * np.diff(ends)).cumsum())
-        means: Floats = (sums[1:] - sums[firsts]) / (steps - ends[firsts])
+        means: Floats = (sums[1:] - sums[starts]) / (steps - ends[starts])
     return means
 
 
 def _points(xs: Floats, ys: Floats) -> list[Point]:
-    """What can be drawn. A run without a validation part has NaN in place of its loss."""
-    kept = (xs >= 0) & (xs <= MAX_INT) & (ys >= 0) & (ys <= MOST_NATS)
-    return [Point(x, y) for x, y in np.stack([xs, ys], axis=1)[kept].tolist()]
+    """Return the points that can be drawn; a run without a validation part has NaN as its loss."""
+    valid = (xs >= 0) & (xs <= MAX_INT) & (ys >= 0) & (ys <= MAX_NATS)
+    return [Point(x, y) for x, y in np.stack([xs, ys], axis=1)[valid].tolist()]
 
 
 def names(paths: Sequence[str]) -> list[str]:
-    """What to call each file: its name without `.npz`, with as many folders as tell it apart.
+    """Return a name for each file, without `.npz` and with as many folders as make it unique.
 
     >>> names(["runs/a.npz", "b.best.npz"])
     ['a', 'b.best']
@@ -101,30 +102,30 @@ def names(paths: Sequence[str]) -> list[str]:
     >>> names(["a.npz", "a.npz"])
     ['a', 'a (2)']
     """
-    parts = [PurePath(display_name(path).removesuffix(".npz")).parts for path in paths]
-    chosen: list[str] = []
-    for mine in parts:
-        others = [theirs for theirs in parts if theirs != mine]
-        unique = (n for n in range(1, len(mine)) if all(mine[-n:] != o[-n:] for o in others))
-        name = "".join(map(escape_unprintable, "/".join(mine[-next(unique, len(mine)) :])))
-        again = sum(mine == earlier for earlier in parts[: len(chosen)])
-        chosen.append(f"{name} ({again + 1})" if again else name)
-    return chosen
+    all_parts = [PurePath(display_name(path).removesuffix(".npz")).parts for path in paths]
+    unique_names: list[str] = []
+    for parts in all_parts:
+        rest = [p for p in all_parts if p != parts]
+        lengths = (n for n in range(1, len(parts)) if all(parts[-n:] != p[-n:] for p in rest))
+        name = "".join(map(escape_unprintable, "/".join(parts[-next(lengths, len(parts)) :])))
+        earlier = all_parts[: len(unique_names)].count(parts)
+        unique_names.append(f"{name} ({earlier + 1})" if earlier else name)
+    return unique_names
 
 
-def shortened(name: str, most: int) -> str:
-    """The name, or as much of its end as `most` characters hold.
+def shorten(name: str, max_chars: int) -> str:
+    """Return the name, or its end with three dots if it is longer than `max_chars`.
 
-    >>> shortened("runs/dinos", 8)
+    >>> shorten("runs/dinos", 8)
     '...dinos'
     """
-    return name if len(name) <= most else "..." + name[3 - most :]
+    return name if len(name) <= max_chars else "..." + name[3 - max_chars :]
 
 
-def when(x: float, by: str) -> str:
-    """The place of a point, in words.
+def format_x(x: float, by: str) -> str:
+    """Return the step or the time of a point, in words.
 
-    >>> when(2025, "steps"), when(6.83166, "seconds")
+    >>> format_x(2025, "steps"), format_x(6.83166, "seconds")
     ('at step 2,025', 'after 6.8 s')
     """
     return f"at step {x:,.0f}" if by == "steps" else f"after {x:,.1f} s"

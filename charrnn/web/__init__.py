@@ -1,5 +1,5 @@
-"""The page about a text: HTML, CSS and JavaScript, and the Python that fills it.
+"""The page about a text: HTML, CSS and JavaScript, and the Python code that fills them in.
 
-`page` writes it, `inspection` computes its numbers, `unit_features` finds what hidden units follow.
-May import evaluation and what is below it.
+`page` writes it, `inspection` computes its numbers, `unit_features` finds the features that hidden
+units correlate with. May import evaluation and what is below it.
 """

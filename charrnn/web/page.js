@@ -1,29 +1,28 @@
-
 "use strict";
-const reading = JSON.parse(document.getElementById("reading").textContent);
+const inspection = JSON.parse(document.getElementById("inspection").textContent);
 const $ = (id) => document.getElementById(id);
 const unpack = (packed, Type) => {
   const raw = atob(packed);
   return new Type(Uint8Array.from(raw, (byte) => byte.charCodeAt(0)).buffer);
 };
-const ids = unpack(reading.text, Uint16Array); // (N,): into `chars`
-const bits = unpack(reading.bits, Float32Array); // (N,): NaN where nothing is scored
-const ranks = unpack(reading.ranks, Uint16Array); // (N,)
-const likeliest = unpack(reading.likeliest, Uint16Array); // (N, K): into `chars`
-const probabilities = unpack(reading.probabilities, Uint16Array); // (N, K): of 65,535
-const activations = unpack(reading.activations, Int8Array); // (cells, N): of 127; -128 is none
-const { chars, points, cells, K, V } = reading;
+const ids = unpack(inspection.text, Uint16Array); // (N,): indices into `chars`
+const bits = unpack(inspection.bits, Float32Array); // (N,): NaN where not scored
+const ranks = unpack(inspection.ranks, Uint16Array); // (N,): 0 where not scored
+const likeliest = unpack(inspection.likeliest, Uint16Array); // (N, K): indices into `chars`
+const probabilities = unpack(inspection.probabilities, Uint16Array); // (N, K): in 65,535ths
+const activations = unpack(inspection.activations, Int8Array); // (units, N): in 127ths; -128 where not read
+const { chars, codePoints, units, layers, K, V } = inspection;
 const N = ids.length;
 const LEVELS = 8;
-const UNREAD = -128;
+const NOT_READ = -128;
 
-const NEWLINE = points.indexOf(10);
-const unknown = new Set(reading.unknown);
-const marks = new Set(reading.marks);
-const narrow = matchMedia("(max-width: 52rem)"); // as in the style
+const NEWLINE = codePoints.indexOf(10);
+const unknown = new Set(inspection.unknown);
+const marks = new Set(inspection.marks);
+const narrow = matchMedia("(max-width: 52rem)"); // as in page.css
 const spans = [];
-let current = Math.max(0, ranks.findIndex((rank) => rank > 0)); // the character that has the focus, or would have it
-let cell = null; // the one that shades the text, or none
+let current = Math.max(0, ranks.findIndex((rank) => rank > 0)); // the position with the focus, or that gets it
+let selected = null; // index into `units` of the unit that shades the text; null: surprisal
 
 const make = (tag, className, text) => {
   const element = document.createElement(tag);
@@ -31,13 +30,14 @@ const make = (tag, className, text) => {
   if (text !== undefined) element.textContent = text;
   return element;
 };
-const shown = (id) => (points[id] === 32 ? "␣" : chars[id]);
-const named = (id) => ({ 10: "newline", 32: "space", 9: "tab" })[points[id]] ?? chars[id];
+const glyph = (id) => (codePoints[id] === 32 ? "␣" : chars[id]);
+const nameOfChar = (id) => ({ 10: "newline", 32: "space", 9: "tab" })[codePoints[id]] ?? chars[id];
 const percent = (p) => (p >= 0.9995 ? "≈ 100" : p < 0.0005 ? "< 0.1" : (100 * p).toFixed(1)) + " %";
 const signed = (r) => (r < 0 ? "−" : "+") + Math.abs(r).toFixed(2);
-const nameOf = ({ layer, unit }) => `cell ${unit}${reading.layers > 1 ? ` of layer ${layer}` : ""}`;
+const nameOfUnit = ({ layer, unit }) => `unit ${unit}${layers > 1 ? ` of layer ${layer}` : ""}`;
 
-function write() {
+/* Write the text, a span for each character and a div for each line. */
+function writeText() {
   let line;
   for (let i = 0; i < N; i++) {
     if (i === 0 || ids[i - 1] === NEWLINE) {
@@ -51,131 +51,135 @@ function write() {
     line.append(span);
     spans.push(span);
   }
-  // A list of short lines stands in as many columns as there is room for, row by row.
-  const longest = Math.max(...[...$("text").children].map((each) => each.childElementCount));
-  if (!reading.lines || longest > 32) return;
-  $("text").classList.add("list");
+  // Short lines of a list are laid out in as many columns as fit, row by row.
+  const longest = Math.max(...[...$("text").children].map((child) => child.childElementCount));
+  if (!inspection.lines || longest > 32) return;
+  $("text").classList.add("columns");
   $("text").style.setProperty("--longest", `${longest + 1}ch`);
 }
 
-/* The shade of a character: a level from 0 to 8, and whether it is below zero. */
+/* Return the shade of character i: a level from 0 to 8, and whether the value is negative. */
 function levelOf(i) {
-  if (cell === null) return [Number.isNaN(bits[i]) ? 0 : Math.min(LEVELS, Math.floor(bits[i])), false];
-  const value = activations[cell * N + i];
-  if (value === UNREAD) return [0, false];
+  if (selected === null) return [Number.isNaN(bits[i]) ? 0 : Math.min(LEVELS, Math.floor(bits[i])), false];
+  const value = activations[selected * N + i];
+  if (value === NOT_READ) return [0, false];
   return [Math.round((Math.abs(value) / 127) * LEVELS), value < 0];
 }
 
+/* Shade the text and the legend, and mark the button that is pressed. */
 function shade() {
-  $("text").classList.toggle("by-cell", cell !== null);
-  $("legend").classList.toggle("by-cell", cell !== null);
+  $("text").classList.toggle("by-unit", selected !== null);
+  $("legend").classList.toggle("by-unit", selected !== null);
   for (let i = 0; i < N; i++) {
     const id = ids[i];
-    const [level, below] = levelOf(i);
+    const [level, negative] = levelOf(i);
     let name = `a${level}`;
-    if (below) name += " down";
+    if (negative) name += " negative";
     if (marks.has(id)) name += id === NEWLINE ? " mark newline" : " mark";
     if (unknown.has(id)) name += " unknown";
-    spans[i].className = i === current ? `${name} at` : name;
+    spans[i].className = i === current ? `${name} current` : name;
   }
-  const chosen = cell === null ? null : cells[cell];
-  $("shading").textContent = chosen
-    ? `Shaded by ${nameOf(chosen)}${chosen.feature && `: ${chosen.feature}, ${signed(chosen.correlation)}`}`
-    : "Shaded by surprisal: the bits that each character cost the model";
-  const steps = chosen ? [-8, -6, -4, -2, 0, 2, 4, 6, 8] : [0, 1, 2, 3, 4, 5, 6, 7, 8];
+  const pair = selected === null ? null : units[selected];
+  $("shading").textContent = pair
+    ? `Shaded by ${nameOfUnit(pair)}${pair.feature && `: ${pair.feature}, ${signed(pair.correlation)}`}`
+    : "Shaded by surprisal, in bits per character";
+  const levels = pair ? [-8, -6, -4, -2, 0, 2, 4, 6, 8] : [0, 1, 2, 3, 4, 5, 6, 7, 8];
   $("legend").replaceChildren(
-    ...steps.map((step) => {
-      const ends = Math.abs(step) === LEVELS || step === 0;
-      const label = !chosen
-        ? step === LEVELS ? "8+" : step
-        : ends ? signed((chosen.most * step) / LEVELS).replace("+0.00", "0") : "\u00a0";
-      return make("span", `a${Math.abs(step)}${step < 0 ? " down" : ""}`, label);
+    ...levels.map((level) => {
+      const labelled = Math.abs(level) === LEVELS || level === 0;
+      const label = !pair
+        ? level === LEVELS ? "8+" : level
+        : labelled ? signed((pair.scale * level) / LEVELS).replace("+0.00", "0") : "\u00a0";
+      return make("span", `a${Math.abs(level)}${level < 0 ? " negative" : ""}`, label);
     }),
   );
-  $("surprisal").setAttribute("aria-pressed", cell === null);
-  for (const button of $("list").querySelectorAll("button")) {
-    button.setAttribute("aria-pressed", Number(button.dataset.cell) === cell);
+  $("surprisal").setAttribute("aria-pressed", selected === null);
+  for (const button of $("units").querySelectorAll("button")) {
+    button.setAttribute("aria-pressed", Number(button.dataset.unit) === selected);
   }
 }
 
-function shadeBy(chosen) {
-  cell = chosen;
+/* Shade the text by a unit, or by surprisal if it is null. */
+function shadeBy(index) {
+  selected = index;
   shade();
-  tell(current);
+  showDetails(current);
 }
 
-function sentence(i) {
-  if (unknown.has(ids[i])) return "The model does not know this character";
+/* Return the rank, the probability and the surprisal of character i, in words. */
+function scoreOf(i) {
+  if (unknown.has(ids[i])) return "Not in the vocabulary of the model";
   if (Number.isNaN(bits[i])) return "Not scored";
   return `Rank ${ranks[i]} of ${V}, ${percent(2 ** -bits[i])}, ${bits[i].toFixed(2)} bits`;
 }
 
-/* Everything about one character, in the panel. */
-function tell(i) {
-  $("name").textContent = shown(ids[i]);
-  $("figures").textContent = sentence(i);
-  const point = `U+${points[ids[i]].toString(16).toUpperCase().padStart(4, "0")}`;
-  const value = cell === null ? UNREAD : activations[cell * N + i];
-  const active = value === UNREAD ? "" : `; cell ${signed((value / 127) * cells[cell].most)}`;
-  $("place").textContent = `${point}, character ${(i + 1).toLocaleString("en")}${active}`;
+/* Show everything about character i in the panel. */
+function showDetails(i) {
+  $("glyph").textContent = glyph(ids[i]);
+  $("score").textContent = scoreOf(i);
+  const codePoint = `U+${codePoints[ids[i]].toString(16).toUpperCase().padStart(4, "0")}`;
+  const value = selected === null ? NOT_READ : activations[selected * N + i];
+  const activation = value === NOT_READ ? "" : `; unit ${signed((value / 127) * units[selected].scale)}`;
+  $("position").textContent = `${codePoint}, character ${(i + 1).toLocaleString("en")}${activation}`;
   const rows = [];
   for (let k = i * K; ranks[i] && k < (i + 1) * K; k++) {
     const p = probabilities[k] / 65535;
-    const row = make("li", likeliest[k] === ids[i] ? "right" : "");
+    const row = make("li", likeliest[k] === ids[i] ? "actual" : "");
     const track = make("span", "track");
-    const filled = make("i");
-    filled.style.width = `${100 * p}%`;
-    track.append(filled);
-    row.append(make("span", "char", shown(likeliest[k])), track, make("span", "share", percent(p)));
+    const bar = make("i");
+    bar.style.width = `${100 * p}%`;
+    track.append(bar);
+    row.append(make("span", "char", glyph(likeliest[k])), track, make("span", "percent", percent(p)));
     rows.push(row);
   }
   $("likeliest").replaceChildren(...rows);
 }
 
-/* What a screen reader says of a character. */
-function spoken(i) {
-  const guesses = [];
+/* Return the description of character i for screen readers. */
+function describe(i) {
+  const predictions = [];
   for (let k = i * K; ranks[i] && k < (i + 1) * K; k++) {
-    guesses.push(`${named(likeliest[k])} ${percent(probabilities[k] / 65535)}`);
+    predictions.push(`${nameOfChar(likeliest[k])} ${percent(probabilities[k] / 65535)}`);
   }
-  return `${named(ids[i])}. ${sentence(i)}.` + (guesses.length ? ` Likeliest: ${guesses.join(", ")}` : "");
+  return `${nameOfChar(ids[i])}. ${scoreOf(i)}.` + (predictions.length ? ` Likeliest: ${predictions.join(", ")}` : "");
 }
 
-function move(to, focus = true) {
+/* Make another character the current one, and give it the focus. */
+function moveTo(i, focus = true) {
   const old = spans[current];
-  old.classList.remove("at");
+  old.classList.remove("current");
   old.removeAttribute("tabindex");
   old.removeAttribute("aria-label");
   old.setAttribute("aria-selected", "false");
-  current = Math.max(0, Math.min(N - 1, to));
+  current = Math.max(0, Math.min(N - 1, i));
   const span = spans[current];
-  span.classList.add("at");
+  span.classList.add("current");
   span.tabIndex = 0;
-  span.setAttribute("aria-label", spoken(current));
+  span.setAttribute("aria-label", describe(current));
   span.setAttribute("aria-selected", "true");
   if (focus) {
-    // What has the focus is not to be behind the bar, nor, on a phone, behind the panel.
-    const below = narrow.matches ? document.querySelector("aside").offsetHeight : 0;
-    document.documentElement.style.scrollPadding = `${$("bar").offsetHeight + 8}px 0 ${below + 8}px`;
+    // The bar, and on a phone the panel, must not cover the focused character.
+    const panelHeight = narrow.matches ? document.querySelector("aside").offsetHeight : 0;
+    document.documentElement.style.scrollPadding = `${$("bar").offsetHeight + 8}px 0 ${panelHeight + 8}px`;
     span.focus();
   }
-  tell(current);
+  showDetails(current);
 }
 
-/* The character nearest to this one, so many rows of the screen further down, or up. */
-function rowsAway(from, rows) {
+/* Return the character nearest to `start`, `rows` screen rows further down, or up if negative. */
+function rowsAway(start, rows) {
   const step = Math.sign(rows);
-  const x = spans[from].getBoundingClientRect().left;
-  let { top } = spans[from].getBoundingClientRect();
-  let left = Math.abs(rows);
-  let [best, distance] = [from, Infinity];
-  for (let i = from + step; i >= 0 && i < N; i += step) {
+  const x = spans[start].getBoundingClientRect().left;
+  let { top } = spans[start].getBoundingClientRect();
+  let remaining = Math.abs(rows);
+  let [best, distance] = [start, Infinity];
+  for (let i = start + step; i >= 0 && i < N; i += step) {
     const box = spans[i].getBoundingClientRect();
     if (Math.abs(box.top - top) > box.height / 2) {
-      if (left === 0) break;
-      [left, top, distance] = [left - 1, box.top, Infinity];
+      if (remaining === 0) break;
+      [remaining, top, distance] = [remaining - 1, box.top, Infinity];
     }
-    if (left < Math.abs(rows) && Math.abs(box.left - x) < distance) {
+    if (remaining < Math.abs(rows) && Math.abs(box.left - x) < distance) {
       [best, distance] = [i, Math.abs(box.left - x)];
     }
   }
@@ -201,51 +205,52 @@ const KEYS = {
   End: (i, ctrl) => (ctrl ? N - 1 : endOf(i)),
 };
 
-function list() {
-  const groups = new Map(); // in the order of their best cells, for the cells are in order
-  cells.forEach((each, index) => {
-    if (!groups.has(each.feature)) groups.set(each.feature, make("ul"));
+/* List the units as buttons, grouped by feature. */
+function listUnits() {
+  const groups = new Map(); // in the order of their strongest units, as `units` is sorted
+  units.forEach((pair, index) => {
+    if (!groups.has(pair.feature)) groups.set(pair.feature, make("ul"));
     const button = make("button");
     button.type = "button";
-    button.dataset.cell = index;
-    const about = `${nameOf(each)}, ${each.feature ? `${each.feature}, correlation ${signed(each.correlation)}` : "no feature"}`;
-    button.setAttribute("aria-label", about);
-    button.append(make("span", "", reading.layers > 1 ? `${each.layer} · ${each.unit}` : each.unit));
-    button.append(make("b", "", each.feature ? signed(each.correlation) : ""));
+    button.dataset.unit = index;
+    const label = `${nameOfUnit(pair)}, ${pair.feature ? `${pair.feature}, correlation ${signed(pair.correlation)}` : "no feature"}`;
+    button.setAttribute("aria-label", label);
+    button.append(make("span", "", layers > 1 ? `${pair.layer} · ${pair.unit}` : pair.unit));
+    button.append(make("b", "", pair.feature ? signed(pair.correlation) : ""));
     const item = make("li");
     item.append(button);
-    groups.get(each.feature).append(item);
+    groups.get(pair.feature).append(item);
   });
-  for (const [feature, items] of groups) $("list").append(make("h3", "", feature || "no feature"), items);
+  for (const [feature, list] of groups) $("units").append(make("h3", "", feature || "no feature"), list);
 }
 
-write();
-list();
-$("cells").open = !narrow.matches;
+writeText();
+listUnits();
+$("unit-panel").open = !narrow.matches;
 shade();
-move(current, false);
+moveTo(current, false);
 
 $("text").addEventListener("pointerover", (event) => {
   const i = event.pointerType === "mouse" ? spans.indexOf(event.target) : -1;
-  if (i >= 0) tell(i);
+  if (i >= 0) showDetails(i);
 });
-$("text").addEventListener("pointerleave", () => tell(current));
+$("text").addEventListener("pointerleave", () => showDetails(current));
 $("text").addEventListener("click", (event) => {
   const i = spans.indexOf(event.target);
-  if (i >= 0) move(i);
+  if (i >= 0) moveTo(i);
 });
 $("text").addEventListener("keydown", (event) => {
-  const key = KEYS[event.key];
-  if (!key || event.altKey || event.metaKey || event.shiftKey) return;
+  const target = KEYS[event.key];
+  if (!target || event.altKey || event.metaKey || event.shiftKey) return;
   event.preventDefault();
-  move(key(current, event.ctrlKey));
+  moveTo(target(current, event.ctrlKey));
 });
-$("previous").addEventListener("click", () => move(current - 1, false));
-$("next").addEventListener("click", () => move(current + 1, false));
+$("previous").addEventListener("click", () => moveTo(current - 1, false));
+$("next").addEventListener("click", () => moveTo(current + 1, false));
 $("surprisal").addEventListener("click", () => shadeBy(null));
-$("list").addEventListener("click", (event) => {
+$("units").addEventListener("click", (event) => {
   const button = event.target.closest("button");
-  if (button) shadeBy(Number(button.dataset.cell));
+  if (button) shadeBy(Number(button.dataset.unit));
 });
 document.addEventListener("keydown", (event) => {
   if (event.key === "Escape") shadeBy(null);

@@ -1,8 +1,8 @@
-"""One web page about a text: every character's surprise, and the cells that tell most about it.
+"""Writes one web page about a text: the surprisal of each character, and the hidden units.
 
-It is a single file that asks the network for nothing, and its policy forbids it to. What comes
-from the text is data: JSON in which nothing can end the block it stands in. Characters that are
-not to be seen, or would turn the reading direction, are shown as escapes.
+The page is a single file. It requests nothing from the network, and its content security policy
+forbids requests. Everything from the text is data: JSON in which no character can end the script
+block. Characters that are invisible or change the reading direction are shown as escapes.
 """
 
 from __future__ import annotations
@@ -27,111 +27,113 @@ from charrnn.web.unit_features import UnitFeature, most_correlated
 
 logger = logging.getLogger("charrnn")
 
-MAX_UNITS = 60  # that are in a page, a byte for each character
-MAX_UNITS_PER_FEATURE = 12  # at most: most cells of a network tell where its words end
+MAX_UNITS = 60  # in a page; each takes a byte per character
+MAX_UNITS_PER_FEATURE = 12  # without this limit, most units would follow the ends of words
 MARKS = {"\n": "↵", "\t": "→"}
 NOT_READ = -128  # the activation of a character that is not read
 MAX_INT8, MAX_UINT16 = 127, 65535
 
-# What ends a script block or a line of JavaScript; JSON knows these characters by number too.
-HARMFUL = {ord(char): f"\\u{ord(char):04x}" for char in "<>&\u2028\u2029"}
+# Characters that can end a script block or a line of JavaScript, and their escapes in JSON.
+JSON_ESCAPES = {ord(char): f"\\u{ord(char):04x}" for char in "<>&\u2028\u2029"}
 
 
 def make_page(task: ScoringTask) -> str:
-    """The page about a text. Raises VocabError and CorpusError."""
+    """Return the page about a text. Raises VocabError and CorpusError."""
     return render(task, inspect_text(task, MAX_CHARS))
 
 
-def render(task: ScoringTask, reading: Inspection) -> str:
-    """The page about a text that has been read; what is cut off is said in it and logged."""
+def render(task: ScoringTask, inspection: Inspection) -> str:
+    """Return the page about an inspected text. Logs a notice if it shows only the beginning."""
     model, name = task.loaded.model, "".join(map(_label, task.name))
-    cells = most_correlated(reading.activations, reading.text, MAX_UNITS, MAX_UNITS_PER_FEATURE)
-    different, count = len({pair.unit for pair in cells}), model.layers * model.hidden
-    style, script = (_part(f"page.{kind}") for kind in ("css", "js"))
+    score, text, notice = inspection.score, inspection.text, ""
+    pairs = most_correlated(inspection.activations, text, MAX_UNITS, MAX_UNITS_PER_FEATURE)
+    unit_count, total = len({pair.unit for pair in pairs}), model.layers * model.hidden
+    style, script = (_resource(f"page.{kind}") for kind in ("css", "js"))
     policy = (
         f"default-src 'none'; style-src '{_hash(style)}'; script-src '{_hash(script)}'; "
         "base-uri 'none'; form-action 'none'"
     )
-    score, shown, notice = reading.score, len(reading.text), ""
-    if shown < reading.length:
-        part = f"first {shown:,} of {reading.length:,} characters"
+    if len(text) < inspection.length:
+        part = f"first {len(text):,} of {inspection.length:,} characters"
         logger.info(f"the page shows the {part}; the score is that of the whole text")
         notice = f'<p class="quiet">The {part} are shown; the score is that of the whole text.</p>'
-    return Template(_part("page.html")).substitute(
+    return Template(_resource("page.html")).substitute(
         policy=policy,
         version=__version__,
-        title=html.escape(f"What a network makes of {name}"),
+        title=html.escape(f"How a network predicts {name}"),
         style=style,
         script=script,
         bits=f"{score.bits:.4f}",
         perplexity=f"{score.perplexity:.3f}",
         chars=f"{score.chars:,}",
         unknown=f", {score.unknown:,} unknown" if score.unknown else "",
-        model=f"{task.loaded.config.model.cell} of {model.layers} x {model.hidden} cells",
+        model=f"{task.loaded.config.model.cell} of {model.layers} x {model.hidden} hidden units",
         notice=notice,
-        cells=f"{different} of {count:,} cells, the most pair first",
-        reading=json.dumps(_data(task, reading, cells)).translate(HARMFUL),
+        units=f"{unit_count} of {total:,} hidden units, the most correlated first",
+        inspection=json.dumps(_data(task, inspection, pairs)).translate(JSON_ESCAPES),
     )
 
 
-def _data(task: ScoringTask, reading: Inspection, cells: list[UnitFeature]) -> dict[str, Any]:
-    """What the script shows: lists of numbers in base 64, little-endian."""
+def _data(task: ScoringTask, inspection: Inspection, pairs: list[UnitFeature]) -> dict[str, Any]:
+    """Return what the script shows. Arrays are in base 64, little-endian."""
     model, vocab = task.loaded.model, task.loaded.vocab
-    ids = vocab.lookup(reading.text)
-    chars = sorted({*reading.text, *vocab.decode(np.unique(reading.likeliest).tolist())})
-    place = {char: index for index, char in enumerate(chars)}
-    places = np.array([place.get(char, 0) for char in vocab.chars])  # of the ids in `chars`
-    most, quantised = _quantised(reading.activations[[pair.unit for pair in cells]])
+    chars = sorted({*inspection.text, *vocab.decode(np.unique(inspection.likeliest).tolist())})
+    index = {char: i for i, char in enumerate(chars)}
+    text = np.array([index[char] for char in inspection.text])  # (N,): indices into `chars`
+    indices = np.array([index.get(char, 0) for char in vocab.chars])  # (V,): of each id
+    scales, quantized = _quantize(inspection.activations[[pair.unit for pair in pairs]])
     return {
         "chars": [_label(char) for char in chars],
-        "points": [ord(char) for char in chars],
-        "marks": [index for index, char in enumerate(chars) if not char.isprintable()],
-        "unknown": sorted({place[reading.text[at]] for at in np.flatnonzero(ids == vocab.missing)}),
+        "codePoints": [ord(char) for char in chars],
+        "marks": [i for i, char in enumerate(chars) if not char.isprintable()],
+        "unknown": np.unique(text[vocab.lookup(inspection.text) == vocab.missing]).tolist(),
         "lines": task.settings.mode == "lines",
         "layers": model.layers,
         "V": model.vocab_size,
-        "K": len(reading.likeliest),
-        "text": _packed(np.array([place[char] for char in reading.text]), "<u2"),
-        "bits": _packed(reading.bits, "<f4"),
-        "ranks": _packed(reading.ranks, "<u2"),
-        "likeliest": _packed(places[reading.likeliest.T], "<u2"),
-        "probabilities": _packed(np.rint(reading.probabilities.T * MAX_UINT16), "<u2"),
-        "activations": _packed(quantised, "i1"),
-        "cells": [
+        "K": len(inspection.likeliest),
+        "text": _pack(text, "<u2"),
+        "bits": _pack(inspection.bits, "<f4"),
+        "ranks": _pack(inspection.ranks, "<u2"),
+        "likeliest": _pack(indices[inspection.likeliest.T], "<u2"),
+        "probabilities": _pack(np.rint(inspection.probabilities.T * MAX_UINT16), "<u2"),
+        "activations": _pack(quantized, "i1"),
+        "units": [
             {
                 "layer": 1 + pair.unit // model.hidden,
                 "unit": 1 + pair.unit % model.hidden,
                 "feature": pair.feature,
                 "correlation": round(pair.correlation, 4),
-                "most": round(scale, 4),
+                "scale": round(scale, 4),
             }
-            for pair, scale in zip(cells, most, strict=True)
+            for pair, scale in zip(pairs, scales, strict=True)
         ],
     }
 
 
-def _quantised(activations: Floats) -> tuple[list[float], Ints]:
-    """The largest magnitude of each row, and the rows (C, N) as shares of it, of 127."""
-    most = np.nan_to_num(np.abs(activations)).max(axis=1, initial=0.0)
-    shares = activations / np.where(most > 0, most, 1).reshape(-1, 1)
-    rounded = np.where(np.isnan(shares), NOT_READ, np.rint(np.nan_to_num(shares) * MAX_INT8))
-    return most.tolist(), rounded.astype(np.int8)
+def _quantize(activations: Floats) -> tuple[list[float], Ints]:
+    """Return the largest magnitude of each row, and the rows (U, N) in 127ths of it."""
+    scales = np.nan_to_num(np.abs(activations)).max(axis=1, initial=0.0)
+    fractions = activations / np.where(scales > 0, scales, 1).reshape(-1, 1)
+    rounded = np.rint(np.nan_to_num(fractions) * MAX_INT8)
+    return scales.tolist(), np.where(np.isnan(fractions), NOT_READ, rounded).astype(np.int8)
 
 
-def _packed(values: Floats | Ints, dtype: str) -> str:
+def _pack(values: Floats | Ints, dtype: str) -> str:
+    """Return the bytes of the values in base 64."""
     return base64.b64encode(values.astype(dtype).tobytes()).decode("ascii")
 
 
 def _label(char: str) -> str:
-    """The character, or what is shown for it."""
+    """Return the character, or the mark or escape that is shown in its place."""
     return MARKS.get(char) or escape_unprintable(char)
 
 
-def _part(name: str) -> str:
+def _resource(name: str) -> str:
+    """Return the text of a file of this package."""
     return resources.files("charrnn.web").joinpath(name).read_text(encoding="utf-8")
 
 
 def _hash(content: str) -> str:
-    """By which a policy knows a block that may run (https://www.w3.org/TR/CSP3/)."""
+    """Return the hash by which a policy allows a block (https://www.w3.org/TR/CSP3/)."""
     digest = base64.b64encode(hashlib.sha256(content.encode()).digest()).decode("ascii")
     return f"sha256-{digest}"

@@ -1,8 +1,8 @@
-"""Which cells of a network tell something about a text: those whose activation follows a feature.
+"""The features of a text, and the hidden units whose activations correlate with them most.
 
-A feature is a number for every character, known from that character and those around it: whether
-it is a vowel, how far it is into its line, whether it stands inside quotes. A cell is as telling as
-the largest correlation (Pearson's, of either sign) between its activation and a feature.
+A feature is a number for every character, computed from that character and those around it: whether
+it is a vowel, how far it is into its line, whether it is inside quotes. A unit is paired with the
+feature whose correlation (Pearson's, of either sign) with its activation is the strongest.
 """
 
 from __future__ import annotations
@@ -17,12 +17,10 @@ import numpy as np
 
 from charrnn.arrays import Floats
 
-MIN_OCCURRENCES = (
-    10  # characters that must have a feature, and lack it, before a correlation means anything
-)
+MIN_OCCURRENCES = 10  # characters at which a feature differs from its most common value
 VOWELS = frozenset("aeiouаеёиіоуыэюяєїαεηιουω")
 
-# Quotes end before an empty line: an author who forgets one ends it with the paragraph.
+# No match contains an empty line, so a missing closing quote affects only its own paragraph.
 LINE_BREAK = r"\n(?!\n)"
 QUOTED = (
     rf'"(?:[^"\n]|{LINE_BREAK})+"|“(?:[^”\n]|{LINE_BREAK})+”|«(?:[^»\n]|{LINE_BREAK})+»|„(?:[^“”\n]|{LINE_BREAK})+[“”]'
@@ -34,41 +32,42 @@ BRACKETS = ("()", "[]", "{}")
 
 
 class UnitFeature(NamedTuple):
-    """A cell, and what it follows most closely."""
+    """A hidden unit, and the feature it is paired with."""
 
-    unit: int
-    feature: str  # empty when it follows none
+    unit: int  # index among the units of all layers
+    feature: str  # empty if the text has no feature
     correlation: float
 
 
 def features(text: str) -> dict[str, Floats]:
-    """The features of a text, each (N,), but for those too rare in it to say anything."""
-    every = ((name, feature(text)) for name, feature in FEATURES.items())
-    return {name: values for name, values in every if _varies(values)}
+    """Return the features of a text, each (N,), without those that are too rare to correlate."""
+    arrays = ((name, feature(text)) for name, feature in FEATURES.items())
+    return {name: values for name, values in arrays if _varies(values)}
 
 
 def _varies(values: Floats) -> bool:
-    """Whether enough characters differ from what most of them have."""
+    """Return whether enough values differ from the most common one."""
     most_common = np.unique(values, return_counts=True)[1].max(initial=0)
     return bool(len(values) - most_common >= MIN_OCCURRENCES)
 
 
 def correlations(activations: Floats, features: Floats) -> Floats:
-    """Pearson's correlation (C, F) of C cells (C, N) with F features (F, N); 0 for a constant.
+    """Return Pearson's correlation (U, F) of U units (U, N) with F features (F, N).
 
-    Characters that were not read, where the activations are NaN, do not count.
+    It is 0 where either is constant. Characters that are not read, where the activations are NaN,
+    do not count.
     """
-    read = ~np.isnan(activations[0])
-    wanted = np.array([_standard(feature[read]) for feature in features])
-    correlation = [wanted @ _standard(unit[read].astype(np.float64)) for unit in activations]
-    return np.array(correlation)
+    is_read = ~np.isnan(activations[0])
+    columns = np.array([_standardize(feature[is_read]) for feature in features])
+    rows = [columns @ _standardize(unit[is_read].astype(np.float64)) for unit in activations]
+    return np.array(rows)
 
 
-def _standard(values: Floats) -> Floats:
-    """The values (N,) with mean 0 and length 1; zeros where they are constant."""
-    centred = values - values.sum() / max(len(values), 1)
-    length = np.sqrt(centred @ centred)
-    return centred / length if length > 1e-9 * np.sqrt(len(values)) else np.zeros_like(centred)
+def _standardize(values: Floats) -> Floats:
+    """Return the values (N,) with mean 0 and length 1, or zeros if they are constant."""
+    centered = values - values.sum() / max(len(values), 1)
+    length = np.sqrt(centered @ centered)
+    return centered / length if length > 1e-9 * np.sqrt(len(values)) else np.zeros_like(centered)
 
 
 def most_correlated(
@@ -76,39 +75,40 @@ def most_correlated(
 ) -> list[UnitFeature]:
     """Return at most `count` pairs of a unit and a feature, the strongest correlations first.
 
-    Of the activations (C, N) each unit is paired with the feature it correlates with most; at most
-    `per_feature` units are paired with the same one. The strongest unit of every feature comes
-    first in the choice, even if that unit correlates more with another feature and appears twice.
+    Each unit of the activations (U, N) is paired with the feature it correlates with most; at most
+    `per_feature` units are paired with the same feature. The strongest unit of every feature is
+    chosen first, even if it correlates more with another feature and appears twice.
     """
     all_features = features(text)
     if not all_features:
         return [UnitFeature(unit, "", 0.0) for unit in range(min(count, len(activations)))]
     names = list(all_features)
-    correlation = correlations(activations, np.stack([*all_features.values()]))  # (C, F)
+    correlation = correlations(activations, np.stack([*all_features.values()]))  # (U, F)
     strengths = np.abs(correlation)
-    best = zip(strengths.argmax(axis=0).tolist(), range(len(names)), strict=True)
-    closest = enumerate(strengths.argmax(axis=1).tolist())
-    distinct = dict.fromkeys([*best, *closest])
+    best_units = zip(strengths.argmax(axis=0).tolist(), range(len(names)), strict=True)
+    best_features = enumerate(strengths.argmax(axis=1).tolist())
+    distinct = dict.fromkeys([*best_units, *best_features])
     pairs = [UnitFeature(unit, names[f], float(correlation[unit, f])) for unit, f in distinct]
     pairs.sort(key=_by_strength)
     groups = [[pair for pair in pairs if pair.feature == name][:per_feature] for name in names]
     firsts = sorted((group[0] for group in groups), key=_by_strength)
-    others = sorted((pair for group in groups for pair in group[1:]), key=_by_strength)
-    return sorted((firsts + others)[:count], key=_by_strength)
+    rest = sorted((pair for group in groups for pair in group[1:]), key=_by_strength)
+    return sorted((firsts + rest)[:count], key=_by_strength)
 
 
 def _by_strength(pair: UnitFeature) -> float:
+    """Return the sort key that puts the strongest correlation first."""
     return -abs(pair.correlation)
 
 
-def _is_any_of(holds: Callable[[str], bool], text: str) -> Floats:
-    """1 at a character of which it holds."""
-    having = {char for char in set(text) if holds(char)}
-    return np.array([char in having for char in text], dtype=float)
+def _matching(predicate: Callable[[str], bool], text: str) -> Floats:
+    """Return 1 at each character that satisfies the predicate, and 0 elsewhere."""
+    matches = {char for char in set(text) if predicate(char)}
+    return np.array([char in matches for char in text], dtype=float)
 
 
 def _inside(pattern: str, text: str, closed: bool = False) -> Floats:
-    """1 in a match; not at its last character if that one closes it."""
+    """Return 1 inside a match, and 0 elsewhere; `closed` leaves out its last character."""
     inside = np.zeros(len(text))
     for match in re.finditer(pattern, text):
         inside[match.start() : match.end() - closed] = 1
@@ -116,50 +116,53 @@ def _inside(pattern: str, text: str, closed: bool = False) -> Floats:
 
 
 def _distance_since(pattern: str, text: str) -> Floats:
-    """How many characters ago there was a match: 0 in one, counted from the text's beginning."""
-    places = np.arange(1, len(text) + 1)
-    return (places - np.maximum.accumulate(places * (_inside(pattern, text) > 0))).astype(float)
+    """Return the characters since the last match, 0 inside one, or since the text's beginning."""
+    positions = np.arange(1, len(text) + 1)
+    last = np.maximum.accumulate(positions * (_inside(pattern, text) > 0))
+    return (positions - last).astype(float)
 
 
 def _brackets(text: str) -> Floats:
-    """1 from an opening bracket to the one that closes it; what is not closed opens nothing."""
+    """Return 1 from an opening bracket up to its closing bracket, if it has one, else 0."""
     inside, opened = np.zeros(len(text)), list[int]()
-    for place, char in enumerate(text):
+    for i, char in enumerate(text):
         if char in "([{":
-            opened.append(place)
+            opened.append(i)
         elif opened and text[opened[-1]] + char in BRACKETS:
-            inside[opened.pop() : place] = 1
+            inside[opened.pop() : i] = 1
     return inside
 
 
 def _indentation(text: str) -> Floats:
-    """The width of the white space that a line opens with, once it has been read."""
-    deep = np.zeros(len(text))
+    """Return the width of each line's indentation, from the indentation's last character on."""
+    widths = np.zeros(len(text))
     for match in re.finditer(r"(?m)^([ \t]+)[^\n]*", text):
-        deep[match.end(1) - 1 : match.end()] = len(match[1].expandtabs(4))
-    return deep
+        widths[match.end(1) - 1 : match.end()] = len(match[1].expandtabs(4))
+    return widths
 
 
 def _is_vowel(char: str) -> bool:
+    """Return whether a character is a vowel, with or without diacritics."""
     return unicodedata.normalize("NFD", char)[0].lower() in VOWELS
 
 
 def _is_punctuation(char: str) -> bool:
+    """Return whether a character is punctuation or a symbol."""
     return unicodedata.category(char)[0] in "PS"
 
 
 FEATURES: dict[str, Callable[[str], Floats]] = {
     "white space": partial(_inside, r"\s"),
-    "vowel": partial(_is_any_of, _is_vowel),
-    "upper case": partial(_is_any_of, str.isupper),
+    "vowel": partial(_matching, _is_vowel),
+    "upper case": partial(_matching, str.isupper),
     "digit": partial(_inside, r"\d"),
-    "punctuation": partial(_is_any_of, _is_punctuation),
+    "punctuation": partial(_matching, _is_punctuation),
     "first letter of a word": partial(_inside, r"\b\w"),
-    "place in the line": partial(_distance_since, r"\n"),
-    "place in the word": partial(_distance_since, r"\W"),
-    "place in the sentence": partial(_distance_since, r"[.!?…。！？]|\n(?=\n)"),
-    "line after an empty one": partial(_inside, r"(?<=\n\n)[^\n]+"),
-    "depth of indentation": _indentation,
+    "position in the line": partial(_distance_since, r"\n"),
+    "position in the word": partial(_distance_since, r"\W"),
+    "position in the sentence": partial(_distance_since, r"[.!?…。！？]|\n(?=\n)"),
+    "line after an empty line": partial(_inside, r"(?<=\n\n)[^\n]+"),
+    "indentation depth": _indentation,
     "inside quotes": partial(_inside, QUOTED, closed=True),
     "inside brackets": _brackets,
     "inside a comment": partial(_inside, COMMENT),

@@ -1,4 +1,4 @@
-"""The loss and its gradients, held against finite differences, the textbook loop and themselves."""
+"""The loss and its gradients, compared with finite differences and with the textbook loop."""
 
 import math
 
@@ -15,19 +15,19 @@ from charrnn.nn.parameters import Params
 from charrnn.nn.workspace import MAX_WORKSPACES, Workspace, Workspaces
 from charrnn.rng import Purpose, generator
 
-every_network = pytest.mark.parametrize("layers", [1, 2])
+every_depth = pytest.mark.parametrize("layers", [1, 2])
 every_cell = pytest.mark.parametrize("cell", CELLS)
 
 
 @every_cell
-@every_network
+@every_depth
 @pytest.mark.parametrize("masked", [False, True])
 @pytest.mark.parametrize(
     "dropout",
     [{}, {"dropout": 0.4}, {"dropout": 0.4, "variational": True, "recurrent_dropout": 0.3}],
 )
 def test_backward_agrees_with_finite_differences(cell, layers, masked, dropout):
-    """Every parameter and the initial state, in float64, with and without mask and dropout."""
+    """The gradients of all parameters and of the initial state agree with finite differences."""
     model, params = networks.network(cell, layers)
     batch = networks.batch(masked=masked)
     work = Workspace(model, networks.T, networks.B)
@@ -41,33 +41,33 @@ def test_backward_agrees_with_finite_differences(cell, layers, masked, dropout):
 
 @pytest.mark.parametrize("array", ["layer0.Wxh", "layer0.Whh", "layer0.bh", "Why", "by"])
 def test_the_checker_rejects_a_gradient_that_is_wrong_by_a_thousandth(array, monkeypatch):
-    """A check that accepted everything would prove nothing."""
+    """The gradient check rejects an array that is wrong by a thousandth, and only that array."""
     model, params = networks.network()
-    right = model.backward
+    backward = model.backward
 
-    def wrong(params, batch, work, grads, scale=1.0):
-        dstate = right(params, batch, work, grads, scale)
+    def wrong_backward(params, batch, work, grads, scale=1.0):
+        dstate = backward(params, batch, work, grads, scale)
         grads[array][...] *= 1.001
         return dstate
 
-    monkeypatch.setattr(model, "backward", wrong)
+    monkeypatch.setattr(model, "backward", wrong_backward)
     work = Workspace(model, networks.T, networks.B)
     rows = gradcheck.check(model, params, networks.batch(), networks.nonzero_state(model), work)
     assert {row.name for row in rows if not row.passed} == {array}
 
 
 def test_the_checker_rejects_a_state_gradient_that_is_wrong(monkeypatch):
-    """The initial state is checked like a parameter."""
+    """The gradient check rejects a wrong gradient of the initial state."""
     model, params = networks.network()
-    right = model.backward
-    monkeypatch.setattr(model, "backward", lambda *arguments: right(*arguments) * 1.001)
+    backward = model.backward
+    monkeypatch.setattr(model, "backward", lambda *arguments: backward(*arguments) * 1.001)
     work = Workspace(model, networks.T, networks.B)
     rows = gradcheck.check(model, params, networks.batch(), networks.nonzero_state(model), work)
     assert [row.name for row in rows if not row.passed] == [gradcheck.STATE]
 
 
 def test_one_row_equals_the_textbook_loop():
-    """Loss, every gradient and the last state, to 1e-10."""
+    """A batch of one row has the loss, gradients and last state of the textbook loop, to 1e-10."""
     weights = {name: 50 * array for name, array in min_char_rnn.init(7, 5, seed=3).items()}
     model, params = networks.from_textbook(weights)
     batch = networks.batch(B=1)
@@ -78,21 +78,21 @@ def test_one_row_equals_the_textbook_loop():
     state = hprev.reshape(model.state_shape(1))
     loss, grads, dstate, new_state = networks.gradients(model, params, batch, state)
     assert loss == pytest.approx(expected, abs=1e-10)
-    for name, letter in networks.TEXTBOOK_NAMES.items():
-        wanted = dweights[letter].T.reshape(grads[name].shape)
-        np.testing.assert_allclose(grads[name], wanted, rtol=0, atol=1e-10)
+    for name, textbook_name in networks.TEXTBOOK_NAMES.items():
+        gradient = dweights[textbook_name].T.reshape(grads[name].shape)
+        np.testing.assert_allclose(grads[name], gradient, rtol=0, atol=1e-10)
     np.testing.assert_allclose(dstate.reshape(-1), dweights["hprev"][:, 0], rtol=0, atol=1e-10)
     np.testing.assert_allclose(new_state.reshape(-1), hs[:, 0], rtol=0, atol=1e-10)
 
 
 @every_cell
-@every_network
+@every_depth
 def test_a_batch_is_the_mean_of_its_rows(cell, layers):
-    """The softmax runs over the characters of a position, whatever the number of rows."""
+    """The loss and gradients of a batch are the means of those of its rows."""
     model, params = networks.network(cell, layers)
     batch, state = networks.batch(), networks.nonzero_state(model)
     loss, grads, _, new_state = networks.gradients(model, params, batch, state)
-    single = [
+    row_results = [
         networks.gradients(
             model,
             params,
@@ -101,17 +101,17 @@ def test_a_batch_is_the_mean_of_its_rows(cell, layers):
         )
         for b in range(networks.B)
     ]
-    assert loss == pytest.approx(np.mean([row[0] for row in single]), abs=1e-12)
-    flat = np.mean([row[1].flat for row in single], axis=0)
+    losses, row_grads, _, row_states = zip(*row_results, strict=True)
+    assert loss == pytest.approx(np.mean(losses), abs=1e-12)
+    flat = np.mean([row.flat for row in row_grads], axis=0)
     np.testing.assert_allclose(grads.flat, flat, rtol=0, atol=1e-12)
-    joined = np.concatenate([row[3] for row in single], axis=2)
-    np.testing.assert_allclose(new_state, joined, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(new_state, np.concatenate(row_states, axis=2), rtol=0, atol=1e-12)
 
 
 @every_cell
-@every_network
+@every_depth
 def test_a_padded_batch_equals_its_records_one_by_one(cell, layers):
-    """Names that differ in length can be one batch: the mask enters the loss alone."""
+    """A padded batch has the mean loss and the mean gradients of its records."""
     model, params = networks.network(cell, layers)
     batch = networks.batch(masked=True)
     loss, grads, _, _ = networks.gradients(model, params, batch, model.zero_state(networks.B))
@@ -119,32 +119,32 @@ def test_a_padded_batch_equals_its_records_one_by_one(cell, layers):
     for b in range(networks.B):
         length = networks.T - b
         record = Batch(batch.ids[:length, b : b + 1], batch.targets[:length, b : b + 1])
-        one = networks.gradients(model, params, record, model.zero_state(1))
-        losses.append(one[0])
-        flats.append(one[1].flat)
+        zero_state = model.zero_state(1)
+        record_loss, record_grads, _, _ = networks.gradients(model, params, record, zero_state)
+        losses.append(record_loss)
+        flats.append(record_grads.flat)
     assert loss == pytest.approx(np.mean(losses), abs=1e-12)
     np.testing.assert_allclose(grads.flat, np.mean(flats, axis=0), rtol=0, atol=1e-12)
 
 
 @every_cell
-@every_network
+@every_depth
 def test_a_run_in_chunks_with_carried_state_equals_one_run(cell, layers):
-    """The state at the end of a window is all that the next one needs to know."""
+    """Windows with carried state have the total loss and the last state of one long window."""
     model, params = networks.network(cell, layers)
-    whole, state = networks.batch(T=12), networks.nonzero_state(model)
-    loss, _, _, last = networks.gradients(model, params, whole, state)
+    batch, state = networks.batch(T=12), networks.nonzero_state(model)
+    loss, _, _, last = networks.gradients(model, params, batch, state)
     total = 0.0
-    for start in (0, 5, 6):
-        part = slice(start, {0: 5, 5: 6, 6: 12}[start])
-        window = Batch(whole.ids[part], whole.targets[part])
-        chunk, _, _, state = networks.gradients(model, params, window, state)
-        total += chunk
+    for steps in (slice(0, 5), slice(5, 6), slice(6, 12)):
+        window = Batch(batch.ids[steps], batch.targets[steps])
+        window_loss, _, _, state = networks.gradients(model, params, window, state)
+        total += window_loss
     assert total == pytest.approx(loss, abs=1e-12)
     np.testing.assert_allclose(state, last, rtol=0, atol=1e-12)
 
 
 def test_the_mean_reduction_divides_the_gradient_by_the_characters():
-    """`scale` is the only difference between the two reductions."""
+    """The mean reduction only scales the gradients, by the rows over the characters."""
     model, params = networks.network()
     batch, state = networks.batch(masked=True), model.zero_state(networks.B)
     _, grads, _, _ = networks.gradients(model, params, batch, state)
@@ -154,9 +154,9 @@ def test_the_mean_reduction_divides_the_gradient_by_the_characters():
 
 
 @every_cell
-@every_network
+@every_depth
 def test_the_first_loss_is_that_of_guessing(cell, layers):
-    """Untrained, every character is about as likely as any other: ln V nats each."""
+    """An untrained model has a loss of about ln V nats per character, that of guessing."""
     model, _ = networks.network(cell, layers, hidden=32, vocab_size=65)
     params = initialize(model, None, generator(1, Purpose.WEIGHTS))
     batch = networks.batch(T=25, vocab_size=65)
@@ -165,15 +165,14 @@ def test_the_first_loss_is_that_of_guessing(cell, layers):
 
 
 @every_cell
-@every_network
+@every_depth
 def test_state_matters(cell, layers):
     """The same character after different histories gets different probabilities."""
     model, params = networks.network(cell, layers)
     ids = np.array([[1, 2], [3, 3]])  # (T, B): row 0 reads 1 3, row 1 reads 2 3
     work = Workspace(model, 2, 2)
     model.run(params, ids, model.zero_state(2), work)
-    after_one, after_two = work.logits[2], work.logits[3]
-    assert np.abs(after_one - after_two).max() > 1e-3
+    assert np.abs(work.logits[2] - work.logits[3]).max() > 1e-3
     batch = Batch(ids, ids)
     assert (
         gradcheck.state_matters(model, params, batch, networks.nonzero_state(model, 2), work) > 1e-3
@@ -181,23 +180,23 @@ def test_state_matters(cell, layers):
 
 
 @every_cell
-def test_a_state_is_left_as_it_was_handed_in(cell):
-    """Nothing is hidden in the model: the same call gives the same answer."""
+def test_a_forward_leaves_its_initial_state_unchanged(cell):
+    """A forward leaves its initial state unchanged, and returns the same result every time."""
     model, params = networks.network(cell)
     batch, state = networks.batch(), networks.nonzero_state(model)
     before = state.copy()
     work = Workspace(model, networks.T, networks.B)
     first, new_state = model.forward(params, batch, state, work)
-    kept = new_state.copy()
+    copy = new_state.copy()
     second, _ = model.forward(params, batch, state, work)
     assert first == second
     assert (state == before).all()
-    assert (new_state == kept).all()
+    assert (new_state == copy).all()
 
 
-@every_network
+@every_depth
 def test_dropout_drops_its_share_and_keeps_the_mean(layers):
-    """Of every layer's output; what is left is scaled up, so that scoring has nothing to do."""
+    """Dropout drops its share of every layer's outputs and scales up the rest."""
     model, params = networks.network("lstm", layers, hidden=50)
     work = Workspace(model, 40, 10)
     work.draw_dropout(np.random.PCG64(0), 0.3)
@@ -206,15 +205,15 @@ def test_dropout_drops_its_share_and_keeps_the_mean(layers):
         assert set(np.unique(mask)) == {0.0, 1 / 0.7}
         assert (mask == 0).mean() == pytest.approx(0.3, abs=0.01)
     model.run(params, networks.batch(40, 10).ids, model.zero_state(10), work)
-    for layer, mask, read in zip(work.layers, work.output_masks, work.layer_outputs, strict=True):
-        np.testing.assert_array_equal(read, layer.outputs * mask.reshape(read.shape))
+    for layer, mask, output in zip(work.layers, work.output_masks, work.layer_outputs, strict=True):
+        np.testing.assert_array_equal(output, layer.outputs * mask.reshape(output.shape))
     before = work.output_masks[0].copy()
     work.draw_dropout(np.random.PCG64(1), 0.3)
     assert (work.output_masks[0] != before).any()
 
 
 def test_variational_dropout_drops_the_same_units_at_every_step():
-    """In each row others, so that a batch still averages over many networks."""
+    """Variational dropout drops the same units at every step, and different ones in each row."""
     model, params = networks.network("gru", hidden=50)
     work = Workspace(model, 40, 10)
     work.draw_dropout(np.random.PCG64(0), 0.3, variational=True)
@@ -228,49 +227,49 @@ def test_variational_dropout_drops_the_same_units_at_every_step():
 
 @pytest.mark.parametrize("variational", [False, True])
 @pytest.mark.parametrize("T", [4, 7])  # 7 steps of 23 units do not fill whole words
-def test_a_row_is_dropped_alike_wherever_it_is_computed(variational, T):
-    """Rows 3 to 6 of a batch have the masks they have in the whole of it; all weights the same."""
+def test_a_row_has_the_same_masks_wherever_it_is_computed(variational, T):
+    """Rows computed alone have the dropout masks that they have in the full batch."""
     model, _ = networks.network("gru", layers=2, hidden=23)
-    whole, part = Workspace(model, T, 9), Workspace(model, T, 4)
-    for work, first in ((whole, 0), (part, 3)):
+    full, part = Workspace(model, T, 9), Workspace(model, T, 4)
+    for work, first_row in ((full, 0), (part, 3)):
         work.draw_dropout(
-            np.random.PCG64(5), 0.3, variational, recurrent_dropout=0.2, first_row=first
+            np.random.PCG64(5), 0.3, variational, recurrent_dropout=0.2, first_row=first_row
         )
-    for mask, rows in zip(whole.output_masks, part.output_masks, strict=True):
-        np.testing.assert_array_equal(rows, mask[:, 3:7])
+    for mask, part_mask in zip(full.output_masks, part.output_masks, strict=True):
+        np.testing.assert_array_equal(part_mask, mask[:, 3:7])
         assert len({row.tobytes() for row in mask.transpose(1, 0, 2)}) == 9
-    for kept, same in zip(whole.recurrent_masks, part.recurrent_masks, strict=True):
-        np.testing.assert_array_equal(same, kept)
+    for mask, part_mask in zip(full.recurrent_masks, part.recurrent_masks, strict=True):
+        np.testing.assert_array_equal(part_mask, mask)
 
 
-def test_dropped_recurrent_weights_are_those_of_another_network():
-    """The window runs with Whh times the mask, whose share is scaled up."""
+def test_recurrent_dropout_masks_the_recurrent_weights():
+    """A window with recurrent dropout has the loss of a network with Whh times the mask."""
     model, params = networks.network("lstm", hidden=30)
     batch, state = networks.batch(), model.zero_state(networks.B)
     work = Workspace(model, networks.T, networks.B)
     work.draw_dropout(np.random.PCG64(0), 0.0, recurrent_dropout=0.25)
     loss, _ = model.forward(params, batch, state, work)
-    (kept,) = work.recurrent_masks
-    assert set(np.unique(kept)) == {0.0, 1 / 0.75}
-    assert (kept == 0).mean() == pytest.approx(0.25, abs=0.03)
-    other = params.copy()
-    other["layer0.Whh"][...] *= kept
-    assert networks.gradients(model, other, batch, state)[0] == loss
+    (mask,) = work.recurrent_masks
+    assert set(np.unique(mask)) == {0.0, 1 / 0.75}
+    assert (mask == 0).mean() == pytest.approx(0.25, abs=0.03)
+    masked = params.copy()
+    masked["layer0.Whh"][...] *= mask
+    assert networks.gradients(model, masked, batch, state)[0] == loss
 
 
 def test_huge_logits_stay_finite():
-    """The largest logit is taken off first, so a certain prediction is no overflow."""
+    """Huge logits give a finite loss and finite gradients, because the largest is subtracted."""
     model, params = networks.network()
     params["by"][...] = [0, 1e4, -1e4, 0, 0, 0, 0]
     batch = networks.batch()
     loss, grads, _, _ = networks.gradients(model, params, batch, model.zero_state(networks.B))
     assert math.isfinite(loss)
-    assert loss > 1e4  # and is not cut off at the log of the smallest float either
+    assert loss > 1e4  # not limited to the log of the smallest float
     assert np.isfinite(grads.flat).all()
 
 
 def test_workspaces_of_all_sizes_share_memory_and_agree():
-    """A window's result does not depend on the windows before it."""
+    """Workspaces of all sizes share memory, and a result does not depend on earlier windows."""
     model, params = networks.network("rnn", layers=2)
     works = Workspaces(model)
     for T, B in [(6, 3), (2, 1), (9, 4), (6, 3), (1, 5)]:
@@ -279,14 +278,14 @@ def test_workspaces_of_all_sizes_share_memory_and_agree():
         work = works.get(T, B)
         loss, _ = model.forward(params, batch, state, work)
         model.backward(params, batch, work, grads)
-        from_zero, expected, _, _ = networks.gradients(model, params, batch, state)
-        assert loss == from_zero
-        assert (grads.flat == expected.flat).all()
+        expected_loss, expected_grads, _, _ = networks.gradients(model, params, batch, state)
+        assert loss == expected_loss
+        assert (grads.flat == expected_grads.flat).all()
     assert np.shares_memory(works.get(1, 5).logits, works.get(6, 3).logits)
 
 
 def test_a_second_backward_without_a_forward_is_an_error():
-    """The first one has made gradients of the probabilities; so has `run` made logits."""
+    """A backward without a forward of its own raises an error, also after `run`."""
     model, params = networks.network()
     batch, state, grads = networks.batch(), networks.nonzero_state(model), params.zeros_like()
     work = Workspaces(model).get(*batch.ids.shape)
@@ -300,8 +299,8 @@ def test_a_second_backward_without_a_forward_is_an_error():
         model.backward(params, batch, work, grads)
 
 
-def test_workspaces_do_not_pile_up():
-    """However many sizes come by, the views of only so many are kept."""
+def test_the_number_of_workspaces_is_limited():
+    """Only MAX_WORKSPACES sizes are kept, however many are requested."""
     works = Workspaces(networks.network()[0])
     for T in range(1, 3 * MAX_WORKSPACES):
         assert (works.get(T, 2).T, works.get(T, 2).B) == (T, 2)
@@ -309,7 +308,7 @@ def test_workspaces_do_not_pile_up():
 
 
 def test_params_are_named_views_of_one_vector():
-    """Writing through a name is writing into the flat vector."""
+    """A parameter is a view of the flat vector, and a copy has a vector of its own."""
     params = Params({"a": (2, 3), "b": (4,)}, "float32")
     params["b"][...] = 1
     assert params.flat.tolist() == [0] * 6 + [1] * 4
