@@ -16,7 +16,7 @@ from charrnn.errors import CharrnnError
 MOST_RUNS = 26  # as many as there are letters to mark them
 
 
-@click.command()
+@click.command(short_help="Draw the loss curves of one run or several.")
 @click.argument(
     "checkpoint_paths",
     metavar="CKPT...",

@@ -58,7 +58,7 @@ def _temperatures(ctx: click.Context, param: click.Parameter, value: str) -> tup
     return tuple(round(low + k * step, 6) for k in range(TEMPERATURES)) if last else (low,)
 
 
-@click.command()
+@click.command(short_help="Write new text with a model, character by character.")
 @click.argument("checkpoint_path", metavar="CKPT", envvar="CHARRNN_CHECKPOINT")
 @click.option(
     "-n",

@@ -334,7 +334,7 @@ def test_every_option_has_a_default_in_the_environment_under_its_own_name(charrn
     result = charrnn("sample", "none.npz")
     assert result.exit_code == 2
     assert "'hot' is neither a number" in result.stderr
-    assert result.stderr.rstrip().endswith("It is from CHARRNN_SAMPLE_TEMPERATURE.")
+    assert result.stderr.rstrip().endswith("The value comes from CHARRNN_SAMPLE_TEMPERATURE.")
     result = charrnn("sample", "none.npz", "--temperature", "hot")
     assert "CHARRNN" not in result.stderr
 

@@ -139,7 +139,7 @@ def test_a_second_signal_leaves_in_the_middle_of_a_save(config, charrnn, trained
     longer = ["--set", "train.steps=1000000000", "--set", "output.validate_every=100000000"]
     words = ["train", trained, "--resume", *longer]
     with start_waiting("os:fsync", "saving", *words) as process:
-        read_until(process, "going on")
+        read_until(process, "resuming")
         process.send_signal(signal.SIGINT)
         read_until(process, "saving")
         process.send_signal(second)
@@ -147,7 +147,7 @@ def test_a_second_signal_leaves_in_the_middle_of_a_save(config, charrnn, trained
         printed, said = process.communicate()
     assert (printed, said.decode().splitlines()) == (
         b"",
-        ["Error: stopped at once, without saving; the last checkpoint is as it was"],
+        ["Error: stopped at once, without saving; the last checkpoint is unchanged"],
     )
     assert Path(trained).read_bytes() == before
     assert sorted(os.listdir(tmp_path)) == there
@@ -274,7 +274,7 @@ def test_resume_goes_on_where_the_checkpoint_stopped(charrnn, trained, tmp_path,
     result = charrnn("train", what, "--resume", "--set", "train.steps=40")
     assert (result.exit_code, result.stdout) == (0, f"{trained}\n")
     assert "train.steps: 20 -> 40" in result.stderr
-    assert "going on at step 20 of 40" in result.stderr
+    assert "resuming at step 20 of 40" in result.stderr
     charrnn("train", config, "--set", "train.steps=40", "--out", whole)
     expected, found = checkpoint.load(str(whole)), checkpoint.load(trained)
     assert found.params.flat.tobytes() == expected.params.flat.tobytes()
@@ -365,7 +365,7 @@ def test_a_folder_that_is_gone_is_not_taken_for_the_output(tmp_path):
     )
     assert result.returncode == 1
     assert result.stderr.splitlines() == [
-        "Error: the current folder does not exist any more. Change to one that does: cd FOLDER"
+        "Error: the current folder no longer exists. Change to another one: cd FOLDER"
     ]
 
 

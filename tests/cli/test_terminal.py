@@ -195,7 +195,7 @@ def test_samples_of_a_training_run_are_harmless(config, charrnn):
 
 def test_stdout_may_be_closed(monkeypatch):
     """Then there is no terminal either."""
-    assert console.harmless(HOSTILE, None) == HOSTILE
+    assert console.escape_controls(HOSTILE, None) == HOSTILE
     monkeypatch.setattr(sys, "stdout", None)
     console.tell(HOSTILE)
 

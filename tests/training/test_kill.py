@@ -34,7 +34,7 @@ def kill_after_lines(process, rng, folder):
 
 def kill_while_writing(process, rng, folder):
     """When a file is there only in part, as far as that can be seen from outside."""
-    read_until(process, ("initial loss", "going on"))
+    read_until(process, ("initial loss", "resuming"))
     for _ in range(rng.randint(0, 3)):
         process.stderr.readline()
     for _ in range(10**5):
