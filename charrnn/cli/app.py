@@ -71,7 +71,7 @@ def exit_on_error() -> Iterator[None]:
     except CharrnnError as error:
         _fail(error.with_hint, error.exit_code)
     except (KeyboardInterrupt, PeerFailed) as error:
-        sys.exit(exit_code(error))  # without a message; another rank has printed its error
+        sys.exit(exit_code(error))  # without a message: Ctrl-C, or another rank has printed it
     except click.ClickException as error:
         if isinstance(error, click.UsageError) and launch().local_rank:
             sys.exit(0)  # the first rank of this machine prints the error and fails

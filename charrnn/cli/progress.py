@@ -35,7 +35,7 @@ class ProgressReporter:
         self._writing = False  # to stderr, where a full pipe may block the write
 
     def __enter__(self) -> ProgressReporter:
-        self._before = {
+        self._handlers = {
             number: signal.signal(number, self._on_signal)
             for number in SIGNALS
             # nohup ignores SIGHUP, which stays ignored. A shell script ignores SIGINT for its
@@ -46,7 +46,7 @@ class ProgressReporter:
         return self
 
     def __exit__(self, *error: object) -> None:
-        for number, handler in self._before.items():
+        for number, handler in self._handlers.items():
             # A stopped run is saved, so the next signal may interrupt its last message.
             signal.signal(number, _exit_at_once if self._asked else handler)
         if self._bar is not None:

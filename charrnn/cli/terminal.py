@@ -1,7 +1,7 @@
 """Output: results go to stdout at once, everything else to stderr.
 
 A text may contain control characters that clear the screen, rename the window or type for the user,
-and marks that reverse the reading direction, so that a line seems to have another content. On a
+and marks that reverse the reading direction, so that a line seems to read differently. On a
 terminal such characters are printed as escapes. Files and pipes receive them unchanged.
 """
 
