@@ -98,7 +98,7 @@ def _run(start: Callable[..., None], group: ProcessGroup) -> None:
     from charrnn.cli.progress import ProgressReporter
 
     if not group.is_rank_zero:
-        logger.setLevel(logging.ERROR)  # rank 0 prints the rest
+        logger.setLevel(logging.ERROR)  # rank 0 prints the other messages
     start(group=group, reporter=ProgressReporter(group))
 
 
