@@ -1,6 +1,7 @@
-"""What a person types and sees: one file a command, and nothing imports it.
+"""The command line, with one file for each command. The rest of the package does not import it.
 
-Read `app` first, where errors become messages and exit codes; then a command. `terminal` writes to
-stdout and stderr, `progress` shows a run, `shade` and `checkpoint_facts` print results.
-NumPy and all that needs it is imported inside the commands, so that `--help` is instant.
+Read `app` first, which turns errors into messages and exit codes; then a command. `terminal` writes
+to stdout and stderr, `progress` prints the messages of a training run, `shade` and
+`checkpoint_facts` format results. The commands import NumPy inside their functions, so that
+`--help` is fast.
 """

@@ -1,4 +1,4 @@
-"""What is inside a checkpoint, for people and for programs."""
+"""The contents of a checkpoint, as JSON values and as a text."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from charrnn.config.schema import format_value
 
 
 def facts(loaded: Checkpoint, path: str) -> dict[str, Any]:
-    """All there is to tell about a checkpoint, as plain values."""
+    """Return the contents of a checkpoint as JSON values, except for its arrays."""
     validations = [row[4] for row in loaded.history.tolist() if math.isfinite(row[4])]
     return {
         "checkpoint": path,
@@ -31,7 +31,7 @@ def facts(loaded: Checkpoint, path: str) -> dict[str, Any]:
 
 
 def page(facts: dict[str, Any]) -> str:
-    """The same, laid out to be read."""
+    """Return the values of `facts` as a text of several lines."""
     config, chars = facts["config"], facts["vocabulary"]
     model = config["model"]
     lines = [
@@ -41,9 +41,9 @@ def page(facts: dict[str, Any]) -> str:
         f"step             {facts['step']:,}, after {facts['seconds'] or 0:,.1f} s",
         f"validations      {facts['validations']:,}; last {_nats(facts['last_validation_nats'])}, "
         f"best {_nats(facts['best_validation_nats'])} at step {facts['best_step'] or 0:,}",
-        f"vocabulary       {len(chars):,} characters: {_short(ascii(chars))}",
+        f"vocabulary       {len(chars):,} characters: {_shorten(ascii(chars))}",
         f"corpus           sha256 {facts['corpus_sha256']}",
-        f"to go on         {facts['resume']}",
+        f"to resume        {facts['resume']}",
         "",
         "parameters",
     ]
@@ -58,7 +58,7 @@ def page(facts: dict[str, Any]) -> str:
 
 
 def _finite(value: object) -> float | None:
-    """JSON has no infinity."""
+    """Return a finite number, else None, because JSON has no infinity."""
     return value if isinstance(value, float) and math.isfinite(value) else None
 
 
@@ -66,5 +66,5 @@ def _nats(nats: float | None) -> str:
     return "none" if nats is None else units.nats_and_bits(nats)
 
 
-def _short(text: str) -> str:
+def _shorten(text: str) -> str:
     return text if len(text) <= 100 else text[:100] + "..."

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 RATE = 0.03  # as in `dynamic_evaluation`, whose import would delay --help
 
 
-@click.command()
+@click.command(short_help="Score a text: nats and bits per character, and perplexity.")
 @text_options
 @click.option(
     "--dynamic",

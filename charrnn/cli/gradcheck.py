@@ -7,21 +7,22 @@ import click
 from charrnn.cli.terminal import set_option
 
 
-@click.command()
+@click.command(short_help="Check the gradients against finite differences.")
 @click.argument("config_path", metavar="CONFIG")
 @set_option
 @click.option("--corpus", metavar="FILE", help="Text to take the slice from; - is stdin.")
 @click.option(
-    "--entries", type=click.IntRange(1), default=50, help="How many numbers of each array to check."
+    "--entries", type=click.IntRange(1), default=50, help="Entries to check in each array."
 )
-@click.option("--seed", type=click.IntRange(0), default=1, help="Chooses them.")
+@click.option("--seed", type=click.IntRange(0), default=1, help="Seed that chooses the entries.")
 def gradcheck(
     config_path: str, overrides: tuple[str, ...], corpus: str | None, entries: int, seed: int
 ) -> None:
-    """Show that back-propagation is correct: compare it with finite differences, in float64.
+    """Compare the gradients of back-propagation with finite differences, in float64.
 
-    The network of CONFIG, with its cell, layers, dropout and mask, reads a small slice of its
-    corpus. Every parameter array and the initial state get a row. Exit code 1 if any fails.
+    The network of CONFIG, with its cell, layers, dropout and mask, runs on a small slice of its
+    corpus. The table has a row for every parameter array and for the initial state. The exit code
+    is 1 if any row fails.
 
     \b
     charrnn gradcheck configs/dinos.yaml

@@ -9,11 +9,11 @@ import click
 from charrnn.cli.terminal import tell
 
 
-@click.command()
+@click.command(short_help="Print the sizes, state and config of a checkpoint.")
 @click.argument("checkpoint_path", metavar="CKPT", envvar="CHARRNN_CHECKPOINT")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def info(checkpoint_path: str, as_json: bool) -> None:
-    """Tell what is inside CKPT (- is stdin): sizes, vocabulary, progress, config.
+    """Print the sizes, vocabulary, training state and config of CKPT (- is stdin).
 
     \b
     charrnn info runs/dinos.npz

@@ -7,14 +7,14 @@ import click
 from charrnn.cli.terminal import logger, quiet_option
 
 
-@click.command()
+@click.command(short_help="Print a config that suits a text and this machine.")
 @click.argument("corpus_path", metavar="CORPUS")
 @quiet_option
 def new(corpus_path: str) -> None:
-    """Look at the text CORPUS (- is stdin), and print a config that suits it and this machine.
+    """Inspect the text CORPUS (- is stdin), and print a config that suits it and this machine.
 
-    The config is to be saved in the current folder. Its comments tell what the text is made of
-    and about how long training takes.
+    Save the config in the current folder. Its comments describe the text and estimate the time
+    that training takes.
 
     \b
     charrnn new mine.txt > mine.yaml && charrnn train mine.yaml
@@ -23,10 +23,10 @@ def new(corpus_path: str) -> None:
     from charrnn.data import text_profile
     from charrnn.training import new_config
 
-    found = text_profile.profile_text(corpus_path)
-    if found.undecodable:
+    profile = text_profile.profile_text(corpus_path)
+    if profile.undecodable:
         logger.info(
-            f"{found.name} is not UTF-8 text: {found.undecodable}. It is read as {found.encoding}"
+            f"{profile.name} is not UTF-8: {profile.undecodable}. It is read as {profile.encoding}"
         )
-    # YAML is UTF-8, whatever the terminal's encoding.
-    click.echo(new_config.config_text(found, corpus_path).encode(), nl=False)
+    # YAML is UTF-8, also where the terminal has another encoding.
+    click.echo(new_config.config_text(profile, corpus_path).encode(), nl=False)

@@ -11,7 +11,7 @@ from charrnn.cli.terminal import result_file
 from charrnn.cli.text_options import TextOptions, text_options
 
 
-@click.command()
+@click.command(short_help="Make a web page about a text and a model.")
 @text_options
 @click.option(
     "-o", "--out", "out_path", metavar="PAGE", required=True, help="Path of the page; - is stdout."

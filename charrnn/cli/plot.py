@@ -16,7 +16,7 @@ from charrnn.errors import CharrnnError
 MAX_RUNS = 26  # each is marked with a letter
 
 
-@click.command()
+@click.command(short_help="Draw the loss curves of one run or several.")
 @click.argument(
     "checkpoint_paths",
     metavar="CKPT...",

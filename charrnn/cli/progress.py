@@ -1,7 +1,4 @@
-"""What people see of a training run: a bar on a terminal, plain lines elsewhere, or nothing.
-
-All of it goes to standard error.
-"""
+"""The messages of a training run on stderr: with a bar on a terminal, as plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -17,7 +14,7 @@ from typing import Any
 import click
 
 from charrnn.bar import Bar
-from charrnn.cli.terminal import harmless, logger
+from charrnn.cli.terminal import escape_controls, logger
 from charrnn.errors import SIGNALS, Interrupted
 from charrnn.parallel.group import ProcessGroup, SingleProcess, StopRequested
 from charrnn.training.state import ValidationReport
@@ -25,110 +22,111 @@ from charrnn.units import bits
 
 
 class ProgressReporter:
-    """Watches a run, and asks it to stop when the user does.
+    """Prints the messages of a run that the logger's level allows, and requests its stop.
 
-    The first signal lets the run save. The next one leaves at once, also in the middle of that.
-    It shows what the logger's level lets through. Of several ranks none stops before the others do.
+    After the first signal all ranks stop at the same step, and the run is saved. The second signal
+    exits at once, even during the save.
     """
 
     def __init__(self, group: ProcessGroup | None = None) -> None:
         self.group = group or SingleProcess()
         self._bar: Bar | None = None
         self._asked = False
-        self._showing = False  # something is on its way to stderr, where a full pipe may hold it up
+        self._writing = False  # to stderr, where a full pipe may block the write
 
     def __enter__(self) -> ProgressReporter:
-        self._before = {
-            number: signal.signal(number, self._ask)
+        self._handlers = {
+            number: signal.signal(number, self._on_signal)
             for number in SIGNALS
-            # What nohup ignores stays ignored; a shell script's background job can be interrupted.
+            # nohup ignores SIGHUP, which stays ignored. A shell script ignores SIGINT for its
+            # background jobs, which can be interrupted all the same.
             if number in (signal.SIGINT, signal.SIGTERM)
             or signal.getsignal(number) is not signal.SIG_IGN
         }
         return self
 
     def __exit__(self, *error: object) -> None:
-        for number, handler in self._before.items():
-            # A run that was stopped has only its last words to say, and may be cut short.
+        for number, handler in self._handlers.items():
+            # A stopped run is saved, so the next signal may interrupt its last message.
             signal.signal(number, _exit_at_once if self._asked else handler)
         if self._bar is not None:
-            self._show(self._bar.close)
+            self._write(self._bar.close)
 
-    def _ask(self, number: int, frame: types.FrameType | None) -> None:
+    def _on_signal(self, number: int, frame: types.FrameType | None) -> None:
         if self._asked and not self.group.is_rank_zero:
             _exit_at_once(number, frame)
         if self._asked:
-            raise Interrupted("stopped at once, without saving; the last checkpoint is as it was")
+            raise Interrupted("stopped at once, without saving; the last checkpoint is unchanged")
         self._asked = True
-        if self._showing:
+        if self._writing:
             raise StopRequested
 
     def stop_requested(self) -> bool:
-        """Return whether the user has asked for it."""
+        """Return whether a signal has requested a stop."""
         return self._asked
 
     def on_start(self, step: int, steps: int, initial_nats: float, vocab_size: int) -> None:
-        """The first line: an untrained network is as good as guessing, ln V nats."""
+        """Print the loss at the start, which is about ln V nats for an untrained network."""
         if step == 0:
-            self._say(
+            self._print(
                 f"initial loss {initial_nats:.4f} nats per character; guessing among {vocab_size} "
                 f"characters is ln {vocab_size} = {math.log(vocab_size):.4f}"
             )
         else:
-            self._say(f"going on at step {step:,} of {steps:,}; loss there {initial_nats:.4f} nats")
+            self._print(f"resuming at step {step:,} of {steps:,}; loss {initial_nats:.4f} nats")
         if logger.isEnabledFor(logging.INFO) and sys.stderr.isatty():
             self._bar = Bar(total=steps, initial=step, unit="step", dynamic_ncols=True)
 
     def on_step(self, step: int, smooth_nats: float) -> None:
-        """Move the bar."""
+        """Update the bar."""
         if self._bar is not None:
             self._bar.set_postfix_str(f"loss {smooth_nats:.3f} nats", refresh=False)
-            self._show(self._bar.update, step - self._bar.n)
+            self._write(self._bar.update, step - self._bar.n)
 
     def on_validation(self, report: ValidationReport) -> None:
-        """A line of figures."""
+        """Print the losses of a validation and the speed on one line."""
         score = report.validation
-        shown = "" if score is None else f"  validation {score.nats:.4f} nats {score.bits:.4f} bits"
+        text = "" if score is None else f"  validation {score.nats:.4f} nats {score.bits:.4f} bits"
         width = len(f"{report.steps:,}")
-        self._say(
+        self._print(
             f"step {report.step:{width},}/{report.steps:,}  smooth loss {report.smooth_loss:.3f}"
-            f"  train {report.train_nats:.4f} nats {bits(report.train_nats):.4f} bits{shown}"
+            f"  train {report.train_nats:.4f} nats {bits(report.train_nats):.4f} bits{text}"
             f"  {report.chars_per_s / 1000:,.0f}k chars/s"
         )
 
     def on_sample(self, step: int, text: str) -> None:
-        """A text, between two rules."""
-        self._say(f"--- sample at step {step:,}\n{text.strip(chr(10))}\n---")
+        """Print a sample between two lines of dashes."""
+        self._print(f"--- sample at step {step:,}\n{text.strip(chr(10))}\n---")
 
     def on_warning(self, message: str) -> None:
-        """An error, which quiet runs tell too."""
-        self._say(message, logging.WARNING)
+        """Print a warning, also with -q."""
+        self._print(message, logging.WARNING)
 
     def on_end(self, message: str) -> None:
-        """A last word."""
-        self._say(message)
+        """Print the last message."""
+        self._print(message)
 
-    def _say(self, line: str, level: int = logging.INFO) -> None:
+    def _print(self, line: str, level: int = logging.INFO) -> None:
         if not logger.isEnabledFor(level):
             return
-        line = harmless(line, sys.stderr)
+        line = escape_controls(line, sys.stderr)
         if self._bar is None:
-            self._show(click.echo, line, err=True)
+            self._write(click.echo, line, err=True)
         else:
-            self._show(self._bar.write, line, file=sys.stderr)
+            self._write(self._bar.write, line, file=sys.stderr)
 
-    def _show(self, show: Callable[..., object], *args: Any, **options: Any) -> None:
-        """Nobody may be reading stderr any more, which is no reason to stop training."""
-        self._showing = True
+    def _write(self, write: Callable[..., object], *args: Any, **options: Any) -> None:
+        """Call a function that writes to stderr. Training continues when stderr is closed."""
+        self._writing = True
         try:
-            show(*args, **options)
+            write(*args, **options)
         except StopRequested:
-            pass  # what it said is lost, and the run stops at the next chance
+            pass  # the message is lost; the run stops when it next calls `stop_requested`
         except OSError:
             if self._bar is not None:
                 self._bar.disable = True
         finally:
-            self._showing = False
+            self._writing = False
 
 
 def _exit_at_once(number: int, frame: types.FrameType | None) -> None:

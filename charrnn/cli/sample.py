@@ -79,7 +79,9 @@ class _SampleCommand(click.Command):
                 formatter.write_dl([record for record in records if record])
 
 
-@click.command(cls=_SampleCommand)
+@click.command(
+    cls=_SampleCommand, short_help="Write new text with a model, character by character."
+)
 @click.argument("checkpoint_path", metavar="CKPT", envvar="CHARRNN_CHECKPOINT")
 @click.option(
     "-n",

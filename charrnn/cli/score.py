@@ -38,7 +38,7 @@ class RowOptions(NamedTuple):
         return (auto or self.color == "always") and not self.as_json
 
 
-@click.command()
+@click.command(short_help="Score each line or character of a text.")
 @text_options
 @click.option(
     "--per",

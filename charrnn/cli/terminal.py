@@ -1,9 +1,8 @@
-"""What goes to the terminal: results to stdout at once, everything else to stderr.
+"""Output: results go to stdout at once, everything else to stderr.
 
-A text may hold what a terminal obeys: a sequence that clears the screen, renames the window or
-types on the user's behalf, or one that turns the reading direction so that a line seems to say
-something else. On a terminal such characters are shown as escapes; a file and a pipe get them as
-they are.
+A text may contain control characters that clear the screen, rename the window or type for the user,
+and marks that reverse the reading direction, so that a line seems to read differently. On a
+terminal such characters are printed as escapes. Files and pipes receive them unchanged.
 """
 
 from __future__ import annotations
@@ -21,19 +20,19 @@ from charrnn.data.characters import escape_unprintable
 
 logger = logging.getLogger("charrnn")
 
-# C0 but tab and newline, DEL and C1, which a terminal obeys; and the marks that override the
-# direction of what follows (https://trojansource.codes). Joiners and combining marks are letters'
-# business and stay.
-OBEYED = {*range(0x20), *range(0x7F, 0xA0)} - {ord("\t"), ord("\n")}
-TURNING = {*range(0x202A, 0x202F), *range(0x2066, 0x206A)}
-ESCAPES = {code: escape_unprintable(chr(code)) for code in OBEYED | TURNING}
+# Control characters: C0 without tab and newline, DEL and C1; and the marks that override the
+# direction of reading (https://trojansource.codes). Joiners and combining marks belong to letters
+# and are printed unchanged.
+CONTROLS = {*range(0x20), *range(0x7F, 0xA0)} - {ord("\t"), ord("\n")}
+OVERRIDES = {*range(0x202A, 0x202F), *range(0x2066, 0x206A)}
+ESCAPES = {code: escape_unprintable(chr(code)) for code in CONTROLS | OVERRIDES}
 
 
 class Number(click.FloatRange):
-    """A number in a range. `nan` compares with nothing, so Click's own type lets it through."""
+    """A number in a range, without `nan`, which Click's own type accepts."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """The number. Raises BadParameter."""
+        """Return the number. Raises BadParameter."""
         number = super().convert(value, param, ctx)
         if math.isnan(number):
             self.fail(f"{value} is not a number.", param, ctx)
@@ -49,47 +48,47 @@ set_option = click.option(
 )
 
 
-def harmless(text: str, stream: Any) -> str:
-    r"""The text as this stream may have it: on a terminal, without what the terminal would obey.
+def escape_controls(text: str, stream: Any) -> str:
+    r"""Return the text, with its control characters as escapes if the stream is a terminal.
 
     >>> import io
     >>> class Terminal(io.StringIO):
     ...     isatty = lambda self: True
-    >>> harmless("\x1b[2Jann\u200da", Terminal()) == "\\x1b[2Jann\u200da"
+    >>> escape_controls("\x1b[2Jann\u200da", Terminal()) == "\\x1b[2Jann\u200da"
     True
-    >>> harmless("\x1b[2J", io.StringIO()) == "\x1b[2J"
+    >>> escape_controls("\x1b[2J", io.StringIO()) == "\x1b[2J"
     True
     """
     return text.translate(ESCAPES) if stream is not None and stream.isatty() else text
 
 
 def note(message: str) -> None:
-    """A line on stderr."""
-    click.echo(harmless(message, sys.stderr), err=True, color=True)
+    """Print a line on stderr."""
+    click.echo(escape_controls(message, sys.stderr), err=True, color=True)
 
 
-class _Stderr(logging.Handler):
-    """Shows what is logged as lines on stderr, whatever that is by then."""
+class _StderrHandler(logging.Handler):
+    """Prints log messages as lines on `sys.stderr`, which may be replaced meanwhile."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Show one message. An error of stderr goes to the caller."""
+        """Print one message. Raises OSError when stderr cannot be written."""
         note(record.getMessage())
 
 
 @contextlib.contextmanager
 def logging_to_stderr() -> Iterator[None]:
-    """Show what the program logs, from INFO on, or from WARNING on once -q is read."""
-    handler, before = _Stderr(), logger.level
+    """Print log messages of level INFO and above; after -q, of WARNING and above."""
+    handler, level = _StderrHandler(), logger.level
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)
     try:
         yield
     finally:
         logger.removeHandler(handler)
-        logger.setLevel(before)
+        logger.setLevel(level)
 
 
-def _hush(ctx: click.Context, param: click.Parameter, quiet: bool) -> None:
+def _set_quiet(ctx: click.Context, param: click.Parameter, quiet: bool) -> None:
     if quiet and not ctx.resilient_parsing:
         logger.setLevel(logging.WARNING)
 
@@ -99,21 +98,21 @@ quiet_option = click.option(
     "--quiet",
     is_flag=True,
     expose_value=False,
-    callback=_hush,
-    help="Print nothing on stderr but errors.",
+    callback=_set_quiet,
+    help="Print only errors and warnings on stderr.",
 )
 
 
 def tell(text: str) -> None:
-    """A table or a line that is the command's result, on stdout."""
-    click.echo(harmless(text, sys.stdout), color=True)
+    """Print a line or a table that is the command's result on stdout."""
+    click.echo(escape_controls(text, sys.stdout), color=True)
 
 
 @contextlib.contextmanager
 def result_file(path: str) -> Iterator[BinaryIO]:
-    """The file that is a command's result, whose path is told; `-` is stdout.
+    """Open the file of a command's result for the block, then print its path; `-` is stdout.
 
-    It replaces an older one when the block ends well. Raises CheckpointError.
+    The file replaces an older one when the block ends without an error. Raises CheckpointError.
     """
     if path == "-":
         yield sys.stdout.buffer
@@ -126,6 +125,6 @@ def result_file(path: str) -> Iterator[BinaryIO]:
 
 
 def write(text: str, raw: bool = False) -> None:
-    """Write to stdout at once. What a terminal would obey is shown as escapes, unless `raw`."""
-    sys.stdout.write(text if raw else harmless(text, sys.stdout))
+    """Write to stdout at once. On a terminal, escape control characters unless `raw`."""
+    sys.stdout.write(text if raw else escape_controls(text, sys.stdout))
     sys.stdout.flush()

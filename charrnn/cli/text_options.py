@@ -1,4 +1,4 @@
-"""What `eval`, `score` and `page` ask alike: which model, which text, and how it is read."""
+"""The options that `eval`, `score` and `page` share: model, text and how the text is scored."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ if TYPE_CHECKING:
 
 
 class TextOptions(NamedTuple):
-    """A text to be scored, and the model that scores it."""
+    """The model, the text to score, and how it is scored."""
 
     checkpoint_path: str
-    text_path: str | None  # None is the validation part of the model's corpus
+    text_path: str | None  # None is the validation part of the corpus
     unknown: str
     window: int | None
     workers: int | None
 
     def open(self) -> ScoringTask:
-        """Return the model and the text. Raises CharrnnError, and UsageError for --window."""
+        """Load the model and open the text. Raises CharrnnError, and UsageError for --window."""
         from charrnn import checkpoint
         from charrnn.evaluation.scoring_task import ScoringTask
         from charrnn.parallel import worker_count
 
         loaded = checkpoint.load(self.checkpoint_path)
         if self.window and loaded.config.corpus.mode == "lines":
-            raise click.UsageError("--window is for running text: each line is scored by itself")
+            raise click.UsageError("--window is for running text: this model scores single lines")
         workers = self.workers or worker_count.for_scoring(loaded.config.model)
         return ScoringTask(loaded, self.text_path, self.unknown == "skip", self.window, workers)
 
@@ -44,36 +44,36 @@ OPTIONS = [
         "--unknown",
         type=click.Choice(["error", "skip"]),
         default="error",
-        help="What to do about characters the model does not know; skip counts them.",
+        help="Treat characters outside the vocabulary as an error, or skip and count them.",
     ),
     click.option(
         "--window",
         type=click.IntRange(1, 1 << 16),
         metavar="N",
         help="Score running text in windows of N characters, each from the zero state, as models "
-        "without a state are scored.  [default: the state is carried from the first to the last]",
+        "without a state are scored.  [default: carry the state through the text]",
     ),
     click.option(
         "--workers",
         type=click.IntRange(1, 1024),
-        help="Processes that share lines or windows scored side by side.  [default: by the cores "
-        "and the size of the work]",
+        help="Processes that score lines or windows in parallel.  [default: chosen by the number "
+        "of cores and the size of the work]",
     ),
     quiet_option,
 ]
 
 
 def text_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command these options, as its first argument, before those of its own."""
+    """Add these options to a command. It receives them as a TextOptions, its first argument."""
 
     @functools.wraps(command)
     def run(checkpoint_path: str, text_path: str | None, **options: Any) -> None:
-        from charrnn import archive  # with zipfile, 7 ms that --help can do without
+        from charrnn import archive  # imports zipfile in 7 ms, too slow for --help
 
-        named = os.environ.get("CHARRNN_CHECKPOINT")
-        is_text = checkpoint_path != named and not archive.is_checkpoint(checkpoint_path)
-        if named and text_path is None and is_text:
-            checkpoint_path, text_path = named, checkpoint_path
+        default = os.environ.get("CHARRNN_CHECKPOINT")
+        is_text = checkpoint_path != default and not archive.is_checkpoint(checkpoint_path)
+        if default and text_path is None and is_text:
+            checkpoint_path, text_path = default, checkpoint_path
         shared = {name: options.pop(name) for name in ("unknown", "window", "workers")}
         command(TextOptions(checkpoint_path, text_path, **shared), **options)
 

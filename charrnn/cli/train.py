@@ -1,4 +1,4 @@
-"""The command `charrnn train`: its options."""
+"""The command `charrnn train`: its options, and how it starts the ranks of a run."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from charrnn.cli.terminal import logger, quiet_option, set_option, tell
 from charrnn.parallel.group import ProcessGroup
 from charrnn.parallel.mpi import launch, world_group
 
-# What an option of its own sets.
+# The setting that each of these options changes.
 SETTINGS = {
     "corpus": "corpus.path",
     "out": "output.checkpoint",
@@ -22,7 +22,7 @@ SETTINGS = {
 }
 
 
-@click.command()
+@click.command(short_help="Train a model and print the path of its checkpoint.")
 @click.argument("config_path", metavar="CONFIG")
 @set_option
 @click.option(
@@ -30,18 +30,18 @@ SETTINGS = {
 )
 @click.option("--out", metavar="FILE", help="Checkpoint to write, instead of output.checkpoint.")
 @click.option("--seed", type=click.IntRange(0), help="Seed of the run, instead of train.seed.")
-@click.option("--resume", is_flag=True, help="Go on, bit for bit, where the checkpoint stopped.")
+@click.option("--resume", is_flag=True, help="Resume the run of the checkpoint, bit for bit.")
 @click.option(
     "--init-from",
     metavar="CKPT",
-    help="Begin a new run with the weights of this checkpoint (- is stdin). The text may have "
-    "other characters.",
+    help="Start a new run from the weights of this checkpoint (- is stdin). The text may have new "
+    "characters.",
 )
 @click.option(
     "--workers",
     type=click.IntRange(1, 1024),
-    help="Processes that share the rows of each batch, instead of train.workers.  [default: by the "
-    "cores and the size of the work]",
+    help="Processes that share the rows of each batch, instead of train.workers.  [default: "
+    "chosen by the number of cores and the size of the work]",
 )
 @quiet_option
 def train(
@@ -51,12 +51,12 @@ def train(
     init_from: str | None,
     **settings: str | int | None,
 ) -> None:
-    """Train a model as CONFIG says, and print the path of its checkpoint.
+    """Train the model that CONFIG describes, and print the path of its checkpoint.
 
-    CONFIG is a YAML file, - for stdin, or a checkpoint, whose own config is then used.
-    Figures of every validation are also written to a .jsonl file beside the checkpoint. Several
-    processes share the rows of each batch; those that mpiexec starts, on one machine or on many,
-    do so too.
+    CONFIG is a YAML file, - for stdin, or a checkpoint, which contains its config. The scores of
+    every validation are also written to a .jsonl file beside the checkpoint. The processes of
+    --workers share the rows of each batch; so do those that mpiexec starts, on one machine or on
+    several.
 
     \b
     charrnn train configs/dinos.yaml
@@ -67,7 +67,7 @@ def train(
     """
     if resume and init_from is not None:
         raise click.UsageError(
-            "--resume goes on with a run and --init-from begins a new one: leave one of them out"
+            "--resume resumes a run and --init-from starts a new one: leave one of them out"
         )
     if launch().size > 1 and settings["workers"] is not None:
         raise click.UsageError(
@@ -77,8 +77,7 @@ def train(
     from charrnn.parallel import local, worker_count
     from charrnn.training import session
 
-    given = {SETTINGS[name]: value for name, value in settings.items() if value is not None}
-    extra = [Assignment(key, value) for key, value in given.items()]
+    extra = [Assignment(SETTINGS[k], value) for k, value in settings.items() if value is not None]
     group = world_group()
     with group.abort_on_error():
         config, path = group.on_rank_zero(
@@ -95,18 +94,18 @@ def train(
 
 
 def _run(start: Callable[..., None], group: ProcessGroup) -> None:
-    """Be one rank of the run."""
+    """Train as one rank of the run."""
     from charrnn.cli.progress import ProgressReporter
 
     if not group.is_rank_zero:
-        logger.setLevel(logging.ERROR)  # rank 0 tells it
+        logger.setLevel(logging.ERROR)  # rank 0 prints the other messages
     start(group=group, reporter=ProgressReporter(group))
 
 
 def _work(start: Callable[..., None], group: ProcessGroup) -> None:
-    """Be one rank of several on this machine, of which rank 0 is the command itself."""
-    from charrnn.cli.app import outcome
+    """Train as one of several ranks on this machine; rank 0 is the process of the command."""
+    from charrnn.cli.app import exit_on_error
 
-    errors_told = contextlib.nullcontext() if group.is_rank_zero else outcome()
-    with errors_told, group.abort_on_error():
+    guard = contextlib.nullcontext() if group.is_rank_zero else exit_on_error()
+    with guard, group.abort_on_error():
         _run(start, group)

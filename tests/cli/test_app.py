@@ -1,4 +1,4 @@
-"""The command line: what each command prints, where, and the exit code it ends with."""
+"""The command line: what each command prints on stdout and stderr, and its exit code."""
 
 import itertools
 import json
@@ -21,7 +21,7 @@ PROSE = "the cat sat on the mat; the dog sat on the log. " * 12
 @pytest.mark.parametrize("command", COMMANDS)
 @pytest.mark.parametrize("flag", ["-h", "--help"])
 def test_every_command_has_help(charrnn, command, flag):
-    """With its own usage line, an example, and a sentence for each of its options."""
+    """The help of a command has its usage line, an example and a text for each option."""
     result = charrnn(command, flag)
     assert result.exit_code == 0
     assert result.stdout.startswith(f"Usage: main {command} ")
@@ -32,10 +32,10 @@ def test_every_command_has_help(charrnn, command, flag):
 
 
 def test_the_program_has_help_and_a_version(charrnn):
-    """All commands are listed, and no other."""
+    """--help lists exactly the commands that exist, and --version prints the version."""
     assert sorted(main.commands) == sorted(COMMANDS)
-    listed = charrnn("-h").stdout
-    assert all(re.search(rf"^  {command} ", listed, re.MULTILINE) for command in COMMANDS)
+    usage = charrnn("-h").stdout
+    assert all(re.search(rf"^  {command} ", usage, re.MULTILINE) for command in COMMANDS)
     assert charrnn("--version").stdout == f"charrnn, version {__version__}\n"
 
 
@@ -80,16 +80,16 @@ BAD_CALLS = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("code", "message", "words"), BAD_CALLS)
+@pytest.mark.parametrize(("code", "message", "arguments"), BAD_CALLS)
 def test_a_mistake_is_one_message_and_an_exit_code(
-    charrnn, config, trained, tmp_path, code, message, words
+    charrnn, config, trained, tmp_path, code, message, arguments
 ):
-    """Told once on stderr, nothing on stdout, no traceback."""
+    """A user's mistake prints one error on stderr and nothing on stdout."""
     (tmp_path / "empty.txt").write_text("")
     (tmp_path / "unknown.txt").write_text("anxious\n")
     (tmp_path / "broken.yaml").write_text("model:\n  hidden: [1\n")
-    places = {"dir": tmp_path, "config": tmp_path / "small.yaml", "ckpt": trained}
-    result = charrnn(*[word.format(**places) for word in words])
+    paths = {"dir": tmp_path, "config": tmp_path / "small.yaml", "ckpt": trained}
+    result = charrnn(*[argument.format(**paths) for argument in arguments])
     assert result.exit_code == code
     assert result.stdout == ""
     assert message in result.stderr
@@ -98,18 +98,18 @@ def test_a_mistake_is_one_message_and_an_exit_code(
     assert isinstance(result.exception, SystemExit)
 
 
-def test_train_prints_the_checkpoints_path_and_nothing_else_on_stdout(charrnn, config, tmp_path):
-    """Figures go to stderr, and -q leaves those out."""
-    loud, quiet = charrnn("train", config()), charrnn("train", config(), "-q")
-    assert loud.stdout == quiet.stdout == f"{tmp_path / 'small.npz'}\n"
-    assert loud.exit_code == quiet.exit_code == 0
-    assert "initial loss" in loud.stderr
-    assert "validation" in loud.stderr
+def test_train_prints_only_the_path_of_the_checkpoint_on_stdout(charrnn, config, tmp_path):
+    """`train` prints losses on stderr, and -q suppresses them."""
+    verbose, quiet = charrnn("train", config()), charrnn("train", config(), "-q")
+    assert verbose.stdout == quiet.stdout == f"{tmp_path / 'small.npz'}\n"
+    assert verbose.exit_code == quiet.exit_code == 0
+    assert "initial loss" in verbose.stderr
+    assert "validation" in verbose.stderr
     assert quiet.stderr == ""
 
 
-def test_train_names_a_seed_that_it_drew(charrnn, config):
-    """The same seed given by hand repeats the run."""
+def test_train_prints_its_random_seed(charrnn, config):
+    """A run without a seed prints the seed it draws, and --seed repeats the run with it."""
     path = config(train={"seed": None})
     drawn = charrnn("train", path)
     seed = re.search(r"^seed (\d+)$", drawn.stderr, re.MULTILINE)[1]
@@ -120,21 +120,21 @@ def test_train_names_a_seed_that_it_drew(charrnn, config):
 
 
 def test_the_config_and_the_corpus_may_come_from_stdin(charrnn, config, tmp_path):
-    """One of them at a time."""
+    """The config or the corpus is read from stdin, but not both in one run."""
     path = config()
     from_file = checkpoint.load(charrnn("train", path).stdout.strip())
     piped = charrnn("train", path, "--corpus", "-", stdin=LINES)
     assert (from_file.params.flat == checkpoint.load(piped.stdout.strip()).params.flat).all()
     text, out = path.read_text(), tmp_path / "other.npz"
-    words = ["train", "-", "--corpus", tmp_path / "corpus.txt", "--out", out]
-    assert charrnn(*words, stdin=text).stdout == f"{out}\n"
+    arguments = ["train", "-", "--corpus", tmp_path / "corpus.txt", "--out", out]
+    assert charrnn(*arguments, stdin=text).stdout == f"{out}\n"
     assert charrnn("train", "-", "--corpus", "-", stdin=text).exit_code == 2
     lost = charrnn("eval", piped.stdout.strip())
     assert (lost.exit_code, "that text is gone" in lost.stderr) == (1, True)
 
 
-def test_a_wrong_config_leaves_an_existing_checkpoint_as_it_was(charrnn, trained, tmp_path):
-    """And so does a text that cannot be read."""
+def test_a_mistake_leaves_an_existing_checkpoint_unchanged(charrnn, trained, tmp_path):
+    """A wrong config or a missing corpus does not change the checkpoint of an earlier run."""
     before = Path(trained).read_bytes()
     config = tmp_path / "small.yaml"
     for mistake in (["--set", "model.hidden=-1"], ["--corpus", tmp_path / "none.txt"]):
@@ -142,8 +142,8 @@ def test_a_wrong_config_leaves_an_existing_checkpoint_as_it_was(charrnn, trained
         assert Path(trained).read_bytes() == before
 
 
-def test_a_folder_that_cannot_be_written_is_found_before_training(charrnn, config, tmp_path):
-    """Nothing of the training has been said by then."""
+def test_a_folder_that_cannot_be_written_is_an_error_before_training(charrnn, config, tmp_path):
+    """`train` checks that its checkpoint can be written before it prints the initial loss."""
     result = charrnn("train", config(), "--out", tmp_path / "corpus.txt" / "deep" / "model.npz")
     assert result.exit_code == 1
     assert "cannot be written" in result.stderr
@@ -151,8 +151,8 @@ def test_a_folder_that_cannot_be_written_is_found_before_training(charrnn, confi
     assert "initial loss" not in result.stderr
 
 
-def test_sample_writes_exactly_so_many_characters(charrnn, trained):
-    """The prime comes first and is not counted, nor is the newline that --raw leaves out."""
+def test_sample_writes_exactly_n_characters(charrnn, trained):
+    """--n does not count the prime, nor the newline that `sample` adds without --raw."""
     assert len(charrnn("sample", trained, "--n", 37, "--raw").stdout) == 37
     assert len(charrnn("sample", trained, "--raw").stdout) == 500
     assert charrnn("sample", trained, "--n", 0, "--prime", "anna").stdout == "anna\n"
@@ -162,21 +162,21 @@ def test_sample_writes_exactly_so_many_characters(charrnn, trained):
 
 
 def test_a_text_ends_with_one_newline(charrnn, trained, config):
-    """Of its own or added, alone or one of several; -0 adds none."""
+    """A text ends with one newline, sampled or added, except with -0 or --raw."""
     stream = charrnn("train", config("a\nb\n" * 60, "stream", "stream"), "-q").stdout.strip()
-    for path, words in itertools.product(
+    for path, options in itertools.product(
         (trained, stream), (["--n", 7], ["--n", 8], ["--n", 9], ["--n", 0, "--prime", "a"])
     ):
-        raw = charrnn("sample", path, *words, "--seed", 1, "--raw").stdout
-        text = charrnn("sample", path, *words, "--seed", 1).stdout
+        raw = charrnn("sample", path, *options, "--seed", 1, "--raw").stdout
+        text = charrnn("sample", path, *options, "--seed", 1).stdout
         assert text == (raw if raw.endswith("\n") else raw + "\n")
     several = charrnn("sample", stream, "--count", 3, "--max-lines", 2, "--seed", 1).stdout
     assert several.count("\n") == 6
     assert charrnn("sample", stream, "--count", 3, "--n", 4, "-0").stdout.count("\0") == 3
 
 
-def test_sample_writes_whole_lines_that_begin_with_the_prime(charrnn, trained):
-    """As many as asked for."""
+def test_sample_writes_complete_lines_that_begin_with_the_prime(charrnn, trained):
+    """--lines 5 writes five complete lines, and each begins with the prime."""
     text = charrnn("sample", trained, "--lines", 5, "--prime", "an").stdout
     assert text.endswith("\n")
     assert len(text.splitlines()) == 5
@@ -184,7 +184,7 @@ def test_sample_writes_whole_lines_that_begin_with_the_prime(charrnn, trained):
 
 
 def test_lines_of_a_model_without_newline_are_refused(charrnn, config):
-    """It would go on for ever."""
+    """--lines is an error for a model without newline, whose lines would never end."""
     path = charrnn("train", config(PROSE, "stream"), "-q").stdout.strip()
     result = charrnn("sample", path, "--lines", 2)
     assert (result.exit_code, result.stdout) == (1, "")
@@ -193,7 +193,7 @@ def test_lines_of_a_model_without_newline_are_refused(charrnn, config):
 
 
 def test_a_seed_repeats_a_text(charrnn, trained):
-    """And where none is given, stderr names the one that was drawn."""
+    """`sample` without --seed prints its random seed, and --seed repeats the text."""
     first = charrnn("sample", trained, "--seed", 5)
     assert charrnn("sample", trained, "--seed", 5).stdout == first.stdout
     assert charrnn("sample", trained, "--seed", 6).stdout != first.stdout
@@ -204,11 +204,11 @@ def test_a_seed_repeats_a_text(charrnn, trained):
     assert charrnn("sample", trained, "-q").stderr == ""
 
 
-def test_temperature_0_is_the_likeliest_character(charrnn, trained):
-    """Whatever the seed, and the same as the one of the top 1; 5 is wilder than either."""
+def test_temperature_0_takes_the_most_probable_character(charrnn, trained):
+    """Temperature 0, top-k 1 and top-p 1e-9 give the same text, whatever the seed."""
     texts = [
-        charrnn("sample", trained, "--seed", seed, *taste).stdout
-        for taste in (["--temperature", 0], ["--top-k", 1], ["--top-p", 1e-9])
+        charrnn("sample", trained, "--seed", seed, *options).stdout
+        for options in (["--temperature", 0], ["--top-k", 1], ["--top-p", 1e-9])
         for seed in (1, 2)
     ]
     assert len(set(texts)) == 1
@@ -216,36 +216,37 @@ def test_temperature_0_is_the_likeliest_character(charrnn, trained):
 
 
 def test_the_prime_may_be_a_file_or_stdin(charrnn, trained, tmp_path):
-    """Each gives the text of --prime; an unknown character is named with its place."""
+    """--prime-file has the effect of --prime; an unknown character is named with its position."""
     (tmp_path / "prime.txt").write_text("an")
-    words = ["sample", trained, "--seed", 1]
-    expected = charrnn(*words, "--prime", "an").stdout
-    assert charrnn(*words, "--prime-file", tmp_path / "prime.txt").stdout == expected
-    assert charrnn(*words, "--prime-file", "-", stdin="an").stdout == expected
-    wrong = charrnn(*words, "--prime", "anx")
-    assert (wrong.exit_code, wrong.stdout) == (1, "")
-    assert "the prime has 'x' (U+0078) at character 3" in wrong.stderr
+    arguments = ["sample", trained, "--seed", 1]
+    expected = charrnn(*arguments, "--prime", "an").stdout
+    assert charrnn(*arguments, "--prime-file", tmp_path / "prime.txt").stdout == expected
+    assert charrnn(*arguments, "--prime-file", "-", stdin="an").stdout == expected
+    result = charrnn(*arguments, "--prime", "anx")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "the prime has 'x' (U+0078) at character 3" in result.stderr
 
 
-def figures(result):
+def parse_json(result):
+    """Return the JSON value on the stdout of a command that succeeded."""
     assert result.exit_code == 0, result.stderr
     return json.loads(result.stdout)
 
 
 @pytest.mark.parametrize("mode", ["lines", "stream"])
-def test_eval_gives_the_same_figures_for_a_file_and_stdin(charrnn, config, tmp_path, mode):
-    """In nats, bits (nats / ln 2) and perplexity (e to the nats)."""
+def test_eval_prints_the_same_scores_for_a_file_and_stdin(charrnn, config, tmp_path, mode):
+    """`eval` prints nats, bits (nats / ln 2) and perplexity (e to the nats) of a file or stdin."""
     path = charrnn("train", config(LINES * 5, mode), "-q").stdout.strip()
     (tmp_path / "text.txt").write_text(LINES)
-    of_file = figures(charrnn("eval", path, tmp_path / "text.txt", "--json"))
-    of_stdin = figures(charrnn("eval", path, "-", "--json", stdin=LINES))
-    assert of_file.pop("text") == str(tmp_path / "text.txt")
-    assert of_stdin.pop("text") == "standard input"
-    assert of_file == of_stdin
-    nats = of_file["nats_per_char"]
-    assert of_file["bits_per_char"] == pytest.approx(nats / math.log(2), rel=1e-12)
-    assert of_file["perplexity"] == pytest.approx(math.exp(nats), rel=1e-12)
-    assert (of_file["chars"], of_file["unknown"]) == (len(LINES) - (mode == "stream"), 0)
+    from_file = parse_json(charrnn("eval", path, tmp_path / "text.txt", "--json"))
+    from_stdin = parse_json(charrnn("eval", path, "-", "--json", stdin=LINES))
+    assert from_file.pop("text") == str(tmp_path / "text.txt")
+    assert from_stdin.pop("text") == "standard input"
+    assert from_file == from_stdin
+    nats = from_file["nats_per_char"]
+    assert from_file["bits_per_char"] == pytest.approx(nats / math.log(2), rel=1e-12)
+    assert from_file["perplexity"] == pytest.approx(math.exp(nats), rel=1e-12)
+    assert (from_file["chars"], from_file["unknown"]) == (len(LINES) - (mode == "stream"), 0)
     table = charrnn("eval", path, "-", stdin=LINES).stdout.splitlines()
     assert table[1:4] == [
         f"nats per character  {nats:.4f}",
@@ -255,8 +256,8 @@ def test_eval_gives_the_same_figures_for_a_file_and_stdin(charrnn, config, tmp_p
 
 
 def test_eval_without_a_text_scores_the_validation_part(charrnn, trained, tmp_path):
-    """As training did at its end; a text that has changed since is refused."""
-    score = figures(charrnn("eval", trained, "--json"))
+    """`eval` without TEXT repeats the last validation, and refuses a changed corpus."""
+    score = parse_json(charrnn("eval", trained, "--json"))
     saved = checkpoint.load(trained)
     assert score["nats_per_char"] == pytest.approx(saved.history[-1, 4], abs=1e-6)
     assert 0 < score["chars"] < len(LINES)
@@ -264,38 +265,39 @@ def test_eval_without_a_text_scores_the_validation_part(charrnn, trained, tmp_pa
     assert "has changed since" in charrnn("eval", trained).stderr
 
 
-def test_eval_can_leave_unknown_characters_out(charrnn, trained):
-    """And counts them."""
-    skipped = figures(charrnn("eval", trained, "-", "--unknown", "skip", "--json", stdin="axnxna"))
-    assert (skipped["unknown"], skipped["chars"]) == (2, 5)
-    plain = figures(charrnn("eval", trained, "-", "--json", stdin="anna"))
-    assert skipped["nats_per_char"] == plain["nats_per_char"]
+def test_eval_can_skip_unknown_characters(charrnn, trained):
+    """--unknown skip scores a text without its unknown characters, and counts them."""
+    result = charrnn("eval", trained, "-", "--unknown", "skip", "--json", stdin="axnxna")
+    score = parse_json(result)
+    assert (score["unknown"], score["chars"]) == (2, 5)
+    expected = parse_json(charrnn("eval", trained, "-", "--json", stdin="anna"))
+    assert score["nats_per_char"] == expected["nats_per_char"]
 
 
 def test_gradcheck_prints_a_row_for_every_array(charrnn, config, monkeypatch):
-    """Exit code 0; and 1, with the arrays named, when back-propagation is broken."""
+    """`gradcheck` exits with 1 and names the failing arrays when back-propagation is wrong."""
     path = config()
-    good = charrnn("gradcheck", path, "--entries", 5)
+    passed = charrnn("gradcheck", path, "--entries", 5)
     names = [*Model(ModelConfig(hidden=8), 3).shapes(), "initial state"]
-    assert good.exit_code == 0
+    assert passed.exit_code == 0
     for name in names:
-        assert re.search(rf"^{re.escape(name)} .* ok$", good.stdout, re.MULTILINE), name
-    honest = Model.backward
+        assert re.search(rf"^{re.escape(name)} .* ok$", passed.stdout, re.MULTILINE), name
+    backward = Model.backward
 
-    def broken(self, params, batch, work, grads, scale=1.0):
-        result = honest(self, params, batch, work, grads, scale)
+    def wrong_backward(self, params, batch, work, grads, scale=1.0):
+        result = backward(self, params, batch, work, grads, scale)
         grads["Why"] *= 1.001
         return result
 
-    monkeypatch.setattr(Model, "backward", broken)
-    bad = charrnn("gradcheck", path, "--entries", 5)
-    assert bad.exit_code == 1
-    assert bad.stdout.rstrip().endswith(": Why")
+    monkeypatch.setattr(Model, "backward", wrong_backward)
+    failed = charrnn("gradcheck", path, "--entries", 5)
+    assert failed.exit_code == 1
+    assert failed.stdout.rstrip().endswith(": Why")
 
 
-def test_info_tells_what_is_inside(charrnn, trained):
-    """For people and as JSON; values are shown as they stand in a config."""
-    facts, page = figures(charrnn("info", trained, "--json")), charrnn("info", trained).stdout
+def test_info_prints_the_contents_of_a_checkpoint(charrnn, trained):
+    """`info` prints a text or JSON; the text has values in the notation of a config."""
+    facts, page = parse_json(charrnn("info", trained, "--json")), charrnn("info", trained).stdout
     saved = checkpoint.load(trained)
     assert facts["parameter_count"] == saved.params.flat.size
     assert facts["parameters"] == {name: list(a.shape) for name, a in saved.params.items()}
@@ -311,7 +313,7 @@ def test_info_tells_what_is_inside(charrnn, trained):
 
 
 def test_the_environment_names_the_checkpoint(charrnn, trained, tmp_path, monkeypatch):
-    """Then a single word of eval is its text, and options have defaults of their own."""
+    """CHARRNN_CHECKPOINT replaces CKPT, and CHARRNN_SAMPLE_SEED replaces `sample --seed`."""
     corpus = tmp_path / "corpus.txt"
     expected = charrnn("eval", trained, corpus).stdout
     sampled = charrnn("sample", trained, "--lines", 2, "--seed", 4).stdout
@@ -323,8 +325,8 @@ def test_the_environment_names_the_checkpoint(charrnn, trained, tmp_path, monkey
     assert charrnn("sample", "--lines", 2).stdout == sampled
 
 
-def test_every_option_has_a_default_in_the_environment_under_its_own_name(charrnn, monkeypatch):
-    """The name that people type, not the one it has in the code."""
+def test_every_option_has_an_environment_variable(charrnn, monkeypatch):
+    """The variable has the name of the command and the option, and errors name it."""
     for name, command in main.commands.items():
         for parameter in command.params:
             if parameter.param_type_name == "option":
@@ -334,13 +336,13 @@ def test_every_option_has_a_default_in_the_environment_under_its_own_name(charrn
     result = charrnn("sample", "none.npz")
     assert result.exit_code == 2
     assert "'hot' is neither a number" in result.stderr
-    assert result.stderr.rstrip().endswith("It is from CHARRNN_SAMPLE_TEMPERATURE.")
+    assert result.stderr.rstrip().endswith("The value comes from CHARRNN_SAMPLE_TEMPERATURE.")
     result = charrnn("sample", "none.npz", "--temperature", "hot")
     assert "CHARRNN" not in result.stderr
 
 
-def test_a_variable_that_means_nothing_is_told(charrnn, trained, monkeypatch):
-    """With the nearest that does, unless the run is quiet."""
+def test_an_unknown_variable_is_reported(charrnn, trained, monkeypatch):
+    """An unknown variable CHARRNN_* is reported with the nearest known one, except with -q."""
     monkeypatch.setenv("CHARRNN_SAMPLE_TEMPRATURE", "0.5")
     result = charrnn("sample", trained, "--n", 3, "--seed", 1)
     assert result.stderr.splitlines() == [
@@ -353,12 +355,12 @@ def test_a_variable_that_means_nothing_is_told(charrnn, trained, monkeypatch):
     assert charrnn("sample", trained, "--n", 3).stderr == ""
 
 
-def test_a_word_that_is_a_checkpoint_is_not_taken_for_a_text(
+def test_a_checkpoint_argument_has_precedence_over_the_environment(
     charrnn, config, trained, tmp_path, monkeypatch
 ):
-    """Whatever the environment says, and whatever its name; info and plot heed the variable too."""
+    """`eval CKPT` uses CKPT, not CHARRNN_CHECKPOINT; `info` and `plot` use the variable too."""
     other = charrnn("train", config(name="other"), "--seed", 8, "-q").stdout.strip()
-    expected, facts, curve = (charrnn(word, other).stdout for word in ("eval", "info", "plot"))
+    expected, facts, curve = (charrnn(name, other).stdout for name in ("eval", "info", "plot"))
     renamed = tmp_path / "other.bin"
     renamed.write_bytes(Path(other).read_bytes())
     monkeypatch.setenv("CHARRNN_CHECKPOINT", trained)
@@ -373,8 +375,8 @@ def test_a_word_that_is_a_checkpoint_is_not_taken_for_a_text(
         assert "Missing argument 'CKPT" in result.stderr
 
 
-def test_no_module_is_called_as_one_of_the_standard_library():
-    """A Python that is started in that folder would take it for the other."""
+def test_no_module_has_the_name_of_a_standard_module():
+    """Python started in a folder of the package imports the standard library from its own place."""
     import sys
 
     package = Path(checkpoint.__file__).parent

@@ -1,4 +1,4 @@
-"""Real processes: closed pipes, signals, terminals that lack characters; and runs resumed."""
+"""Real processes: closed pipes, signals, encodings of the terminal, and resumed runs."""
 
 import contextlib
 import errno
@@ -21,82 +21,84 @@ from charrnn.cli.progress import ProgressReporter
 
 
 def test_a_closed_pipe_ends_a_text_quietly(trained):
-    """As in `charrnn sample CKPT --n -1 | head -c 100`."""
+    """`charrnn sample CKPT --n -1 | head -c 100` exits with 0 and without a message."""
     with start("sample", trained, "--n", -1, "-q") as process:
         text = process.stdout.read(100)
         process.stdout.close()
-        said = process.stderr.read()
+        stderr = process.stderr.read()
         assert process.wait(60) == 0
-    assert (len(text), said) == (100, b"")
+    assert (len(text), stderr) == (100, b"")
 
 
 def test_a_checkpoint_may_come_through_a_pipe(charrnn, trained):
-    """As in `charrnn sample <(cat CKPT)`, or as `-` from standard input."""
+    """`charrnn sample <(cat CKPT)` and `charrnn sample - < CKPT` print the same as with a file."""
     raw = Path(trained).read_bytes()
     expected = charrnn("sample", trained, "--seed", 1).stdout
-    reading, writing = os.pipe()
-    with open(reading, "rb"), open(writing, "wb", buffering=0) as pipe:
+    read_fd, write_fd = os.pipe()
+    with open(read_fd, "rb"), open(write_fd, "wb", buffering=0) as pipe:
         assert pipe.write(raw) == len(raw)
         pipe.close()
-        assert charrnn("sample", f"/dev/fd/{reading}", "--seed", 1).stdout == expected
+        assert charrnn("sample", f"/dev/fd/{read_fd}", "--seed", 1).stdout == expected
     assert charrnn("sample", "-", "--seed", 1, stdin=raw).stdout == expected
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_stopped_run_is_saved_and_tells_how_to_go_on(config, tmp_path, number):
-    """Exit code 130; the command it names goes on from there."""
+def test_a_stopped_run_is_saved_and_prints_how_to_resume(config, tmp_path, number):
+    """A run stopped by a signal saves, prints the command that resumes it and exits with 130."""
     path = tmp_path / "small.npz"
     with start("train", config(train={"steps": 10**9, "seed": 7})) as process:
-        read_until(process, "initial loss")  # the handlers are set before it is told
+        read_until(process, "initial loss")  # printed after the handlers are set
         process.send_signal(number)
-        printed, said = process.communicate(timeout=60)
+        stdout, stderr = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert printed == b""
-    assert f"charrnn train {path} --resume" in said.decode()
-    assert b"Traceback" not in said
+    assert stdout == b""
+    assert f"charrnn train {path} --resume" in stderr.decode()
+    assert b"Traceback" not in stderr
     assert checkpoint.load(str(path)).step > 0
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_to_all_processes_of_a_run_is_one_stop(config, tmp_path, number):
-    """As Ctrl-C in a terminal: all ranks stop after the same step, and the first one saves."""
+    """After Ctrl-C in a terminal all ranks stop at the same step, and rank 0 saves."""
     train = {"steps": 10**9, "seed": 7, "batch_size": 4, "workers": 2}
     settings, path = config(train=train), tmp_path / "small.npz"
     with start("train", settings, start_new_session=True) as process:
         read_until(process, "step")
         workers = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
         os.killpg(process.pid, number)
-        _, said = process.communicate(timeout=60)
+        _, stderr = process.communicate(timeout=60)
     assert len(workers) == 1
     assert process.returncode == 130
-    assert b"Traceback" not in said
-    assert b"stopped at step" in said
+    assert b"Traceback" not in stderr
+    assert b"stopped at step" in stderr
     assert checkpoint.load(str(path)).step > 0
     assert not Path(f"/proc/{workers[0]}").exists()
 
 
-# Lets a function of the program say a word on stderr and wait, so that a signal can meet it there.
+# Replaces a function by one that first prints a line on stderr and waits for a byte on stdin, so
+# that a signal can be sent while the function runs.
 WAITING = """
 import os, sys, {module}
-true = {module}.{name}
+original = {module}.{name}
 def waiting(*arguments, **options):
-    print("{word}", file=sys.stderr, flush=True)
+    print("{line}", file=sys.stderr, flush=True)
     os.read(0, 1)
-    return true(*arguments, **options)
+    return original(*arguments, **options)
 {module}.{name} = waiting
 """
 ENDLESS = {"train": {"steps": 10**9, "seed": 7}, "output": {"validate_every": 10**8}}
 
 
-def start_waiting(where, word, *words):
-    module, _, name = where.partition(":")
-    code = WAITING.format(module=module, name=name, word=word)
-    return start(*words, code=code, stdin=subprocess.PIPE)
+def start_waiting(function, line, *arguments):
+    """Start charrnn with `module:name` replaced by a function that prints `line` and waits."""
+    module, _, name = function.partition(":")
+    code = WAITING.format(module=module, name=name, line=line)
+    return start(*arguments, code=code, stdin=subprocess.PIPE)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize(
-    ("word", "where", "then"),
+    ("line", "function", "options"),
     [
         ("scoring", "charrnn.evaluation.evaluator:Evaluator._window", []),
         ("drawing", "charrnn.sampling.sampler:RowSampler.draw", []),
@@ -108,9 +110,9 @@ def start_waiting(where, word, *words):
     ],
 )
 def test_a_stop_does_not_wait_for_a_validation_or_a_sample(
-    config, charrnn, tmp_path, number, word, where, then
+    config, charrnn, tmp_path, number, line, function, options
 ):
-    """Neither for more than one part of it; both are done when the run goes on."""
+    """A signal ends a validation or a sample early, and the resumed run does it again."""
     settings = config(
         "tick tock " * 400,
         "stream",
@@ -118,55 +120,56 @@ def test_a_stop_does_not_wait_for_a_validation_or_a_sample(
         output={"validate_every": 10, "sample_every": 10},
     )
     path = tmp_path / "small.npz"
-    with start_waiting(where, word, "train", settings, *then) as process:
-        read_until(process, word)
+    with start_waiting(function, line, "train", settings, *options) as process:
+        read_until(process, line)
         process.send_signal(number)
-        printed, said = process.communicate(b"go", timeout=60)
-    assert (process.returncode, printed) == (130, b"")
-    assert said.decode().splitlines() == [
+        stdout, stderr = process.communicate(b"go", timeout=60)
+    assert (process.returncode, stdout) == (130, b"")
+    assert stderr.decode().splitlines() == [
         f"Error: stopped at step 10 of 20 and saved. To resume: charrnn train {path} --resume"
     ]
-    said = charrnn("train", path, "--resume").stderr
-    assert ["step 10/20" in said, "step 20/20" in said] == [True, True]
-    if not then:
-        assert ["sample at step 10" in said, "sample at step 20" in said] == [True, True]
+    stderr = charrnn("train", path, "--resume").stderr
+    assert ["step 10/20" in stderr, "step 20/20" in stderr] == [True, True]
+    if not options:
+        assert ["sample at step 10" in stderr, "sample at step 20" in stderr] == [True, True]
 
 
 @pytest.mark.parametrize("second", [signal.SIGINT, signal.SIGTERM])
-def test_a_second_signal_leaves_in_the_middle_of_a_save(config, charrnn, trained, tmp_path, second):
-    """Without a traceback; the checkpoint before it is whole, and nothing else is left."""
-    before, there = Path(trained).read_bytes(), sorted(os.listdir(tmp_path))
-    longer = ["--set", "train.steps=1000000000", "--set", "output.validate_every=100000000"]
-    words = ["train", trained, "--resume", *longer]
-    with start_waiting("os:fsync", "saving", *words) as process:
-        read_until(process, "going on")
+def test_a_second_signal_exits_during_a_save(config, charrnn, trained, tmp_path, second):
+    """A second signal during a save exits at once and leaves the last checkpoint unchanged."""
+    before, files = Path(trained).read_bytes(), sorted(os.listdir(tmp_path))
+    options = ["--set", "train.steps=1000000000", "--set", "output.validate_every=100000000"]
+    arguments = ["train", trained, "--resume", *options]
+    with start_waiting("os:fsync", "saving", *arguments) as process:
+        read_until(process, "resuming")
         process.send_signal(signal.SIGINT)
         read_until(process, "saving")
         process.send_signal(second)
         assert process.wait(60) == 130
-        printed, said = process.communicate()
-    assert (printed, said.decode().splitlines()) == (
+        stdout, stderr = process.communicate()
+    assert (stdout, stderr.decode().splitlines()) == (
         b"",
-        ["Error: stopped at once, without saving; the last checkpoint is as it was"],
+        ["Error: stopped at once, without saving; the last checkpoint is unchanged"],
     )
     assert Path(trained).read_bytes() == before
-    assert sorted(os.listdir(tmp_path)) == there
+    assert sorted(os.listdir(tmp_path)) == files
 
 
-def test_a_second_signal_does_not_wait_for_the_last_words(config, tmp_path):
-    """Nobody may be reading them; the run is saved."""
-    with start_waiting("charrnn.cli.app:note", "last words", "train", config(**ENDLESS)) as process:
+def test_a_second_signal_does_not_wait_for_the_last_message(config, tmp_path):
+    """A second signal after the save exits at once, although the last message is blocked."""
+    settings = config(**ENDLESS)
+    with start_waiting("charrnn.cli.app:note", "last message", "train", settings) as process:
         read_until(process, "initial loss")
         process.send_signal(signal.SIGINT)
-        read_until(process, "last words")
+        read_until(process, "last message")
         process.send_signal(signal.SIGINT)
         assert process.wait(60) == 130
         assert process.communicate() == (b"", b"")
     assert checkpoint.load(str(tmp_path / "small.npz")).step > 0
 
 
-def test_a_stop_while_the_corpus_is_read_leaves_at_once(config, tmp_path):
-    """There is nothing to save, so no file is left either."""
+def test_a_stop_while_the_corpus_is_read_exits_at_once(config, tmp_path):
+    """A signal before training starts exits with 130 and leaves no file."""
     with start_waiting("charrnn.data.corpus:read_corpus", "reading", "train", config()) as process:
         read_until(process, "reading")
         process.send_signal(signal.SIGINT)
@@ -175,8 +178,8 @@ def test_a_stop_while_the_corpus_is_read_leaves_at_once(config, tmp_path):
     assert sorted(os.listdir(tmp_path)) == ["corpus.txt", "small.yaml"]
 
 
-def test_a_stop_gets_through_to_a_run_whose_messages_nobody_takes(config, tmp_path):
-    """Here the line of the first validation waits for a reader who never comes."""
+def test_a_signal_stops_a_run_whose_messages_are_blocked(config, tmp_path):
+    """A run stops and saves although the line of its first validation cannot be written."""
     settings = config(train=ENDLESS["train"])
     code = """
 import os, click
@@ -196,7 +199,7 @@ click.echo = waiting
 
 
 def test_a_stopped_run_is_saved_though_stderr_is_closed(config, tmp_path):
-    """The exit code is all that is left to tell it by."""
+    """A stopped run with closed stderr saves and exits with 130."""
     with start("train", config(**ENDLESS)) as process:
         read_until(process, "initial loss")
         process.stderr.close()
@@ -208,7 +211,7 @@ def test_a_stopped_run_is_saved_though_stderr_is_closed(config, tmp_path):
 @pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="this system has no SIGHUP")
 @pytest.mark.parametrize("ignored", [False, True])
 def test_a_terminal_that_hangs_up_stops_a_run_but_not_under_nohup(config, tmp_path, ignored):
-    """It is saved, as at any other end that comes from outside."""
+    """SIGHUP saves and stops a run, except under nohup, which ignores the signal."""
     steps = 3000 if ignored else 10**9
     path = config(train={"steps": steps, "seed": 7}, output={"validate_every": 10**8})
     handler = signal.SIG_IGN if ignored else signal.SIG_DFL
@@ -220,29 +223,29 @@ def test_a_terminal_that_hangs_up_stops_a_run_but_not_under_nohup(config, tmp_pa
     assert checkpoint.load(str(tmp_path / "small.npz")).step > 0
 
 
-def test_a_bar_on_a_terminal_that_is_gone_does_not_end_the_run():
-    """Every write to it fails, and the run goes on in silence."""
+def test_a_bar_on_a_closed_terminal_does_not_end_the_run():
+    """A run continues without messages when every write of its bar fails."""
 
-    class Gone(io.StringIO):
+    class ClosedTerminal(io.StringIO):
         def write(self, text):
             raise OSError(errno.EIO, os.strerror(errno.EIO))
 
-    with ProgressReporter() as watch:
+    with ProgressReporter() as reporter:
         bar = tqdm(total=10, file=io.StringIO(), mininterval=0)
-        watch._bar, bar.fp = bar, Gone()
+        reporter._bar, bar.fp = bar, ClosedTerminal()
         bar.sp = bar.status_printer(bar.fp)
-        watch.on_step(1, 2.0)
-        watch.on_step(2, 2.0)
-        watch.on_end("unheard")
-    # tqdm keeps its lock when a write fails, and threads of a later test would wait for ever.
+        reporter.on_step(1, 2.0)
+        reporter.on_step(2, 2.0)
+        reporter.on_end("not printed")
+    # tqdm does not release its lock when a write fails; threads of a later test would wait for it.
     with contextlib.suppress(AssertionError, RuntimeError):
         while True:
             tqdm.get_lock().release()
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
-def test_characters_that_a_terminal_lacks_are_escaped(charrnn, config, encoding):
-    """A model of Greek writes to an ASCII terminal, and nothing is lost."""
+def test_characters_outside_the_encoding_of_stdout_are_escaped(charrnn, config, encoding):
+    """A model of Greek text writes escapes to an ASCII terminal, and loses no character."""
     path = charrnn(
         "train", config("".join(f"{a}{b}γ\n" for a in "αβγδ" for b in "αβγδ")), "-q"
     ).stdout.strip()
@@ -250,47 +253,47 @@ def test_characters_that_a_terminal_lacks_are_escaped(charrnn, config, encoding)
     with start(
         "sample", path, "--n", 40, "--seed", 1, env={**os.environ, "PYTHONIOENCODING": encoding}
     ) as process:
-        text, said = process.communicate(timeout=60)
-    assert (process.returncode, said) == (0, b"")
+        text, stderr = process.communicate(timeout=60)
+    assert (process.returncode, stderr) == (0, b"")
     assert text == expected.encode(encoding, "backslashreplace")
     assert set(expected) & set("αβγδ")
 
 
 def test_python_m_charrnn_is_the_same_program():
-    """Under its own name in the usage line, and with its exit codes."""
-    good = subprocess.run([*CHARRNN, "-h"], capture_output=True, text=True)
-    assert (good.returncode, good.stderr) == (0, "")
-    assert good.stdout.startswith("Usage: charrnn ")
-    bad = subprocess.run([*CHARRNN, "info", "none.npz"], capture_output=True, text=True)
-    assert (bad.returncode, bad.stdout) == (1, "")
-    assert bad.stderr == "Error: none.npz: no such checkpoint\n"
+    """`python -m charrnn` has the name, the messages and the exit codes of `charrnn`."""
+    usage = subprocess.run([*CHARRNN, "-h"], capture_output=True, text=True)
+    assert (usage.returncode, usage.stderr) == (0, "")
+    assert usage.stdout.startswith("Usage: charrnn ")
+    failure = subprocess.run([*CHARRNN, "info", "none.npz"], capture_output=True, text=True)
+    assert (failure.returncode, failure.stdout) == (1, "")
+    assert failure.stderr == "Error: none.npz: no such checkpoint\n"
 
 
-@pytest.mark.parametrize("by", ["config", "checkpoint"])
-def test_resume_goes_on_where_the_checkpoint_stopped(charrnn, trained, tmp_path, by):
-    """Both ways to name the run end with the weights of one that was never stopped."""
-    config, whole = tmp_path / "small.yaml", tmp_path / "whole.npz"
-    what = config if by == "config" else trained
-    result = charrnn("train", what, "--resume", "--set", "train.steps=40")
+@pytest.mark.parametrize("argument", ["config", "checkpoint"])
+def test_resume_continues_from_the_checkpoint(charrnn, trained, tmp_path, argument):
+    """A run resumed by its config or checkpoint ends with the weights of an uninterrupted run."""
+    config, uninterrupted = tmp_path / "small.yaml", tmp_path / "uninterrupted.npz"
+    source = config if argument == "config" else trained
+    result = charrnn("train", source, "--resume", "--set", "train.steps=40")
     assert (result.exit_code, result.stdout) == (0, f"{trained}\n")
     assert "train.steps: 20 -> 40" in result.stderr
-    assert "going on at step 20 of 40" in result.stderr
-    charrnn("train", config, "--set", "train.steps=40", "--out", whole)
-    expected, found = checkpoint.load(str(whole)), checkpoint.load(trained)
-    assert found.params.flat.tobytes() == expected.params.flat.tobytes()
+    assert "resuming at step 20 of 40" in result.stderr
+    charrnn("train", config, "--set", "train.steps=40", "--out", uninterrupted)
+    expected, resumed = checkpoint.load(str(uninterrupted)), checkpoint.load(trained)
+    assert resumed.params.flat.tobytes() == expected.params.flat.tobytes()
 
 
-def test_what_was_shown_is_not_shown_again(charrnn, config):
-    """A resumed run begins after the validation and the sample that it was saved with."""
+def test_a_resumed_run_does_not_repeat_its_last_validation_and_sample(charrnn, config):
+    """A resumed run starts after the validation and the sample of its checkpoint."""
     path = config(output={"sample_every": 10})
     assert "sample at step 20" in charrnn("train", path).stderr
-    said = charrnn("train", path, "--resume", "--set", "train.steps=30").stderr
-    assert ["step 20/" in said, "sample at step 20" in said] == [False, False]
-    assert ["step 30/30" in said, "sample at step 30" in said] == [True, True]
+    stderr = charrnn("train", path, "--resume", "--set", "train.steps=30").stderr
+    assert ["step 20/" in stderr, "sample at step 20" in stderr] == [False, False]
+    assert ["step 30/30" in stderr, "sample at step 30" in stderr] == [True, True]
 
 
-def test_a_checkpoint_of_any_name_can_be_resumed_as_info_says(charrnn, config, tmp_path):
-    """A checkpoint is known by what is in it, not by `.npz`."""
+def test_a_checkpoint_of_any_name_can_be_resumed(charrnn, config, tmp_path):
+    """The command that `info` prints resumes a checkpoint whose name does not end in `.npz`."""
     out = tmp_path / "model.ckpt"
     assert charrnn("train", config(), "--out", out).exit_code == 0
     command = json.loads(charrnn("info", out, "--json").stdout)["resume"].split()
@@ -300,25 +303,25 @@ def test_a_checkpoint_of_any_name_can_be_resumed_as_info_says(charrnn, config, t
 
 
 def test_resume_refuses_another_network_or_text(charrnn, trained, tmp_path):
-    """The difference is named, and the checkpoint stays."""
+    """--resume with another network or text is an error, and the checkpoint stays unchanged."""
     before = Path(trained).read_bytes()
-    hidden = charrnn("train", trained, "--resume", "--set", "model.hidden=9")
+    network = charrnn("train", trained, "--resume", "--set", "model.hidden=9")
     (tmp_path / "corpus.txt").write_text(LINES.replace("karla", "klara"))
     text = charrnn("train", trained, "--resume")
-    for result, difference in ((hidden, "model.hidden: 8 -> 9"), (text, "corpus: sha256 ")):
+    for result, difference in ((network, "model.hidden: 8 -> 9"), (text, "corpus: sha256 ")):
         assert result.exit_code == 1
         assert "another run" in result.stderr
         assert difference in result.stderr
     assert Path(trained).read_bytes() == before
 
 
-def test_resume_may_change_rate_and_place_and_says_so(charrnn, trained, tmp_path):
-    """Each change is a line on stderr; there must be a checkpoint at the place."""
+def test_resume_may_change_the_learning_rate_and_the_path(charrnn, trained, tmp_path):
+    """--resume prints a changed learning rate, and --out must name a checkpoint."""
     out = tmp_path / "copy.npz"
-    words = ["train", trained, "--resume", "--out", out, "--set", "optimizer.learning_rate=0.05"]
-    assert f"{out}: no such checkpoint" in charrnn(*words).stderr
+    command = ["train", trained, "--resume", "--out", out, "--set", "optimizer.learning_rate=0.05"]
+    assert f"{out}: no such checkpoint" in charrnn(*command).stderr
     out.write_bytes(Path(trained).read_bytes())
-    result = charrnn(*words)
+    result = charrnn(*command)
     assert (result.exit_code, result.stdout) == (0, f"{out}\n")
     assert "changed since the checkpoint: optimizer.learning_rate: 0.1 -> 0.05" in result.stderr
 
@@ -336,8 +339,8 @@ def test_resume_may_change_rate_and_place_and_says_so(charrnn, trained, tmp_path
         ("info --help >/dev/full", "Error: the output cannot be written"),
     ],
 )
-def test_streams_that_are_closed_or_full_are_said(trained, command, message):
-    """With exit code 1 and one line."""
+def test_a_closed_or_full_stream_is_an_error(trained, command, message):
+    """A closed stdin, a closed stdout and a full disk are errors of one line, with exit code 1."""
     if "/dev/full" in command and not Path("/dev/full").exists():
         pytest.skip("this system has no /dev/full")
     result = subprocess.run(
@@ -351,8 +354,8 @@ def test_streams_that_are_closed_or_full_are_said(trained, command, message):
     assert result.stderr.count("\n") == 1
 
 
-def test_a_folder_that_is_gone_is_not_taken_for_the_output(tmp_path):
-    """Nor is any other error of the system; what happened is said."""
+def test_a_deleted_current_folder_is_an_error(tmp_path):
+    """The error in a deleted current folder names the folder, not the output."""
     (tmp_path / "gone").mkdir()
     command = f'cd "{tmp_path}/gone" && rmdir ../gone && "$0" -m charrnn train x.yaml'
     environment = {**os.environ, "PYTHONPATH": str(Path(package.__file__).parent.parent)}
@@ -365,12 +368,12 @@ def test_a_folder_that_is_gone_is_not_taken_for_the_output(tmp_path):
     )
     assert result.returncode == 1
     assert result.stderr.splitlines() == [
-        "Error: the current folder does not exist any more. Change to one that does: cd FOLDER"
+        "Error: the current folder no longer exists. Change to another one: cd FOLDER"
     ]
 
 
-def test_another_error_of_the_system_is_told_as_it_is(charrnn, trained, monkeypatch):
-    """With the file that it is about, if it is about one."""
+def test_other_errors_of_the_system_are_printed(charrnn, trained, monkeypatch):
+    """The message of an OSError contains its file and the text of the system."""
 
     def fails(*args):
         raise OSError(errno.EIO, os.strerror(errno.EIO), "some/file")
@@ -383,7 +386,7 @@ def test_another_error_of_the_system_is_told_as_it_is(charrnn, trained, monkeypa
 
 @pytest.mark.parametrize("name", ["corpus.npz", "corpus.best.npz", "corpus.jsonl"])
 def test_training_does_not_write_over_its_corpus(charrnn, config, tmp_path, name):
-    """Neither with the checkpoint nor with what stands beside it."""
+    """Training refuses a corpus at the path of one of its output files."""
     path = config(name="corpus")
     text = tmp_path / name
     text.write_text(LINES, encoding="utf-8")
@@ -395,7 +398,7 @@ def test_training_does_not_write_over_its_corpus(charrnn, config, tmp_path, name
 
 @pytest.mark.parametrize("name", ["small.yaml", "small.jsonl"])
 def test_training_does_not_write_over_its_config(charrnn, config, tmp_path, name):
-    """Neither with the checkpoint nor with what stands beside it."""
+    """Training refuses a config at the path of one of its output files."""
     path = config().rename(tmp_path / name)
     before = path.read_bytes()
     out = path if name == "small.yaml" else tmp_path / "small.npz"
@@ -405,13 +408,13 @@ def test_training_does_not_write_over_its_config(charrnn, config, tmp_path, name
     assert path.read_bytes() == before
 
 
-def test_training_goes_on_when_nobody_reads_its_messages(config, tmp_path):
-    """A pipe of stderr that closes early costs nothing but the messages."""
+def test_training_continues_when_stderr_is_closed(config, tmp_path):
+    """A run whose stderr is closed ends normally and writes its checkpoint."""
     path = config(train={"steps": 4000}, output={"validate_every": 200})
-    train = start("train", path)
-    train.stderr.readline()
-    train.stderr.close()
-    assert train.stdout.read().decode().strip() == str(tmp_path / "small.npz")
-    train.stdout.close()
-    assert train.wait() == 0
+    process = start("train", path)
+    process.stderr.readline()
+    process.stderr.close()
+    assert process.stdout.read().decode().strip() == str(tmp_path / "small.npz")
+    process.stdout.close()
+    assert process.wait() == 0
     assert checkpoint.load(str(tmp_path / "small.npz")).step == 4000

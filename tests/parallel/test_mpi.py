@@ -196,7 +196,7 @@ def test_real_ranks_give_the_same_run(charrnn, config, tmp_path):
     assert charrnn("train", path, "--out", one, *SHORTER).exit_code == 0
     code, _, said = together(3, "train", path, "--out", one, "--resume")
     assert code == 0, said
-    assert said.count("going on at step 10 of 20") == 1
+    assert said.count("resuming at step 10 of 20") == 1
     for resumed in (one, two):
         assert_checkpoints_close(resumed, tmp_path / "stream-1.npz")
 

@@ -35,7 +35,7 @@ def kill_after_lines(process, rng, folder):
 
 def kill_while_writing(process, rng, folder):
     """Kill a process when a partial file is in the folder, or after many looks without one."""
-    read_until(process, ("initial loss", "going on"))
+    read_until(process, ("initial loss", "resuming"))
     for _ in range(rng.randint(0, 3)):
         process.stderr.readline()
     for _ in range(10**5):
