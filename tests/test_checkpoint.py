@@ -129,7 +129,7 @@ def test_a_truncated_checkpoint_is_refused(path):
     whole = path.read_bytes()
     for length in {0, 1, 4, 30, *range(0, len(whole), 97), len(whole) - 1}:
         path.write_bytes(whole[:length])
-        assert_refused(path, "only a part of one|cannot be read")
+        assert_refused(path, "is damaged|cannot be read")
 
 
 WHY, NAN = random_checkpoint().params["Why"], np.float32(np.nan)
@@ -162,7 +162,11 @@ WRONG_ARRAYS = [  # id of the test, changed arrays, pattern of the message
     ("of state without rows", {"state": np.zeros((1, 1, 3), "f4")}, "array state is float32"),
     ("of history that is text", {"history": np.full((2, 5), "x")}, "array history is <U1"),
     ("of history in float32", {"history": np.zeros((2, 5), "f4")}, "array history is float32"),
-    ("of objects", {"Why": np.array([{"a": 1}] * 15).reshape(3, 5)}, "array Why has a header"),
+    (
+        "of objects",
+        {"Why": np.array([{"a": 1}] * 15).reshape(3, 5)},
+        "array Why has an invalid header",
+    ),
     ("of history that is too narrow", {"history": np.zeros((2, 4))}, "array history"),
     ("of meta that is a number", {"meta": np.array(1.0)}, "array meta is float64"),
     ("of meta that is bytes", {"meta": np.array(b"{}")}, "array meta"),
@@ -263,7 +267,9 @@ def test_a_declared_size_of_a_terabyte_takes_no_memory(path, in_directory):
     tracemalloc.start()
     try:
         # Newer versions of Python detect a wrong size in the directory themselves.
-        assert_refused(path, "history (claims [0-9,]+ bytes|has a header that)|Overlapped entries")
+        assert_refused(
+            path, "history (is listed with [0-9,]+ bytes|has an invalid header)|Overlapped entries"
+        )
         assert tracemalloc.get_traced_memory()[1] < 10_000_000
     finally:
         tracemalloc.stop()
@@ -298,7 +304,7 @@ def test_an_inconsistent_directory_is_refused(path, monkeypatch):
     for sizes, match in [
         ((size, 5 << 38), "array history is compressed"),
         ((5 << 38, size), "array history is compressed"),
-        ((size, size, 1 << 63), "cannot be read as a checkpoint: |only a part of one"),
+        ((size, size, 1 << 63), "cannot be read as a checkpoint: |is damaged"),
     ]:
         path.write_bytes(declare_size(whole, "history.npy", *sizes))
         assert_refused(path, match)
@@ -349,7 +355,7 @@ def test_a_directory_of_too_many_members_is_not_read(path):
 def test_a_meta_that_is_too_long_is_not_read(path, monkeypatch):
     """Decoded, it would become lists and dictionaries of many times its size."""
     monkeypatch.setattr(archive, "MAX_META_BYTES", 100)
-    assert_refused(path, "array meta has [0-9,]+ bytes, and never needs over 100")
+    assert_refused(path, "array meta has [0-9,]+ bytes, more than the limit of 100")
 
 
 def test_overlapping_members_are_refused(path):
@@ -374,7 +380,7 @@ def test_overlapping_members_are_refused(path):
     counts = 2 * [len(entries)]
     end = struct.pack("<4s4H2LH", b"PK\5\6", 0, 0, *counts, len(directory), len(body), 0)
     path.write_bytes(body + directory + end)
-    assert_refused(path, "claims [0-9,]+ bytes, which it does not have|Overlapped")
+    assert_refused(path, "is listed with [0-9,]+ bytes, too many for the file|Overlapped")
 
 
 def local_header(name, raw):
@@ -411,7 +417,7 @@ INVALID_HEADERS = [
 def test_an_invalid_array_header_is_refused(path, header):
     """Python's parser would raise a different error for each."""
     replace_member(path, "history", npy(header))
-    assert_refused(path, "array history has a header that makes no sense")
+    assert_refused(path, "array history has an invalid header")
 
 
 @settings(
@@ -439,7 +445,7 @@ def test_one_changed_byte_is_detected(path):
     """In a weight it is detected by the checksum, in the directory before anything is unpacked."""
     whole = path.read_bytes()
     weight, compression = whole.index(WHY.tobytes()), whole.rindex(b"meta.npy") - 36  # offsets
-    changes = [(weight, whole[weight] ^ 1, "only a part of one")]
+    changes = [(weight, whole[weight] ^ 1, "is damaged")]
     changes += [(compression, method, "array meta is compressed") for method in (8, 12, 14, 93)]
     for offset, value, match in changes:
         path.write_bytes(whole[:offset] + bytes([value]) + whole[offset + 1 :])

@@ -120,7 +120,7 @@ def test_allowed_imports_are_accepted():
     for importer, source in [
         ("nn", "from charrnn.nn.cells import CELLS\nfrom charrnn import __version__, errors"),
         ("cli", "from charrnn.cli import terminal\nfrom charrnn import api"),
-        ("lock", "from charrnn.atomic import beside"),
+        ("lock", "from charrnn.atomic import sibling_path"),
     ]:
         assert list(forbidden_imports(importer, source)) == []
 

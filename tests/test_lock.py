@@ -55,7 +55,7 @@ def test_a_second_run_is_refused_and_the_first_is_named(config, charrnn, tmp_pat
         for options in ((), ("--resume",)):
             second = charrnn("train", settings, *options, "--set", "train.steps=20")
             assert second.exit_code == 1
-            pattern = rf"small\.npz is taken: process {first.pid} on .* since \d{{4}}-.*--out FILE"
+            pattern = rf"small\.npz is in use: process {first.pid} on .* since \d{{4}}-.*--out FILE"
             assert re.search(pattern, second.stderr)
         assert sorted(os.listdir(tmp_path)) == before
         assert first.poll() is None
@@ -99,7 +99,7 @@ def test_a_link_and_a_name_without_suffix_are_the_same_run(path, log_messages, t
     same_run = (path, str(tmp_path / "elsewhere" / "link.npz"), str(tmp_path / "run"))
     with lock.hold_lock(path):
         for same in same_run:
-            with pytest.raises(CheckpointError, match="is taken"), lock.hold_lock(same):
+            with pytest.raises(CheckpointError, match="is in use"), lock.hold_lock(same):
                 pass
         for different in ("run.best.npz", "run.ckpt"):
             with lock.hold_lock(str(tmp_path / different)) as is_locked:
@@ -122,7 +122,7 @@ def test_a_lock_on_a_removed_file_does_not_count(path, log_messages, tmp_path, m
     monkeypatch.setattr(lock, "_lock_or_raise", remove_then_lock)
     with lock.hold_lock(path):
         assert removed
-        with pytest.raises(CheckpointError, match="is taken"), lock.hold_lock(path):
+        with pytest.raises(CheckpointError, match="is in use"), lock.hold_lock(path):
             pass
 
 
@@ -133,7 +133,7 @@ def test_the_end_of_a_run_does_not_remove_the_lock_of_another(path, log_messages
         second = lock.hold_lock(path)
         second.__enter__()
     assert (tmp_path / ".run.lock").exists()
-    with pytest.raises(CheckpointError, match="is taken"), lock.hold_lock(path):
+    with pytest.raises(CheckpointError, match="is in use"), lock.hold_lock(path):
         pass
     second.__exit__(None, None, None)
     assert not (tmp_path / ".run.lock").exists()
@@ -161,7 +161,7 @@ def test_invalid_content_of_a_lock_file_is_not_printed(path, log_messages, tmp_p
     with lock.hold_lock(path):
         (tmp_path / ".run.lock").write_bytes(content)
         with (
-            pytest.raises(CheckpointError, match=r"is taken: [^\x1b]*$"),
+            pytest.raises(CheckpointError, match=r"is in use: [^\x1b]*$"),
             lock.hold_lock(path),
         ):
             pass
@@ -178,7 +178,7 @@ def test_the_lock_works_on_a_full_disk(path, log_messages, monkeypatch):
         first = lock.hold_lock(path)
         assert first.__enter__()
     with (
-        pytest.raises(CheckpointError, match="taken: another process is writing it"),
+        pytest.raises(CheckpointError, match="in use: another process is writing it"),
         lock.hold_lock(path),
     ):
         pass

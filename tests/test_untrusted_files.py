@@ -313,7 +313,7 @@ def test_a_checkpoint_cannot_make_the_program_read_a_device(charrnn, tmp_path, v
     for arguments in (["eval", path], ["sample", path, "--novel", "--lines", 1]):
         result = charrnn(*arguments)
         assert result.exit_code == 1
-        assert "/dev/null, which the checkpoint names as its corpus, is no file" in result.stderr
+        assert "/dev/null, which the checkpoint names as its corpus, is not a file" in result.stderr
 
 
 def as_npy(text):

@@ -104,7 +104,7 @@ def test_ranks_that_read_different_texts_are_refused():
     def work(group):
         group.check_equal({"program": "1", "corpus": "a" if group.rank < 2 else "b"})
 
-    with pytest.raises(CharrnnError, match=r"rank 2, on .* has another corpus than rank 0"):
+    with pytest.raises(CharrnnError, match=r"rank 2, on .* has a different corpus than rank 0"):
         local.run(3, work, "fork")
 
 
@@ -177,7 +177,7 @@ def test_where_there_is_no_room_one_process_does_it_all(monkeypatch, caplog, wha
 
         monkeypatch.setattr(multiprocessing.synchronize.SemLock, "__init__", none)
     assert local.run(3, rank_functions.group_size, "fork") == 1
-    assert "3 processes cannot be had (" in caplog.text
+    assert "3 processes cannot start (" in caplog.text
     assert "one does all the work" in caplog.text
     assert all(wait_for_exit(pid) for pid in started)
 
@@ -239,7 +239,7 @@ def test_a_killed_rank_ends_all(config, tmp_path, method, rank):
         assert process.returncode == 1
         assert sorted(os.listdir(tmp_path)) == ["corpus.txt", "small.yaml"]
     else:
-        assert b"Error: the run has ended, because its first process is gone\n" in said
+        assert b"Error: the run ended because its first process ended\n" in said
     assert all(wait_for_exit(pid) for pid in (*pids, *others))
     # The lock went with the first process.
     done = subprocess.run(
@@ -315,7 +315,7 @@ def test_more_workers_than_rows_are_not_started(charrnn, config):
     """Each has a row at least, and the user is told."""
     result = charrnn("train", config(), "--workers", 4)
     assert result.exit_code == 0
-    assert "4 workers were asked for, and a batch has 1 row: 1 works" in result.stderr
+    assert "using 1 of 4 workers, because train.batch_size is 1" in result.stderr
 
 
 @pytest.mark.parametrize("words", [("--workers", 0), ("--set", "train.workers=0")])

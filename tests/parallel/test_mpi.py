@@ -73,7 +73,7 @@ def test_without_a_launcher_nothing_of_mpi_is_imported(monkeypatch, charrnn, con
 
 
 @pytest.mark.parametrize(
-    ("place", "said"), [("0", "mpi4py, by which they meet, cannot be imported"), ("1", None)]
+    ("place", "said"), [("0", "mpi4py, which connects them, cannot be imported"), ("1", None)]
 )
 def test_a_missing_mpi4py_is_told_by_one_process(monkeypatch, place, said):
     """On each machine; the others leave without a word."""
