@@ -140,7 +140,7 @@ class TextModel:
         )
 
     def score(self, text: str | Iterable[str], *, skip_unknown: bool = False) -> Score:
-        """Return the surprisal of a text, which may be given in pieces, such as an open file.
+        """Return the score of a text; the text may be in pieces, such as the lines of a file.
 
         Raises VocabError for an unknown character, unless `skip_unknown` is set, and CorpusError
         for a text that is too short to score.

@@ -215,7 +215,7 @@ def _array(
 ) -> Any:
     """Return one array. Raises ValueError unless it is of this shape and type.
 
-    `None` in `shape` allows any length there; the `dtype` None stands for a string of any length.
+    `None` in `shape` allows any length there; the `dtype` None is a string of any length.
     """
     raw = members.get(key)
     if raw is None:
