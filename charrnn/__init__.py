@@ -12,10 +12,10 @@ __all__ = ["__version__", "load"]
 
 
 def load(path: str) -> TextModel:
-    """The model in a checkpoint file, ready to `sample` and `score`; `-` is stdin.
+    """Return the model in a checkpoint file, ready to `sample` and `score`; `-` is stdin.
 
     Raises charrnn.errors.CheckpointError.
     """
-    from charrnn import api  # here, so that `charrnn --help` need not wait for NumPy
+    from charrnn import api  # here, because it imports NumPy, which delays `charrnn --help`
 
     return api.load(path)

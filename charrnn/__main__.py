@@ -1,4 +1,4 @@
-"""`python -m charrnn` is the command `charrnn`."""
+"""`python -m charrnn` runs the command `charrnn`."""
 
 from charrnn.cli.app import main
 

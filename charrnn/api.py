@@ -1,4 +1,4 @@
-"""A trained model as a Python object: text out, scores out. The command line uses the same calls.
+"""A trained model as a Python object that samples and scores. The command line uses it too.
 
     import charrnn
 
@@ -8,7 +8,7 @@
         print(text.text, text.bits_per_char)
     print(model.score("tyrannosaurus").bits)
 
-Nothing is kept between two calls, so several threads may use one model.
+A call does not change the model, so several threads may use one model.
 """
 
 from __future__ import annotations
@@ -29,26 +29,26 @@ from charrnn.sampling.record_selection import (
 )
 from charrnn.sampling.sampler import GeneratedText, Sampler, SamplingOptions, StopConditions
 
-if TYPE_CHECKING:  # importing what scores would keep the first character waiting
+if TYPE_CHECKING:  # importing the evaluator would delay the first character
     from typing_extensions import Unpack  # in typing from Python 3.11 on
 
     from charrnn.evaluation.evaluator import Score
 
-DEFAULT_CHARS = 500  # of a text that nothing else ends
+DEFAULT_CHARS = 500  # of a text without another stop condition
 
 
 class SamplingKwargs(TypedDict, total=False):
-    """Keyword arguments of every method that writes text; all may be left out."""
+    """Keyword arguments of every method that samples; all are optional."""
 
-    seed: int | None  # the same seed gives the same text; None: a fresh one
-    prime: str  # the text begins with it; so does every record of a model of lines
-    temperature: float  # 1 by default; these three are those of `sampler.SamplingOptions`
+    seed: int | None  # the same seed gives the same text; None: a random seed
+    prime: str  # the start of the text, or of every record of a model of lines
+    temperature: float  # 1 by default; it and the next two are fields of `sampler.SamplingOptions`
     top_k: int | None
     top_p: float
 
 
 class TextModel:
-    """A checkpoint that writes and scores."""
+    """A model from a checkpoint, with methods that sample and score."""
 
     def __init__(self, loaded: Checkpoint) -> None:
         self.checkpoint = loaded
@@ -57,7 +57,7 @@ class TextModel:
         self.mode = loaded.config.corpus.mode
         self.model = loaded.model
         self.params = loaded.params
-        # As the model reads it: in lower case where it was trained so.
+        # To lower case where the corpus was lowercased, otherwise unchanged.
         self._fold_case: Callable[[str], str] = (
             to_lowercase if loaded.config.corpus.lowercase else str
         )
@@ -70,10 +70,10 @@ class TextModel:
         stop: str = "",
         **kwargs: Unpack[SamplingKwargs],
     ) -> Iterator[str]:
-        """One text, character by character: the prime, then at most `chars` drawn ones.
+        """Yield a text character by character: the prime, then at most `chars` sampled ones.
 
-        `chars=None` sets no limit; `lines` ends it after so many newlines, `stop` when that string
-        has appeared. `kwargs`: see `SamplingKwargs`. Raises VocabError for a prime with unknown
+        `chars=None` sets no limit; the text also ends after `lines` newlines, and at the string
+        `stop`. `kwargs`: see `SamplingKwargs`. Raises VocabError for a prime with unknown
         characters.
         """
         return self._sampler().stream(*self._request(chars, lines, stop, **kwargs))
@@ -88,11 +88,11 @@ class TextModel:
         scored: bool = True,
         **kwargs: Unpack[SamplingKwargs],
     ) -> Iterator[GeneratedText]:
-        """`count` independent texts (None: endlessly many), generated side by side.
+        """Yield `count` independent texts (None: without end), sampled in one batch.
 
-        In a model of lines each is one record; otherwise each has at most `chars` characters, 500
-        if that is None and nothing else ends it. Text i depends on the seed and i alone. `kwargs`:
-        see `SamplingKwargs`. Without `scored` their `nats` are 0.
+        Each text of a model of lines is one record. Another model's text has at most `chars`
+        characters, or 500 when there is no stop condition at all. Text i depends only on the seed
+        and i. `kwargs`: see `SamplingKwargs`. Without `scored`, `nats` of each text is 0.
         """
         if chars is None and self.mode == "stream" and lines is None and not stop:
             chars = DEFAULT_CHARS
@@ -110,25 +110,25 @@ class TextModel:
         chars: int | None = None,
         **kwargs: Unpack[SamplingKwargs],
     ) -> Selection:
-        """Return up to `count` records that pass filters: iterate over it, then read its counts.
+        """Return an iterator over up to `count` records that pass filters; it also counts them.
 
-        `match` is a regular expression that `re.search` must find in a record; `unique` allows no
-        repeats, `novel` no record of the training corpus. It gives up after `attempts` records
-        (default: 10,000, and 1,000 for each of `count`). `kwargs`: see `SamplingKwargs`. Raises
-        CharrnnError for a model that does not write lines, for an invalid expression, and for a
-        corpus that cannot be read again; VocabError for a beginning with unknown characters.
+        `match` is a regular expression that `re.search` must find in a record; `unique` excludes
+        repeats, and `novel` excludes records of the corpus. The iterator ends after `attempts`
+        records (default: 10,000 plus 1,000 for each of `count`). `kwargs`: see `SamplingKwargs`.
+        Raises CharrnnError for a model of running text, an invalid expression, and a corpus that
+        cannot be read again; VocabError for an expression whose start has unknown characters.
         """
         if self.mode != "lines":
             raise ConfigError(
                 "the model was trained on running text, so it has no records to choose from: "
                 "train with corpus.mode=lines"
             )
-        pattern, beginning = compile_pattern(match or ""), literal_prefix(match or "")
-        self.vocab.encode(beginning, "the beginning of the expression")
+        pattern, prefix = compile_pattern(match or ""), literal_prefix(match or "")
+        self.vocab.encode(prefix, "the beginning of the expression")
         from charrnn.find_corpus import corpus_lines
 
-        if beginning.startswith(self._fold_case(kwargs.get("prime", ""))):
-            kwargs["prime"] = beginning
+        if prefix.startswith(self._fold_case(kwargs.get("prime", ""))):
+            kwargs["prime"] = prefix
         return Selection(
             self.texts(None, chars=MAX_RECORD_CHARS if chars is None else chars, **kwargs),
             count,
@@ -140,10 +140,10 @@ class TextModel:
         )
 
     def score(self, text: str | Iterable[str], *, skip_unknown: bool = False) -> Score:
-        """How well the model foretells a text, or the pieces of one (an open file, say).
+        """Return the score of a text; the text may be in pieces, such as the lines of a file.
 
-        Raises VocabError for an unknown character unless they are skipped, and CorpusError for a
-        text too short to score.
+        Raises VocabError for an unknown character, unless `skip_unknown` is set, and CorpusError
+        for a text that is too short to score.
         """
         from charrnn.evaluation.evaluator import Evaluator
         from charrnn.evaluation.text_scoring import score_text
@@ -155,7 +155,7 @@ class TextModel:
     def _request(
         self, chars: int | None, lines: int | None, stop: str, **kwargs: Unpack[SamplingKwargs]
     ) -> tuple[int, SamplingOptions, StopConditions, str]:
-        """The seed, the taste, the limits and the prime that these arguments ask for."""
+        """Return the seed, sampling options, stop conditions and prime from keyword arguments."""
         options: dict[str, Any] = {**kwargs}
         seed, prime = options.pop("seed", None), options.pop("prime", "")
         seed = random_seed() if seed is None else seed
@@ -171,5 +171,5 @@ class TextModel:
 
 
 def load(path: str) -> TextModel:
-    """The model in a checkpoint file; `-` is stdin. Raises CheckpointError."""
+    """Return the model in a checkpoint file; `-` is stdin. Raises CheckpointError."""
     return TextModel(checkpoint.load(path))

@@ -1,8 +1,8 @@
-"""Opens the zip archive that a checkpoint is, which may be anybody's, in bounded memory.
+"""Opens the zip archive of a checkpoint in bounded memory, also when it is not trusted.
 
-A zip file has a directory, and Python makes an object of about ten times its size from each entry;
-a packed member may become a thousand times larger; two members of one name may differ. None of
-that belongs into a checkpoint.
+Python makes an object of about ten times its size from each entry of a zip file's directory; a
+compressed member may become a thousand times larger; two members with one name may differ. A valid
+checkpoint has a small directory, no compressed members and no repeated names.
 """
 
 from __future__ import annotations
@@ -13,54 +13,54 @@ import sys
 import zipfile
 from typing import BinaryIO
 
-MAX_DIRECTORY_BYTES = 1 << 20  # that of the largest model, of 64 layers, has 20 kB
-MAX_META_BYTES = 16 << 20  # of the JSON string, four bytes a character
+MAX_DIRECTORY_BYTES = 1 << 20  # the directory of the largest model, with 64 layers, has 20 kB
+MAX_META_BYTES = 16 << 20  # of the JSON string, which has four bytes per character
 
 
 def is_checkpoint(path: str) -> bool:
-    """Whether a word of the command line names a checkpoint: by its ending, else by its content."""
+    """Return whether a path is that of a checkpoint: by its suffix, otherwise by its content."""
     return path.endswith(".npz") or (os.path.isfile(path) and zipfile.is_zipfile(path))
 
 
 class _BoundedStream:
-    """A stream that hands out no large directory to whoever opens the archive."""
+    """A stream that raises BadZipFile for a read of more than `max_bytes`, such as a directory."""
 
     def __init__(self, stream: BinaryIO) -> None:
         self.stream = stream
         self.seek, self.tell, self.seekable = stream.seek, stream.tell, stream.seekable
-        self.most = MAX_DIRECTORY_BYTES
+        self.max_bytes = MAX_DIRECTORY_BYTES
 
     def read(self, size: int = -1) -> bytes:
-        if size > self.most:
+        if size > self.max_bytes:
             raise zipfile.BadZipFile("its directory is too large")
         return self.stream.read(size)
 
 
 def read_members(stream: BinaryIO) -> dict[str, bytes]:
-    """What `numpy.savez` has written to a stream: the bytes of each array by its name.
+    """Return the bytes of each array in a stream that `numpy.savez` has written, by name.
 
-    Raises BadZipFile when it is no archive, and ValueError that names the array that is not as
-    `numpy.savez` writes it.
+    Raises BadZipFile when it is not an archive, and ValueError, with the array's name, when an
+    array is not as `numpy.savez` writes it.
     """
-    if not stream.seekable():  # such as the pipe that a shell makes of <(...)
+    if not stream.seekable():  # such as the pipe of a shell's <(...)
         stream = io.BytesIO(stream.read())
-    careful = _BoundedStream(stream)
-    archive = zipfile.ZipFile(careful)
-    careful.most = sys.maxsize
-    left = stream.seek(0, os.SEEK_END)  # only the length is certain: the directory may lie
+    bounded = _BoundedStream(stream)
+    archive = zipfile.ZipFile(bounded)
+    bounded.max_bytes = sys.maxsize
+    remaining = stream.seek(0, os.SEEK_END)  # bytes; the sizes in the directory may be wrong
     members: dict[str, bytes] = {}
     for member in archive.infolist():
         key, size = member.filename.removesuffix(".npy")[:60], member.file_size
-        left -= size  # so members cannot share their bytes and be larger than the file
+        remaining -= size  # so overlapping members cannot be larger than the file together
         if key in members:
             raise ValueError("two of its members have the same name")
         if member.compress_type != zipfile.ZIP_STORED or member.compress_size != size:
-            raise ValueError(f"array {key} is compressed, and numpy.savez leaves it as it is")
-        if left < 0:
-            raise ValueError(f"array {key} claims {size:,} bytes, which it does not have")
+            raise ValueError(f"array {key} is compressed, but numpy.savez does not compress")
+        if remaining < 0:
+            raise ValueError(f"array {key} is listed with {size:,} bytes, too many for the file")
         if key == "meta" and size > MAX_META_BYTES:
             raise ValueError(
-                f"array {key} has {size:,} bytes, and never needs over {MAX_META_BYTES:,}"
+                f"array {key} has {size:,} bytes, more than the limit of {MAX_META_BYTES:,}"
             )
         members[key] = archive.read(member)
     return members

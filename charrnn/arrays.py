@@ -1,4 +1,4 @@
-"""Types of arrays that all folders of the package share."""
+"""Types of arrays that the whole package uses."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ Shapes = Mapping[str, tuple[int, ...]]
 
 
 class Batch(NamedTuple):
-    """One window: the ids of T characters in B rows, and at each position the id that follows."""
+    """One window: the ids of T characters in B rows, and at each position the next id."""
 
     ids: Ints  # (T, B)
     targets: Ints  # (T, B)
-    mask: Floats | None = None  # (T, B): 1 where a target counts, 0 where a row is padded
-    from_zero: bool = False  # the rows begin here, so the state carried in is zero
+    mask: Floats | None = None  # (T, B): 1 where the loss counts a target, 0 in padding
+    from_zero: bool = False  # whether the rows start here, so that the initial state is zero
 
     @property
     def chars(self) -> int:
-        """The number of targets that count."""
+        """The number of targets that the loss counts."""
         return self.targets.size if self.mask is None else int(self.mask.sum())
 
     def rows(self, part: slice) -> Batch:
-        """Return the batch of these rows alone."""
+        """Return the batch with only these rows."""
         mask = None if self.mask is None else self.mask[:, part]
         return Batch(self.ids[:, part], self.targets[:, part], mask, self.from_zero)

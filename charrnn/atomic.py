@@ -1,7 +1,7 @@
-"""A file is written beside the old one, flushed to disk and renamed over it: never a part of one.
+"""Atomic writing: a new file is written next to the old one, flushed to disk and renamed over it.
 
-What is being written has a hidden name that ends in `.part`. A process that is killed leaves it
-behind; the next run clears it away, once it holds the lock of the same files.
+While it is written it has a hidden name that ends in `.part`. A process that is killed leaves that
+file behind. The next run removes it, after it has locked the same checkpoint.
 """
 
 from __future__ import annotations
@@ -15,27 +15,27 @@ from typing import BinaryIO
 
 from charrnn.errors import CheckpointError
 
-RANDOM_CHARS = 8  # characters that tell the parts of one file apart
+RANDOM_CHARS = 8  # in the name of a partial file
 
 
 @contextlib.contextmanager
 def as_checkpoint_error(path: str | Path) -> Iterator[None]:
-    """Raise CheckpointError where the block raises OSError: `path` cannot be written."""
+    """Turn an OSError of the block into a CheckpointError: `path` cannot be written."""
     try:
         yield
     except OSError as error:
         raise CheckpointError(
             f"{path} cannot be written: {error.strerror or error}",
-            "Choose another place with --out FILE",
+            "Choose another path with --out FILE",
         ) from None
 
 
 def sibling_path(path: str | Path, ending: str) -> Path:
-    """The file next to a checkpoint that belongs to it: its name without `.npz`, then `ending`.
+    """Return the path of a checkpoint without `.npz`, with `ending` added.
 
-    Nothing but `.npz` is cut: `lr0.01` and `lr0.003` are two names.
+    No other suffix is removed: `lr0.01` and `lr0.003` are different names.
 
-    >>> beside("runs/a.npz", ".jsonl").name, beside("runs/lr0.01", ".jsonl").name
+    >>> sibling_path("runs/a.npz", ".jsonl").name, sibling_path("runs/lr0.01", ".jsonl").name
     ('a.jsonl', 'lr0.01.jsonl')
     """
     path = Path(path)
@@ -44,11 +44,12 @@ def sibling_path(path: str | Path, ending: str) -> Path:
 
 @contextlib.contextmanager
 def replace_file(path: str | Path) -> Iterator[BinaryIO]:
-    """A file that takes the place of `path` when the block ends well, and vanishes if not.
+    """Yield a new file that replaces `path` after the block, or is removed when the block raises.
 
-    A link stays, and what it leads to is replaced. A device or a pipe cannot be: it is written to.
+    A link stays, and its target is replaced. A device or a pipe cannot be replaced: the block
+    writes to it.
     """
-    if os.path.exists(path) and not os.path.isfile(path):  # also what the shell makes of >(...)
+    if os.path.exists(path) and not os.path.isfile(path):  # such as the pipe of a shell's >(...)
         with open(path, "wb") as stream:
             yield stream
         return
@@ -67,14 +68,14 @@ def replace_file(path: str | Path) -> Iterator[BinaryIO]:
 
 
 def remove_partial_files(path: str | Path) -> None:
-    """Remove what killed runs have left of `path`. Nobody else may be writing it."""
-    # A name such as `a` must not take the parts of `a.b`, so the random characters are counted.
+    """Remove the partial files of `path` that killed runs left. The caller holds the lock."""
+    # The pattern has a fixed number of characters, so that `a` does not match the parts of `a.b`.
     for part in glob.glob(_partial_path(glob.escape(os.path.realpath(path)), "?" * RANDOM_CHARS)):
         with contextlib.suppress(OSError):
             os.unlink(part)
 
 
 def _partial_path(target: str, random: str) -> str:
-    """Return the name of a file beside `target`, for what is to take its place."""
+    """Return the path of the partial file of `target` with these random characters."""
     folder, name = os.path.split(target)
     return os.path.join(folder, f".{name}.{random}.part")

@@ -11,20 +11,20 @@ from tqdm import tqdm
 logger = logging.getLogger("charrnn")
 
 
-class Bar(tqdm):  # type: ignore[type-arg]  # it takes none when it runs
-    """tqdm's, without the thread that looks after bars nobody moves, and for one process.
+class Bar(tqdm):  # type: ignore[type-arg]  # it takes no type argument at run time
+    """tqdm's bar, without its monitor thread, and with a lock for one process.
 
-    With a second thread this process could not be forked safely (see `parallel.local`); tqdm's own
-    lock is a semaphore of the system, which a process that is killed leaves behind.
+    With a second thread, this process could not be forked safely (see `parallel.local`). tqdm's
+    default lock is a semaphore of the system, which stays when the process is killed.
     """
 
     monitor_interval = 0
 
     @classmethod
-    def for_bytes(cls, what: str, total: int | None, **settings: Any) -> Bar:
-        """One that counts bytes; shown only on a terminal, and where notes are logged."""
-        disabled = None if logger.isEnabledFor(logging.INFO) else True
-        return cls(desc=what, total=total, unit="B", unit_scale=True, disable=disabled, **settings)
+    def for_bytes(cls, label: str, total: int | None, **settings: Any) -> Bar:
+        """Return a bar that counts bytes, visible on a terminal unless the logger is quiet."""
+        disabled = None if logger.isEnabledFor(logging.INFO) else True  # None: on a terminal only
+        return cls(desc=label, total=total, unit="B", unit_scale=True, disable=disabled, **settings)
 
 
 Bar.set_lock(threading.RLock())

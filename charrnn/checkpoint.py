@@ -1,18 +1,18 @@
-"""A checkpoint is one `.npz` file: the weights, and all it takes to go on training exactly.
+"""A checkpoint is one `.npz` file: the weights, and all that is needed to resume training exactly.
 
-`numpy.load(path, allow_pickle=False)` opens it anywhere. Its members:
+`numpy.load(path, allow_pickle=False)` can read it. Its members:
 
     layer0.Wxh, layer0.Whh, ..., Why, by    the parameter arrays
     optimizer.squares, ...                  the state of the optimizer, vectors of (P,)
-    training_weights                        the weights in training, (P,), where the arrays above
+    training_weights                        the weights in training, (P,), when the arrays above
                                             are their moving average (optimizer.ema_decay)
     state                                   the carried state, (L, S, B, H)
-    history                                 one row a validation, the columns in HISTORY_COLUMNS
+    history                                 one row per validation; HISTORY_COLUMNS has the columns
     meta                                    one JSON string: config, vocabulary, training state, ...
 
-A file is written beside the old one, flushed to disk and renamed over it, so the path always holds
-a whole checkpoint. Reading trusts nothing: there is no pickle, `archive` compares all sizes with
-the file's, and every array must have the shape and type that the config in `meta` asks for.
+A file is written next to the old one, flushed to disk and renamed over it, so the path always has a
+complete checkpoint. A file may be untrusted: no pickle is loaded, `archive` compares all sizes with
+the file's, and every array must have the shape and type that the config in `meta` implies.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ from charrnn.streams import display_name, open_binary
 
 FORMAT = 2
 HISTORY_COLUMNS = ("step", "seconds", "smooth_nats", "train_nats", "validation_nats")
-OPTIMIZER_PREFIX = "optimizer."  # an optimiser's vector
+OPTIMIZER_PREFIX = "optimizer."  # of the names of the optimizer's vectors
 
 
 @dataclass
@@ -60,28 +60,28 @@ class Checkpoint:
     history: Floats  # (validations, len(HISTORY_COLUMNS))
     corpus_sha256: str
     training_state: dict[str, Any] = field(default_factory=dict)  # see `trainer.Trainer.snapshot`
-    training_weights: Floats | None = None  # (P,), where `params` are an average of them
+    training_weights: Floats | None = None  # (P,), when `params` are their moving average
 
     @property
     def model(self) -> Model:
-        """The network these parameters belong to."""
+        """The model of these parameters."""
         return Model(self.config.model, len(self.vocab))
 
     @property
     def step(self) -> int:
-        """Updates made so far."""
+        """The number of updates so far."""
         return int(self.training_state.get("step", 0))
 
     def resume_command(self, path: str) -> str:
-        """What to type to go on with the run; for `-`, with the file that it was written to."""
+        """Return the command that resumes the run; for stdin, with `output.checkpoint` as path."""
         file = (self.config.output.checkpoint or path) if path == "-" else path
         return f"charrnn train {shlex.quote(file)} --resume"
 
 
 def save(checkpoint: Checkpoint, path: str) -> None:
-    """Write a checkpoint so that `path` holds the old one or the new one, each whole.
+    """Write a checkpoint atomically: `path` has either the complete old one or the new one.
 
-    Raises CheckpointError when it cannot be written; the old one is then still there.
+    Raises CheckpointError when it cannot be written; `path` then still has the old one.
     """
     meta = {
         "format": FORMAT,
@@ -98,10 +98,10 @@ def save(checkpoint: Checkpoint, path: str) -> None:
         **({} if weights is None else {"training_weights": weights}),
         "state": checkpoint.state,
         "history": checkpoint.history,
-        # As escapes, two lone surrogates of a vocabulary would be read back as one character.
+        # With escapes, two lone surrogates of a vocabulary would be read as one character.
         "meta": np.array(json.dumps(meta, ensure_ascii=False)),
     }
-    # What `numpy.savez` writes; that of NumPy 1 says things of its own when the disk is full.
+    # The format of `numpy.savez`, which in NumPy 1 prints other messages when the disk is full.
     with (
         as_checkpoint_error(path),
         replace_file(path) as stream,
@@ -113,15 +113,15 @@ def save(checkpoint: Checkpoint, path: str) -> None:
 
 
 def check_writable(path: str) -> None:
-    """Find out before training, not after it, that a checkpoint can be written to `path`."""
+    """Raise CheckpointError, before training, unless a checkpoint can be written to `path`."""
     if path == "-":
         raise CheckpointError(
-            "a checkpoint is saved again and again, so it cannot go to standard output",
+            "a checkpoint is written more than once, so it cannot go to standard output",
             "Name a file: --out FILE",
         )
     target = Path(path)
     if target.suffix == ".jsonl":
-        raise CheckpointError(f"{path} would be the metrics' place", "Name a file: --out FILE.npz")
+        raise CheckpointError(f"{path} is the name of a metrics file", "Choose --out FILE.npz")
     if target.is_dir():
         raise CheckpointError(f"{path} is a folder", f"Name a file in it: --out {path}/model.npz")
     with as_checkpoint_error(target.parent):
@@ -130,14 +130,14 @@ def check_writable(path: str) -> None:
 
 
 def load(path: str) -> Checkpoint:
-    """Read a checkpoint; `-` is stdin. Raises CheckpointError when it is not a sound one."""
+    """Read a checkpoint; `-` is stdin. Raises CheckpointError when it is not valid."""
     try:
         with open_binary(path, "checkpoint", CheckpointError) as stream:
             return _read(archive.read_members(stream))
     except zipfile.BadZipFile as error:
         raise CheckpointError(
-            f"{display_name(path)} is not a checkpoint, or only a part of one: "
-            f"it is no whole .npz file ({error})"
+            f"{display_name(path)} is not a checkpoint, or is damaged: "
+            f"it is not a valid .npz file ({error})"
         ) from None
     except (ConfigError, VocabError) as error:
         raise CheckpointError(
@@ -152,18 +152,19 @@ def _read(members: Mapping[str, bytes]) -> Checkpoint:
     chars = meta.get("vocab")
     vocab = Vocab(chars if isinstance(chars, str) else "")
     training_state, sha256 = meta.get("training_state"), str(meta.get("corpus_sha256"))
-    # The numbers that `Checkpoint.step` and `info` use; training checks all when it resumes.
+    # The numbers that `Checkpoint.step` and `info` use; a resumed run checks all of them.
     keys = ("step", "best_step", "seconds")
     if not isinstance(training_state, dict) or not all(
         type(number) in (int, float) and 0 <= number <= MAX_INT
         for number in [training_state.get(key, 0) for key in keys]
     ):
-        raise ValueError("its training state is missing or makes no sense")
+        raise ValueError("its training state is missing or invalid")
     if not re.fullmatch("[0-9a-f]{64}", sha256):
-        raise ValueError("it does not name the text it was trained on")
+        raise ValueError("it has no valid hash of the text it was trained on")
     model = Model(config.model, len(vocab))
 
     def finite(key: str, shape: tuple[int | None, ...]) -> Floats:
+        """Return an array. Raises ValueError unless it is of this shape and finite."""
         array: Floats = _array(members, key, shape, model.dtype)
         if not np.isfinite(array).all():
             raise ValueError(f"array {key} holds numbers that are not finite")
@@ -173,7 +174,7 @@ def _read(members: Mapping[str, bytes]) -> Checkpoint:
     if params.can_overflow():
         raise ValueError("its weights are too large to compute with")
     flat, averaged = params.flat.shape, config.optimizer.ema_decay is not None
-    # Whether these are the vectors of this optimizer is checked when training resumes.
+    # A resumed run checks that these are the vectors of its optimizer.
     names = [key for key in members if key.startswith(OPTIMIZER_PREFIX)]
     layers, states, _, hidden = model.state_shape(1)
     return Checkpoint(
@@ -190,6 +191,7 @@ def _read(members: Mapping[str, bytes]) -> Checkpoint:
 
 
 def _meta(members: Mapping[str, bytes]) -> dict[str, Any]:
+    """Return the JSON object of the member `meta`. Raises ValueError when it is not valid."""
     array = _array(members, "meta", (), None)
     try:
         meta = json.loads(array.tobytes().decode("utf-32", "surrogatepass"))
@@ -211,7 +213,10 @@ def _array(
     shape: tuple[int | None, ...],
     dtype: np.dtype[Any] | None,
 ) -> Any:
-    """One array; `None` in `shape` allows any length there, and `dtype` None any text."""
+    """Return one array. Raises ValueError unless it is of this shape and type.
+
+    `None` in `shape` allows any length there; the `dtype` None is a string of any length.
+    """
     raw = members.get(key)
     if raw is None:
         raise ValueError(f"it has no array {key}")
@@ -222,13 +227,13 @@ def _array(
             np.lib.format.read_magic(stream)
             stored_shape, fortran, stored_dtype = np.lib.format.read_array_header_1_0(stream)
         array = np.frombuffer(raw, stored_dtype, offset=stream.tell()).reshape(stored_shape)
-    except Exception:  # NumPy tries Python's tokenizer too, whose errors are many
-        raise ValueError(f"array {key} has a header that makes no sense") from None
-    fits = len(array.shape) == len(shape) and all(
-        want in (None, have) for have, want in zip(array.shape, shape, strict=True)
+    except Exception:  # NumPy also uses Python's tokenizer, which raises errors of many types
+        raise ValueError(f"array {key} has an invalid header") from None
+    right_shape = len(array.shape) == len(shape) and all(
+        expected in (None, length) for length, expected in zip(array.shape, shape, strict=True)
     )
     right_type = array.dtype.kind == "U" if dtype is None else array.dtype == dtype
-    if not fits or not right_type or fortran:
-        wanted = f"{'text' if dtype is None else dtype} {shape}".replace("None", "any")
-        raise ValueError(f"array {key} is {array.dtype} {array.shape} instead of {wanted}")
+    if not right_shape or not right_type or fortran:
+        expected_type = f"{'text' if dtype is None else dtype} {shape}".replace("None", "any")
+        raise ValueError(f"array {key} is {array.dtype} {array.shape} instead of {expected_type}")
     return array

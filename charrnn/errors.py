@@ -1,19 +1,19 @@
-"""The mistakes a user can make, each with the exit code it ends the program with."""
+"""The errors of the program, each with its exit code."""
 
 from __future__ import annotations
 
 import signal
 
-# Ctrl-C, the end of a service or a job, and a terminal that hangs up.
+# Ctrl-C, the end of a service or a job, and a closed terminal.
 SIGNALS = [
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
 ]
 
 
 class CharrnnError(Exception):
-    """What happened and where, as one message. Exit code 1.
+    """An error whose message contains what happened and where. Exit code 1.
 
-    `hint` is what to type next in a shell; the command line prints it behind the message.
+    `hint` contains what to type next in a shell; the command line prints it after the message.
     """
 
     exit_code = 1
@@ -24,9 +24,9 @@ class CharrnnError(Exception):
 
     @property
     def with_hint(self) -> str:
-        """The message and the hint, as a user of the command line reads them."""
-        between = "\n" if "\n" in str(self) else ". "
-        return f"{self}{between}{self.hint}" if self.hint else str(self)
+        """The message and the hint, as the command line prints them."""
+        separator = "\n" if "\n" in str(self) else ". "
+        return f"{self}{separator}{self.hint}" if self.hint else str(self)
 
 
 class ConfigError(CharrnnError):
@@ -36,24 +36,24 @@ class ConfigError(CharrnnError):
 
 
 class CorpusError(CharrnnError):
-    """A text cannot be read, decoded, fetched, or is too short for what is asked of it."""
+    """A text cannot be read, decoded or fetched, or it is too short."""
 
 
 class VocabError(CharrnnError):
-    """A text holds a character that the model has never seen."""
+    """A text has a character that is not in the model's vocabulary."""
 
 
 class CheckpointError(CharrnnError):
-    """A checkpoint cannot be read, cannot be written, or does not fit what is asked of it."""
+    """A checkpoint cannot be read or written, or it does not fit the command."""
 
 
 class DivergedError(CharrnnError):
-    """Training ran away: the loss is no longer a finite number. Exit code 3."""
+    """Training diverged: the loss or another number is not finite. Exit code 3."""
 
     exit_code = 3
 
 
 class Interrupted(CharrnnError):
-    """The user stopped the program; a run is saved first, unless they insist. Exit code 130."""
+    """A signal stopped the program; a first signal lets a run be saved before. Exit code 130."""
 
     exit_code = 130

@@ -1,4 +1,4 @@
-"""Finds the corpus again that a model was trained on."""
+"""Reads the corpus again that a model was trained on."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from charrnn.errors import CorpusError
 
 
 def reload_corpus(loaded: Checkpoint) -> Corpus:
-    """The corpus a model was trained on, found again and split as it was. Raises CorpusError."""
+    """Return the corpus of a model, split as in its training. Raises CorpusError."""
     settings, seed = loaded.config.corpus, loaded.config.train.seed
     if "-" in settings.path:
-        raise CorpusError("the model was trained on standard input, and that text is gone")
+        raise CorpusError("the model was trained on standard input, which cannot be read again")
     for path in settings.path:
-        if os.path.exists(path) and not os.path.isfile(path):  # such as a device without end
-            raise CorpusError(f"{path}, which the checkpoint names as its corpus, is no file")
+        if os.path.exists(path) and not os.path.isfile(path):  # a device may never end
+            raise CorpusError(f"{path}, which the checkpoint names as its corpus, is not a file")
     return read_corpus(settings, seed or 0, loaded.vocab, loaded.corpus_sha256)
 
 
 def corpus_lines(loaded: Checkpoint) -> set[str]:
-    """Every line of the corpus a model of lines was trained on. Raises CorpusError."""
+    """Return every line of the corpus of a model of lines. Raises CorpusError."""
     corpus = reload_corpus(loaded)
     if corpus.records is None:
         return set()
     ids, bounds = corpus.records.ids, itertools.pairwise(corpus.records.starts.tolist())
     lines = (loaded.vocab.decode(ids[start : stop - 1].tolist()) for start, stop in bounds)
-    return {"", *lines}  # nor is an empty line a new one
+    return {"", *lines}  # an empty line is not novel

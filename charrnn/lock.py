@@ -1,8 +1,9 @@
-"""One run at a time writes a checkpoint: a lock that ends with its process, however that ends.
+"""A lock that lets one run at a time write a checkpoint.
 
-The lock is the system's, on a hidden file beside the checkpoint, `.NAME.lock`, which says who holds
-it. It is named without the checkpoint's ending, because the metrics and the best checkpoint are
-too. A run removes it at its end; one that is killed leaves the file behind, but not the lock.
+It is a lock of the operating system on a hidden file next to the checkpoint, `.NAME.lock`, which
+contains the process that holds it. Its name has no `.npz`, because it also protects the metrics and
+the best checkpoint. A run removes the file at its end. When a run is killed, the file stays, but
+the lock ends with the process.
 """
 
 from __future__ import annotations
@@ -22,12 +23,12 @@ from charrnn.errors import CheckpointError
 
 logger = logging.getLogger("charrnn")
 
-MAX_CHARS = 8192  # read of what a lock file says
+MAX_CHARS = 8192  # read from a lock file
 
 if sys.platform == "win32":
     import msvcrt
 
-    BEYOND_TEXT = 1 << 30  # beyond the text: on Windows a locked byte cannot be read
+    BEYOND_TEXT = 1 << 30  # an offset after the text: on Windows a locked byte cannot be read
 
     def _lock_or_raise(descriptor: int) -> None:
         """Lock an open file or raise BlockingIOError; the lock ends when the file is closed."""
@@ -45,17 +46,17 @@ else:
 
 
 def lock_path(checkpoint_path: str) -> Path:
-    """Where the lock file of a checkpoint is."""
+    """Return the path of the lock file of a checkpoint."""
     target = sibling_path(os.path.realpath(checkpoint_path), ".lock")
     return target.with_name(f".{target.name}")
 
 
 @contextlib.contextmanager
 def hold_lock(checkpoint_path: str) -> Iterator[bool]:
-    """Keep every other run from this checkpoint and the files named like it.
+    """Hold the lock of a checkpoint, its metrics and its best checkpoint during the block.
 
-    Gives False, and a note, where files cannot be locked. Raises CheckpointError when another
-    process holds the lock.
+    Yields False, and logs a message, where files cannot be locked. Raises CheckpointError when
+    another process holds the lock.
     """
     path = lock_path(checkpoint_path)
     with contextlib.ExitStack() as files:
@@ -64,41 +65,41 @@ def hold_lock(checkpoint_path: str) -> Iterator[bool]:
             _lock_or_raise(stream.fileno())
         except BlockingIOError:
             raise CheckpointError(
-                f"{checkpoint_path} is taken: {_holder(path)}",
-                "Wait for its end, stop it, or choose another place with --out FILE",
+                f"{checkpoint_path} is in use: {_holder(path)}",
+                "Wait until that run ends, stop it, or write another file with --out FILE",
             ) from None
         except OSError as error:
             logger.info(
                 f"{path} cannot be locked ({error.strerror}): "
-                f"see to it that no other run writes {checkpoint_path}"
+                f"make sure that no other run writes {checkpoint_path}"
             )
             yield False
             return
-        if not _is_same_file(stream, path):  # its holder has just removed it
+        if not _is_same_file(stream, path):  # another run has just removed it
             yield files.enter_context(hold_lock(checkpoint_path))
             return
-        where, now = os.path.realpath(checkpoint_path), time.strftime("%Y-%m-%d %H:%M:%S")
-        holder = f"process {os.getpid()} on {platform.node()} has been writing {where} since {now}"
-        with contextlib.suppress(OSError):  # a full disk; the lock holds without a name
+        target, now = os.path.realpath(checkpoint_path), time.strftime("%Y-%m-%d %H:%M:%S")
+        holder = f"process {os.getpid()} on {platform.node()} has been writing {target} since {now}"
+        with contextlib.suppress(OSError):  # a full disk: the lock works without this text
             os.ftruncate(stream.fileno(), 0)
             os.write(stream.fileno(), holder.encode())
         try:
             yield True
         finally:
-            with contextlib.suppress(OSError):  # Windows removes no open file: it stays
+            with contextlib.suppress(OSError):  # Windows cannot remove an open file
                 if _is_same_file(stream, path):
                     path.unlink()
 
 
 def _is_same_file(stream: BinaryIO, path: Path) -> bool:
-    """Whether the open file is the one that this path leads to."""
+    """Return whether the path leads to the open file."""
     with contextlib.suppress(OSError):
         return os.path.samefile(stream.fileno(), path)
     return False
 
 
 def _holder(path: Path) -> str:
-    """Who holds the lock, as its file says."""
+    """Return the process that holds the lock, as its file names it, for a message."""
     with contextlib.suppress(OSError), open(path, encoding="utf-8", errors="replace") as stream:
         line = stream.readline(MAX_CHARS)
         if line and line.isprintable():

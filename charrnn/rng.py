@@ -1,7 +1,7 @@
-"""Every random choice of a run comes from its one seed, each purpose from a generator of its own.
+"""Random numbers of a run: all from one seed, with a separate generator for each purpose.
 
-So the order of the lines does not depend on how many numbers the initial weights took, and an
-order that can be computed again needs no place in a checkpoint.
+So the order of the lines does not depend on the number of initial weights, and a checkpoint need
+not contain an order that can be computed again.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from charrnn.arrays import Floats, Ints
 
 
 class Purpose(IntEnum):
-    """What random numbers are drawn for."""
+    """The purpose of a generator."""
 
     WEIGHTS = 0
     SPLIT = 1
@@ -24,20 +24,20 @@ class Purpose(IntEnum):
     CHECK = 5
 
 
-def generator(seed: int, purpose: Purpose, *number: int) -> np.random.Generator:
-    """The generator of one purpose, and of one epoch, step or text where that is numbered."""
-    return np.random.default_rng([seed, int(purpose), *number])
+def generator(seed: int, purpose: Purpose, *numbers: int) -> np.random.Generator:
+    """Return the generator of a purpose; `numbers` select that of an epoch, step or text."""
+    return np.random.default_rng([seed, int(purpose), *numbers])
 
 
-def bit_generator(seed: int, purpose: Purpose, *number: int) -> np.random.PCG64:
-    """The bits of such a generator, which can skip any count of them."""
-    return np.random.PCG64([seed, int(purpose), *number])
+def bit_generator(seed: int, purpose: Purpose, *numbers: int) -> np.random.PCG64:
+    """Return the source of bits of that generator, which can advance by any count."""
+    return np.random.PCG64([seed, int(purpose), *numbers])
 
 
 def text_keys(seed: int, texts: Ints) -> Ints:
-    """What the random numbers of each of these texts (B,) are made from, (B,)."""
-    of_seed = mix(np.array([seed & _MASK], dtype=np.uint64))
-    return mix(of_seed + texts.astype(np.uint64) * _GOLDEN)
+    """Return the keys (B,) for the random numbers of the texts with these numbers (B,)."""
+    seed_key = mix(np.array([seed & _MASK], dtype=np.uint64))
+    return mix(seed_key + texts.astype(np.uint64) * _GOLDEN)
 
 
 def uniforms(keys: Ints, positions: Ints) -> Floats:
@@ -47,8 +47,8 @@ def uniforms(keys: Ints, positions: Ints) -> Floats:
     number is a hash of seed, text and position, with the mixing function of SplitMix64 (Steele et
     al. 2014), so a thousand texts draw their next numbers in a few passes over small arrays.
     """
-    mixed = mix(keys + positions.astype(np.uint64) * _GOLDEN)
-    numbers: Floats = (mixed >> np.uint64(11)) * 2.0**-53
+    hashes = mix(keys + positions.astype(np.uint64) * _GOLDEN)
+    numbers: Floats = (hashes >> np.uint64(11)) * 2.0**-53
     return numbers
 
 
@@ -57,12 +57,12 @@ _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
 
 def mix(x: Ints) -> Ints:
-    """Numbers of 64 bits, (N,), each turned into one that shows no trace of it."""
+    """Return the hash of each 64-bit number in x (N,), by the mixing function of SplitMix64."""
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return x ^ (x >> np.uint64(31))
 
 
 def random_seed() -> int:
-    """A seed nobody chose."""
+    """Return a seed from the system's random source."""
     return int.from_bytes(os.urandom(4), "big")

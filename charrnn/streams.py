@@ -1,4 +1,4 @@
-"""Standard input, for `-` in the place of a file."""
+"""Standard input, which `-` names instead of a file."""
 
 from __future__ import annotations
 
@@ -11,31 +11,31 @@ from charrnn.errors import CharrnnError
 
 
 def display_name(path: str) -> str:
-    """What messages call the file at this path."""
+    """Return the name of a path in messages."""
     return "standard input" if path == "-" else path
 
 
 def standard_input() -> BinaryIO:
-    """The bytes of stdin. Raises CharrnnError when it is closed."""
+    """Return stdin as a binary stream. Raises CharrnnError when it is closed."""
     if sys.stdin is None:
         raise CharrnnError("standard input is closed, so there is nothing to read for -")
     return sys.stdin.buffer
 
 
 @contextlib.contextmanager
-def open_binary(path: str, what: str, error: type[CharrnnError]) -> Iterator[BinaryIO]:
+def open_binary(path: str, kind: str, error: type[CharrnnError]) -> Iterator[BinaryIO]:
     """Open a file for reading, or stdin for `-`, which stays open afterwards.
 
-    When it cannot be opened, or the block cannot read it, raises `error`, whose message calls the
-    file `what`.
+    Raises `error` when it cannot be opened, or the block cannot read it; the message has `kind`,
+    such as "checkpoint".
     """
-    standard = path == "-"
+    is_stdin = path == "-"
     try:
-        with contextlib.nullcontext(standard_input()) if standard else open(path, "rb") as stream:
+        with contextlib.nullcontext(standard_input()) if is_stdin else open(path, "rb") as stream:
             yield stream
     except FileNotFoundError:
-        raise error(f"{path}: no such {what}") from None
+        raise error(f"{path}: no such {kind}") from None
     except IsADirectoryError:
-        raise error(f"{path} is a folder, not a {what}") from None
+        raise error(f"{path} is a folder, not a {kind}") from None
     except (OSError, EOFError, ValueError, OverflowError, RuntimeError) as reason:
-        raise error(f"{display_name(path)} cannot be read as a {what}: {reason}") from None
+        raise error(f"{display_name(path)} cannot be read as a {kind}: {reason}") from None

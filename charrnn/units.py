@@ -1,11 +1,11 @@
-"""The units of a text's information: nats by the natural logarithm, bits by that to base 2."""
+"""The units of surprisal: nats, of the natural logarithm, and bits, of the logarithm to base 2."""
 
 from __future__ import annotations
 
 import math
 from typing import TYPE_CHECKING, TypeVar
 
-if TYPE_CHECKING:  # NumPy takes a while to import, and numbers do without it
+if TYPE_CHECKING:  # NumPy is slow to import, and floats do not need it
     from charrnn.arrays import Floats
 
 LN2 = math.log(2)  # nats in a bit
@@ -14,12 +14,12 @@ Amount = TypeVar("Amount", float, "Floats")
 
 
 def bits(nats: Amount) -> Amount:
-    """So many nats in bits: a number, or an array of any shape."""
+    """Convert nats to bits: a number, or an array of any shape."""
     return nats / LN2
 
 
 def nats_and_bits(nats: float) -> str:
-    """An amount to be read.
+    """Return a text with a number of nats, and of bits.
 
     >>> nats_and_bits(1.5)
     '1.5000 nats (2.1640 bits)'

@@ -24,11 +24,11 @@ class RecordingCallbacks:
         self.reports = []
         self.trainer = None
 
-    def on_start(self, *figures):
-        self.initial = figures
+    def on_start(self, *values):
+        self.initial = values
 
-    def on_step(self, *figures): ...
-    def on_sample(self, *figures): ...
+    def on_step(self, *values): ...
+    def on_sample(self, *values): ...
     def on_end(self, message): ...
     def on_warning(self, message): ...
 
@@ -75,15 +75,15 @@ def assert_checkpoints_close(actual_path, expected_path):
     np.testing.assert_allclose(
         actual.history[:, columns], expected.history[:, columns], rtol=0, atol=1e-10
     )
-    for progress in (actual.training_state, expected.training_state):
-        del progress["seconds"], progress["recent_seconds"]
+    for state in (actual.training_state, expected.training_state):
+        del state["seconds"], state["recent_seconds"]
     assert actual.training_state["schedule"] == pytest.approx(
         expected.training_state["schedule"], abs=1e-10
     )
     assert actual.training_state["position"] == expected.training_state["position"]
     scalars = [
-        {key: value for key, value in progress.items() if key not in ("schedule", "position")}
-        for progress in (actual.training_state, expected.training_state)
+        {key: value for key, value in state.items() if key not in ("schedule", "position")}
+        for state in (actual.training_state, expected.training_state)
     ]
     assert scalars[0] == pytest.approx(scalars[1], abs=1e-8)
 

@@ -1,4 +1,4 @@
-"""The Python API: it samples and scores as the command line does, also from several threads."""
+"""The Python API: it samples and scores like the command line, also from several threads."""
 
 import json
 import pickle
@@ -52,7 +52,7 @@ def test_threads_can_share_a_model(model):
 
 
 def test_novel_records_are_not_in_the_corpus(model, tmp_path):
-    """The corpus must be the one that the model was trained on: another one is an error."""
+    """`select` with novel=True returns no record of the corpus; a changed corpus is an error."""
     corpus_lines = set((tmp_path / "corpus.txt").read_text(encoding="utf-8").splitlines())
     selection = model.select(20, novel=True, unique=True, seed=1)
     records = {text.text for text in selection}
@@ -70,9 +70,9 @@ def test_a_missing_checkpoint_raises_an_error():
 
 
 def test_a_lowercase_model_lowercases_its_input(charrnn, config):
-    """Python and the command line use the same rule: a final sigma is lowercased as in the corpus.
+    """A model of a lowercased corpus lowercases scored texts, primes and stop strings.
 
-    It holds for scored texts, primes and stop strings.
+    Python and the command line use the same rule, also for a final sigma.
     """
     lowercase = ("--set", "corpus.lowercase=true")
     text = "ΟΔΟΣ\nΜΕΡΟΣ\nΚΟΣΜΟΣ\nΦΩΣ\nΝΟΜΟΣ\nAnna\n" + LINES
@@ -93,7 +93,7 @@ def test_a_lowercase_model_lowercases_its_input(charrnn, config):
 
 
 def test_an_error_message_names_no_command_line_options(model):
-    """They are in the `hint` of the error, which survives pickling."""
+    """The options are in the `hint` of the error, which is also in its pickle."""
     with pytest.raises(CharrnnError) as raised:
         model.score("anna?")
     assert "--" not in str(raised.value)

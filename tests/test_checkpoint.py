@@ -44,9 +44,11 @@ def random_checkpoint(cell="rnn", ema=None, layers=1, hidden=3):
     state = rng.normal(size=model.state_shape(2)).astype(model.dtype)
     history = rng.normal(size=(3, len(HISTORY_COLUMNS)))
     history[0, 4] = np.nan
-    training = None if ema is None else vector()
-    progress = {"step": 7, "seconds": 1.5, "best_nats": None}
-    return Checkpoint(config, vocab, params, slots, state, history, "0" * 64, progress, training)
+    training_weights = None if ema is None else vector()
+    training_state = {"step": 7, "seconds": 1.5, "best_nats": None}
+    return Checkpoint(
+        config, vocab, params, slots, state, history, "0" * 64, training_state, training_weights
+    )
 
 
 @pytest.fixture
@@ -77,7 +79,7 @@ def rewrite(path, **changed):
 @pytest.mark.parametrize("ema", [None, 0.9])
 @pytest.mark.parametrize(("cell", "layers"), [("rnn", 1), ("gru", 2), ("lstm", 2)])
 def test_a_loaded_checkpoint_equals_the_saved_one(tmp_path, cell, layers, ema):
-    """Every array is equal bit for bit; the config, vocabulary and training state are equal."""
+    """Saving and loading a checkpoint keeps every bit of its arrays, and all of its meta."""
     saved, path = random_checkpoint(cell, ema, layers), str(tmp_path / "model.npz")
     checkpoint.save(saved, path)
     loaded = checkpoint.load(path)
@@ -102,7 +104,7 @@ def test_a_loaded_checkpoint_equals_the_saved_one(tmp_path, cell, layers, ema):
 
 
 def test_any_vocabulary_can_be_saved_and_loaded(tmp_path):
-    """It may have lone surrogates, which some encodings allow, and both halves of a pair."""
+    """A vocabulary may have lone surrogates, which some encodings allow, and both of a pair."""
     saved, path = random_checkpoint(), str(tmp_path / "model.npz")
     for chars in ('\0\n\x1b"\\', "\n\u2028\U0001f600\U0010fffe\U0010ffff", "\nab\udbff\udc00"):
         saved.vocab = Vocab("".join(sorted(chars)))
@@ -111,7 +113,7 @@ def test_any_vocabulary_can_be_saved_and_loaded(tmp_path):
 
 
 def test_numpy_can_load_a_checkpoint(path):
-    """It takes no pickle, and each parameter is an array with its name."""
+    """`numpy.load` reads each parameter by its name, without pickles."""
     arrays = arrays_of(path)
     for name, array in random_checkpoint().params.items():
         assert (arrays[name] == array).all()
@@ -125,11 +127,11 @@ def assert_refused(path, match):
 
 
 def test_a_truncated_checkpoint_is_refused(path):
-    """It is refused wherever it is cut off."""
-    whole = path.read_bytes()
-    for length in {0, 1, 4, 30, *range(0, len(whole), 97), len(whole) - 1}:
-        path.write_bytes(whole[:length])
-        assert_refused(path, "only a part of one|cannot be read")
+    """A checkpoint that is cut off at any byte is refused."""
+    raw = path.read_bytes()
+    for length in {0, 1, 4, 30, *range(0, len(raw), 97), len(raw) - 1}:
+        path.write_bytes(raw[:length])
+        assert_refused(path, "is damaged|cannot be read")
 
 
 WHY, NAN = random_checkpoint().params["Why"], np.float32(np.nan)
@@ -162,7 +164,11 @@ WRONG_ARRAYS = [  # id of the test, changed arrays, pattern of the message
     ("of state without rows", {"state": np.zeros((1, 1, 3), "f4")}, "array state is float32"),
     ("of history that is text", {"history": np.full((2, 5), "x")}, "array history is <U1"),
     ("of history in float32", {"history": np.zeros((2, 5), "f4")}, "array history is float32"),
-    ("of objects", {"Why": np.array([{"a": 1}] * 15).reshape(3, 5)}, "array Why has a header"),
+    (
+        "of objects",
+        {"Why": np.array([{"a": 1}] * 15).reshape(3, 5)},
+        "array Why has an invalid header",
+    ),
     ("of history that is too narrow", {"history": np.zeros((2, 4))}, "array history"),
     ("of meta that is a number", {"meta": np.array(1.0)}, "array meta is float64"),
     ("of meta that is bytes", {"meta": np.array(b"{}")}, "array meta"),
@@ -189,7 +195,7 @@ WRONG_ARRAYS = [  # id of the test, changed arrays, pattern of the message
     ids=[case[0] for case in WRONG_ARRAYS],
 )
 def test_a_wrong_array_is_refused(path, changed, match):
-    """The message names the array."""
+    """A checkpoint with a wrong array is refused, and the message names the array."""
     rewrite(path, **changed)
     assert_refused(path, match)
 
@@ -229,7 +235,7 @@ WRONG_META = [  # key, value, pattern of the message
     ids=[f"{case[0]}-{i}" for i, case in enumerate(WRONG_META)],
 )
 def test_wrong_meta_is_refused(path, key, value, match):
-    """Each value must be valid, and must agree with the arrays."""
+    """A checkpoint is refused if its meta is invalid or does not agree with the arrays."""
     rewrite(path, meta=np.array(json.dumps({**meta_of(path), key: value})))
     assert_refused(path, match)
 
@@ -255,7 +261,7 @@ HUGE_HEADER = {"descr": "<f8", "fortran_order": False, "shape": (1 << 35, len(HI
 
 @pytest.mark.parametrize("in_directory", [False, True])
 def test_a_declared_size_of_a_terabyte_takes_no_memory(path, in_directory):
-    """The header of the array declares it, and in one case the archive's directory too."""
+    """A size of 1 TB in an array's header, or also in the archive's directory, takes no memory."""
     replace_member(path, "history", npy(HUGE_HEADER))
     if in_directory:
         size = len(npy(HUGE_HEADER)) + (5 << 38)
@@ -263,7 +269,9 @@ def test_a_declared_size_of_a_terabyte_takes_no_memory(path, in_directory):
     tracemalloc.start()
     try:
         # Newer versions of Python detect a wrong size in the directory themselves.
-        assert_refused(path, "history (claims [0-9,]+ bytes|has a header that)|Overlapped entries")
+        assert_refused(
+            path, "history (is listed with [0-9,]+ bytes|has an invalid header)|Overlapped entries"
+        )
         assert tracemalloc.get_traced_memory()[1] < 10_000_000
     finally:
         tracemalloc.stop()
@@ -291,16 +299,19 @@ def declare_size(raw, name, size, compressed_size, *offset):
 
 
 def test_an_inconsistent_directory_is_refused(path, monkeypatch):
-    """A member has two sizes, or an offset beyond the file; also for a checkpoint from stdin."""
-    whole = path.read_bytes()
+    """A checkpoint is refused if a member has two sizes, or an offset beyond the file.
+
+    This also holds for a checkpoint from stdin.
+    """
+    raw = path.read_bytes()
     with zipfile.ZipFile(path) as zipped:
         size = zipped.getinfo("history.npy").file_size
     for sizes, match in [
         ((size, 5 << 38), "array history is compressed"),
         ((5 << 38, size), "array history is compressed"),
-        ((size, size, 1 << 63), "cannot be read as a checkpoint: |only a part of one"),
+        ((size, size, 1 << 63), "cannot be read as a checkpoint: |is damaged"),
     ]:
-        path.write_bytes(declare_size(whole, "history.npy", *sizes))
+        path.write_bytes(declare_size(raw, "history.npy", *sizes))
         assert_refused(path, match)
         monkeypatch.setattr(streams, "standard_input", lambda: io.BytesIO(path.read_bytes()))
         with pytest.raises(CheckpointError, match=match):
@@ -308,7 +319,7 @@ def test_an_inconsistent_directory_is_refused(path, monkeypatch):
 
 
 def test_a_config_of_a_huge_model_takes_no_memory(path):
-    """The config describes terabytes of weights, or a huge state, that the file does not have."""
+    """A config of terabytes of weights, which the file does not have, is refused at once."""
     for model in ({"hidden": 65536, "layers": 64, "cell": "lstm"}, {"hidden": 65536}):
         config = {"model": {"dtype": "float64", **model}, "corpus": {"path": "/a"}}
         rewrite(path, meta=np.array(json.dumps({**meta_of(path), "config": config})))
@@ -321,20 +332,20 @@ def test_a_config_of_a_huge_model_takes_no_memory(path):
 
 
 def test_a_compressed_checkpoint_is_refused(path):
-    """Decompressed, it could be a thousand times larger."""
+    """Compressed members are refused, because they could become a thousand times larger."""
     np.savez_compressed(path, **arrays_of(path))
     assert_refused(path, "array layer0.Wxh is compressed")
 
 
 def test_two_members_with_one_name_are_refused(path):
-    """One program would read the first of them, and another the last."""
+    """Repeated names are refused, because programs differ in which of the members they read."""
     with zipfile.ZipFile(path, "a") as zipped, pytest.warns(UserWarning, match="Duplicate"):
         zipped.writestr("Why.npy", zipped.read("Why.npy"))
     assert_refused(path, "two of its members have the same name")
 
 
 def test_a_directory_of_too_many_members_is_not_read(path):
-    """Each entry would become a Python object."""
+    """A large directory is refused, because each entry would become a Python object."""
     with zipfile.ZipFile(path, "a") as zipped:
         for number in range(archive.MAX_DIRECTORY_BYTES // 9_000):
             zipped.writestr(f"{number:09950}", b"")
@@ -347,13 +358,13 @@ def test_a_directory_of_too_many_members_is_not_read(path):
 
 
 def test_a_meta_that_is_too_long_is_not_read(path, monkeypatch):
-    """Decoded, it would become lists and dictionaries of many times its size."""
+    """A long meta is refused, because its lists and dictionaries would take much more memory."""
     monkeypatch.setattr(archive, "MAX_META_BYTES", 100)
-    assert_refused(path, "array meta has [0-9,]+ bytes, and never needs over 100")
+    assert_refused(path, "array meta has [0-9,]+ bytes, more than the limit of 100")
 
 
 def test_overlapping_members_are_refused(path):
-    """The sum of their sizes may not exceed the size of the file."""
+    """Members are refused if the sum of their sizes exceeds the size of the file."""
     saved = random_checkpoint(layers=2, hidden=99)
     checkpoint.save(saved, str(path))
     with zipfile.ZipFile(path) as zipped:
@@ -374,7 +385,7 @@ def test_overlapping_members_are_refused(path):
     counts = 2 * [len(entries)]
     end = struct.pack("<4s4H2LH", b"PK\5\6", 0, 0, *counts, len(directory), len(body), 0)
     path.write_bytes(body + directory + end)
-    assert_refused(path, "claims [0-9,]+ bytes, which it does not have|Overlapped")
+    assert_refused(path, "is listed with [0-9,]+ bytes, too many for the file|Overlapped")
 
 
 def local_header(name, raw):
@@ -409,9 +420,9 @@ INVALID_HEADERS = [
 
 @pytest.mark.parametrize("header", INVALID_HEADERS)
 def test_an_invalid_array_header_is_refused(path, header):
-    """Python's parser would raise a different error for each."""
+    """An array with an invalid header is refused with the same message in every case."""
     replace_member(path, "history", npy(header))
-    assert_refused(path, "array history has a header that makes no sense")
+    assert_refused(path, "array history has an invalid header")
 
 
 @settings(
@@ -436,13 +447,13 @@ def test_changed_bytes_are_detected_or_harmless(path, changes):
 
 
 def test_one_changed_byte_is_detected(path):
-    """In a weight it is detected by the checksum, in the directory before anything is unpacked."""
-    whole = path.read_bytes()
-    weight, compression = whole.index(WHY.tobytes()), whole.rindex(b"meta.npy") - 36  # offsets
-    changes = [(weight, whole[weight] ^ 1, "only a part of one")]
+    """The checksum detects a changed weight; a changed compression method is refused too."""
+    raw = path.read_bytes()
+    weight, compression = raw.index(WHY.tobytes()), raw.rindex(b"meta.npy") - 36  # offsets
+    changes = [(weight, raw[weight] ^ 1, "is damaged")]
     changes += [(compression, method, "array meta is compressed") for method in (8, 12, 14, 93)]
     for offset, value, match in changes:
-        path.write_bytes(whole[:offset] + bytes([value]) + whole[offset + 1 :])
+        path.write_bytes(raw[:offset] + bytes([value]) + raw[offset + 1 :])
         assert_refused(path, match)
 
 
@@ -455,7 +466,7 @@ def raise_no_space(*_, **__):
     ("module", "name"), [(os, "fsync"), (np.lib.format, "write_array"), (os, "replace")]
 )
 def test_a_failed_write_leaves_the_old_checkpoint(path, monkeypatch, module, name):
-    """It is unchanged, and there is no other file in its folder."""
+    """After a failed write the old checkpoint is unchanged, and no other file is in its folder."""
     before = path.read_bytes()
     monkeypatch.setattr(module, name, raise_no_space)
     with pytest.raises(CheckpointError, match=r"cannot be written: No space left") as raised:
@@ -466,7 +477,7 @@ def test_a_failed_write_leaves_the_old_checkpoint(path, monkeypatch, module, nam
 
 
 def test_check_writable_creates_folders_and_no_files(tmp_path):
-    """An old checkpoint is unchanged."""
+    """`check_writable` creates the folders of a path and leaves an old checkpoint unchanged."""
     path = tmp_path / "deep" / "down" / "model.npz"
     checkpoint.check_writable(str(path))
     assert os.listdir(path.parent) == []
@@ -476,7 +487,7 @@ def test_check_writable_creates_folders_and_no_files(tmp_path):
 
 
 def test_a_path_that_cannot_be_written_is_refused(tmp_path, monkeypatch):
-    """The path is a folder, or is in a file, or is stdout, or the disk is full."""
+    """A path is refused if it is a folder, in a file, or stdout, or if the disk is full."""
     (tmp_path / "file").write_text("")
     for path, match in [
         (tmp_path, "is a folder"),

@@ -31,7 +31,7 @@ from charrnn.training.schedules import SCHEDULES
     ],
 )
 def test_the_choices_of_the_schema_are_the_names_in_the_registry(setting, registry):
-    """The schema does not import the registries, so it lists their names again."""
+    """The schema, which does not import the registries, lists the same names as they do."""
     choices = KINDS[setting].expected.split(" or ")
     assert choices == list(registry)
     assert Config().flat()[setting] in registry
@@ -79,7 +79,7 @@ def leaky(monkeypatch):
 
 
 def test_a_new_cell_takes_one_class_and_one_name(leaky, trainer, tmp_path):
-    """Its gradients are correct; it trains, samples and is loaded from its checkpoint."""
+    """A new cell has correct gradients; it trains, samples and is loaded from its checkpoint."""
     model, params = networks.network("leaky", layers=2)
     batch, state = networks.batch(masked=True), networks.nonzero_state(model)
     rows = gradcheck.check(model, params, batch, state, Workspace(model, *batch.ids.shape))
@@ -101,7 +101,7 @@ def test_a_new_cell_takes_one_class_and_one_name(leaky, trainer, tmp_path):
 
 
 def test_a_new_optimizer_takes_one_class_and_one_name(monkeypatch, trainer):
-    """It is registered by its class name, and it reduces the loss."""
+    """A new optimizer is registered by its class name, and it reduces the loss."""
     original_optimizers = dict(OPTIMIZERS)
 
     class Sign(Optimizer):
@@ -126,7 +126,7 @@ def test_a_command_takes_one_file_and_one_name():
     command_files = {
         path.stem
         for path in folder.glob("*.py")
-        if "@click.command()" in path.read_text(encoding="utf-8")
+        if "@click.command(" in path.read_text(encoding="utf-8")
     }
     assert command_files == set(app.COMMANDS) == set(app.main.commands)
     for name, command in app.main.commands.items():

@@ -83,7 +83,7 @@ def test_weights_below_the_overflow_limit_do_not_overflow(cell):
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_a_probability_that_underflows_has_a_finite_surprisal(dtype):
-    """It is computed from the shifted logits: it is 1,000 nats here, and the probability is 0."""
+    """A probability of 0 has a surprisal of 1,000 nats here, computed from shifted logits."""
     model = networks.make_model(3, "rnn", 2, 1, dtype)
     params = Params(model.shapes(), dtype)
     params["by"][:] = [0, 1000, 1000]
@@ -105,7 +105,7 @@ def test_a_probability_that_underflows_has_a_finite_surprisal(dtype):
 def test_any_learning_rate_ends_with_finite_numbers_or_exit_code_3(
     charrnn, config, tmp_path, cell, name, rate
 ):
-    """With exit code 3 the checkpoint is an earlier one."""
+    """Training with a huge rate ends normally, or with exit code 3 and an earlier checkpoint."""
     path = config(
         model={"hidden": 6, "cell": cell, "dropout": 0.1},
         optimizer={"name": name, "learning_rate": rate, "clip": None, "ema_decay": 0.5},
@@ -128,10 +128,10 @@ def test_any_learning_rate_ends_with_finite_numbers_or_exit_code_3(
         assert charrnn("eval", out).exit_code == 0
 
 
-@pytest.mark.parametrize("array_name", ["params", "shown", "memory", "state"])
+@pytest.mark.parametrize("array_name", ["params", "average", "squares", "state"])
 @pytest.mark.parametrize("number", [math.nan, math.inf])
 def test_nothing_that_is_not_finite_is_saved(trainer, tmp_path, array_name, number):
-    """The weights, their average, the optimizer's vectors and the state are checked.
+    """NaN or infinity in the weights, their average, the optimizer or the state is not saved.
 
     The old file stays.
     """
@@ -141,8 +141,8 @@ def test_nothing_that_is_not_finite_is_saved(trainer, tmp_path, array_name, numb
     before = path.read_bytes()
     array = {
         "params": run.params.flat,
-        "shown": run.eval_params.flat,
-        "memory": run.optimizer.state_vectors["squares"],
+        "average": run.eval_params.flat,
+        "squares": run.optimizer.state_vectors["squares"],
         "state": run.state,
     }[array_name]
     array.flat[-1] = number
@@ -153,7 +153,7 @@ def test_nothing_that_is_not_finite_is_saved(trainer, tmp_path, array_name, numb
 
 
 def test_sampling_from_diverged_weights_ends_the_run(trainer, tmp_path):
-    """It also does when there is no validation before the sample."""
+    """A sample from weights that overflow ends the run, also without a validation before it."""
     run = trainer("output.sample_every=1")
     run.params.flat[:] = MAX_FLOAT32
     with (
@@ -167,7 +167,7 @@ def test_sampling_from_diverged_weights_ends_the_run(trainer, tmp_path):
 
 
 def test_a_checkpoint_with_weights_that_can_overflow_is_refused(charrnn, trained):
-    """Every command that reads one prints an error, instead of computing with NaN."""
+    """Every command that reads a checkpoint whose weights can overflow prints an error."""
     saved = checkpoint.load(trained)
     saved.params.flat[:] = MAX_FLOAT32
     checkpoint.save(saved, trained)
@@ -180,7 +180,7 @@ def test_a_checkpoint_with_weights_that_can_overflow_is_refused(charrnn, trained
 @pytest.mark.parametrize("dtype", HUGE)
 @pytest.mark.parametrize("sign", [1, -1])
 def test_a_gradient_whose_squares_overflow_is_clipped_by_norm(dtype, sign):
-    """The norm is correct, and the norm of the clipped gradient is the limit."""
+    """The norm of a gradient of huge numbers is correct, and is the limit after clipping."""
     huge = HUGE[dtype]
     gradient = sign * np.array([3 * huge, 4 * huge, 0], dtype=dtype)
     assert optimizers.clip_by_norm(gradient, 5.0) == pytest.approx(5 * huge, rel=1e-6)
@@ -189,7 +189,7 @@ def test_a_gradient_whose_squares_overflow_is_clipped_by_norm(dtype, sign):
 
 @pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf])
 def test_the_norm_of_a_gradient_that_is_not_finite_is_not_finite(number):
-    """The gradient is not clipped: the run ends."""
+    """A gradient whose norm is not finite is not clipped."""
     gradient = np.array([1, number, 2], dtype=np.float32)
     assert not math.isfinite(optimizers.clip_by_norm(gradient, 1.0))
     assert gradient[[0, 2]].tolist() == [1, 2]
@@ -217,7 +217,7 @@ def test_clipping_by_value_clips_infinity_and_returns_nan():
 def test_a_gradient_that_cannot_be_clipped_ends_the_run(
     trainer, monkeypatch, clip_by, number, message
 ):
-    """The weights and the training state do not change."""
+    """A gradient with NaN or an infinite norm ends the run before it changes the weights."""
     run = trainer(f"optimizer.clip_by={clip_by}")
     run.update()
     before = run.params.flat.tobytes()
@@ -262,7 +262,7 @@ def test_squared_gradients_that_overflow_are_not_saved(trainer, tmp_path, name):
 
 
 def test_extreme_numbers_of_steps_and_epochs_are_computed(trainer):
-    """The config allows numbers whose products overflow a float or an integer."""
+    """Numbers of steps and epochs whose products overflow are limited, not an error."""
     run = trainer("train.steps=null", "train.epochs=1e308")
     assert run.steps == 2**63 - 1
     for epochs in (1e-320, 1e-308, 1e-9):
@@ -275,7 +275,7 @@ def test_extreme_numbers_of_steps_and_epochs_are_computed(trainer):
 @pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize("name", optimizers.OPTIMIZERS)
 def test_a_text_of_one_distinct_character_is_predicted(charrnn, config, cell, name):
-    """Its probability is 1 and its loss 0 nats; every command works."""
+    """The only character of a text has a loss of 0 nats, and every command works."""
     path = config("a" * 60, "stream", model={"hidden": 4, "cell": cell}, optimizer={"name": name})
     result = charrnn("train", path)
     assert result.exit_code == 0, result.stderr
@@ -291,7 +291,7 @@ def test_a_text_of_one_distinct_character_is_predicted(charrnn, config, cell, na
 
 
 def test_sums_of_squares_that_are_not_finite_are_not_loaded(trained):
-    """This program does not write such a file."""
+    """A checkpoint with NaN or infinity in a sum of squares is refused."""
     saved = checkpoint.load(trained)
     for number in (math.inf, math.nan):
         saved.optimizer_state["squares"] = np.full_like(saved.optimizer_state["squares"], number)

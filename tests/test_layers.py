@@ -62,6 +62,7 @@ def imports(source, package=PACKAGE):
 
 
 def is_module(name, package):
+    """Return whether a name is a module or subpackage of the package."""
     return (package / name).is_dir() or (package / f"{name}.py").exists()
 
 
@@ -111,7 +112,7 @@ def test_imports_are_from_lower_layers(name, path):
     ],
 )
 def test_a_forbidden_import_is_detected(importer, source, expected):
-    """It is detected at the top, in a function and under TYPE_CHECKING."""
+    """A forbidden import is detected at the top, in a function and under TYPE_CHECKING."""
     assert list(forbidden_imports(importer, source)) == [expected]
 
 
@@ -120,7 +121,7 @@ def test_allowed_imports_are_accepted():
     for importer, source in [
         ("nn", "from charrnn.nn.cells import CELLS\nfrom charrnn import __version__, errors"),
         ("cli", "from charrnn.cli import terminal\nfrom charrnn import api"),
-        ("lock", "from charrnn.atomic import beside"),
+        ("lock", "from charrnn.atomic import sibling_path"),
     ]:
         assert list(forbidden_imports(importer, source)) == []
 
@@ -134,7 +135,7 @@ def test_a_module_in_no_layer_is_an_error():
 
 
 def test_no_folder_has_too_many_modules():
-    """There are at most 13 in a folder, and 15 in cli."""
+    """A folder has at most 13 modules, and cli has at most 15."""
     for folder in {path.parent for _, path in modules()}:
         count = len([path for path in folder.glob("*.py") if path.name != "__init__.py"])
         assert count <= (15 if folder.name == "cli" else 13), folder

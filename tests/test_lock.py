@@ -48,14 +48,17 @@ def running(*arguments):
 
 
 def test_a_second_run_is_refused_and_the_first_is_named(config, charrnn, tmp_path):
-    """The message has its process id and the time it started; the second run leaves no files."""
+    """A second run of a checkpoint is refused with the process id and start time of the first.
+
+    The second run leaves no files.
+    """
     settings = config(train=ENDLESS, output={"validate_every": 10**8})
     with running(settings) as first:
         before = sorted(os.listdir(tmp_path))
         for options in ((), ("--resume",)):
             second = charrnn("train", settings, *options, "--set", "train.steps=20")
             assert second.exit_code == 1
-            pattern = rf"small\.npz is taken: process {first.pid} on .* since \d{{4}}-.*--out FILE"
+            pattern = rf"small\.npz is in use: process {first.pid} on .* since \d{{4}}-.*--out FILE"
             assert re.search(pattern, second.stderr)
         assert sorted(os.listdir(tmp_path)) == before
         assert first.poll() is None
@@ -64,7 +67,7 @@ def test_a_second_run_is_refused_and_the_first_is_named(config, charrnn, tmp_pat
 
 
 def test_a_killed_run_leaves_no_lock(config, charrnn, tmp_path):
-    """Its lock file stays and has its process id, but the next run starts."""
+    """The lock file of a killed run stays and has its process id, but the next run starts."""
     settings = config(train=ENDLESS, output={"validate_every": 10**8})
     with running(settings) as first:
         first.send_signal(signal.SIGKILL)
@@ -77,7 +80,7 @@ def test_a_killed_run_leaves_no_lock(config, charrnn, tmp_path):
 
 
 def test_the_lock_file_is_removed_at_the_end_of_the_run(path, log_messages, tmp_path):
-    """It is also removed after an error. It has the process id and the path of the checkpoint."""
+    """The lock file, with the process id and the checkpoint, is removed also after an error."""
     with lock.hold_lock(path):
         content = (tmp_path / ".run.lock").read_text()
         assert content.startswith(f"process {os.getpid()} on ")
@@ -90,7 +93,7 @@ def test_the_lock_file_is_removed_at_the_end_of_the_run(path, log_messages, tmp_
 
 
 def test_a_link_and_a_name_without_suffix_are_the_same_run(path, log_messages, tmp_path):
-    """A link leads to the same checkpoint, and `run` and run.npz have the same metrics file.
+    """A link to a checkpoint is the same run, and so are `run` and run.npz, with one metrics file.
 
     run.ckpt and run.best.npz are other runs.
     """
@@ -99,7 +102,7 @@ def test_a_link_and_a_name_without_suffix_are_the_same_run(path, log_messages, t
     same_run = (path, str(tmp_path / "elsewhere" / "link.npz"), str(tmp_path / "run"))
     with lock.hold_lock(path):
         for same in same_run:
-            with pytest.raises(CheckpointError, match="is taken"), lock.hold_lock(same):
+            with pytest.raises(CheckpointError, match="is in use"), lock.hold_lock(same):
                 pass
         for different in ("run.best.npz", "run.ckpt"):
             with lock.hold_lock(str(tmp_path / different)) as is_locked:
@@ -110,30 +113,30 @@ def test_a_link_and_a_name_without_suffix_are_the_same_run(path, log_messages, t
 
 
 def test_a_lock_on_a_removed_file_does_not_count(path, log_messages, tmp_path, monkeypatch):
-    """The file is removed between opening and locking: a third run would lock another file."""
-    original_try, removed = lock._lock_or_raise, []
+    """A run locks a new file if the first was removed between opening and locking."""
+    original_lock, removed = lock._lock_or_raise, []
 
     def remove_then_lock(descriptor):
         if not removed:
             removed.append(os.fstat(descriptor).st_ino)
             (tmp_path / ".run.lock").rename(tmp_path / "removed")
-        original_try(descriptor)
+        original_lock(descriptor)
 
     monkeypatch.setattr(lock, "_lock_or_raise", remove_then_lock)
     with lock.hold_lock(path):
         assert removed
-        with pytest.raises(CheckpointError, match="is taken"), lock.hold_lock(path):
+        with pytest.raises(CheckpointError, match="is in use"), lock.hold_lock(path):
             pass
 
 
 def test_the_end_of_a_run_does_not_remove_the_lock_of_another(path, log_messages, tmp_path):
-    """The folder may have been removed, created again, and used by a new run."""
+    """A run does not remove a lock file that a second run has created after its own was removed."""
     with lock.hold_lock(path):
         (tmp_path / ".run.lock").unlink()
         second = lock.hold_lock(path)
         second.__enter__()
     assert (tmp_path / ".run.lock").exists()
-    with pytest.raises(CheckpointError, match="is taken"), lock.hold_lock(path):
+    with pytest.raises(CheckpointError, match="is in use"), lock.hold_lock(path):
         pass
     second.__exit__(None, None, None)
     assert not (tmp_path / ".run.lock").exists()
@@ -141,7 +144,7 @@ def test_the_end_of_a_run_does_not_remove_the_lock_of_another(path, log_messages
 
 @pytest.mark.parametrize("code", [errno.ENOLCK, errno.EOPNOTSUPP])
 def test_training_runs_where_files_cannot_be_locked(config, charrnn, tmp_path, monkeypatch, code):
-    """It warns, and does not remove partial files, which may belong to another run."""
+    """Without locks, training prints a warning and leaves partial files, perhaps of another run."""
 
     def no_locks(descriptor):
         raise OSError(code, os.strerror(code))
@@ -157,18 +160,18 @@ def test_training_runs_where_files_cannot_be_locked(config, charrnn, tmp_path, m
 
 @pytest.mark.parametrize("content", [b"", b"\x1b[2Jgotcha\n", b"\xff" * 10_000])
 def test_invalid_content_of_a_lock_file_is_not_printed(path, log_messages, tmp_path, content):
-    """Another program may have written it, and control characters affect a terminal."""
+    """Control characters and undecodable bytes in a lock file do not reach the terminal."""
     with lock.hold_lock(path):
         (tmp_path / ".run.lock").write_bytes(content)
         with (
-            pytest.raises(CheckpointError, match=r"is taken: [^\x1b]*$"),
+            pytest.raises(CheckpointError, match=r"is in use: [^\x1b]*$"),
             lock.hold_lock(path),
         ):
             pass
 
 
 def test_the_lock_works_on_a_full_disk(path, log_messages, monkeypatch):
-    """The lock file is then empty, so the message does not name the process."""
+    """On a full disk the lock file is empty, and the message does not name the process."""
 
     def no_space(*_):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -178,7 +181,7 @@ def test_the_lock_works_on_a_full_disk(path, log_messages, monkeypatch):
         first = lock.hold_lock(path)
         assert first.__enter__()
     with (
-        pytest.raises(CheckpointError, match="taken: another process is writing it"),
+        pytest.raises(CheckpointError, match="in use: another process is writing it"),
         lock.hold_lock(path),
     ):
         pass
@@ -186,7 +189,7 @@ def test_the_lock_works_on_a_full_disk(path, log_messages, monkeypatch):
 
 
 def test_partial_files_of_killed_runs_are_removed(config, charrnn, tmp_path):
-    """Only those of the run's files: a name with the same start can belong to another run."""
+    """A run removes the partial files of its own files, and not those of similar names."""
     stale = [f".small{ending}.ab_de0gh.part" for ending in (".npz", ".best.npz", ".jsonl")]
     other_run_files = [".small.npz.x.abcdefgh.part", ".small.npz.part", ".tall.npz.abcdefgh.part"]
     for name in (*stale, *other_run_files):
@@ -197,7 +200,7 @@ def test_partial_files_of_killed_runs_are_removed(config, charrnn, tmp_path):
 
 
 def test_partial_files_of_another_run_stay(config, charrnn, tmp_path, path, log_messages):
-    """No file is removed before the lock is acquired."""
+    """A run that cannot acquire the lock does not remove the partial files of the other run."""
     part = tmp_path / ".small.npz.abcdefgh.part"
     part.write_bytes(b"being written")
     with lock.hold_lock(str(tmp_path / "small.npz")):

@@ -80,20 +80,20 @@ def run(folder, command):
     ],
 )
 def test_a_command_of_a_page_runs(folder, command):
-    """It is run unchanged, except that training is shortened, and it prints something."""
+    """Each command of a README succeeds and prints something; only training is shortened."""
     if command == "charrnn train configs/dinos.yaml":
         command += SHORTEN
     assert run(folder, command).strip()
 
 
 def test_the_pages_have_the_install_commands():
-    """One installs and trains, the other installs and runs the tests."""
+    """The READMEs have a command that installs and trains, and one that installs and tests."""
     assert "pip install -e . && charrnn train configs/dinos.yaml" in commands()
     assert "pip install -e '.[test]' && pytest" in commands()
 
 
 def test_the_readme_is_short():
-    """It has at most 220 lines, and is enough to use the program."""
+    """The README has at most 220 lines."""
     assert len(README.splitlines()) <= 220
 
 
@@ -111,7 +111,7 @@ def test_what_a_page_names_exists():
 
 
 def test_every_command_has_help_and_is_in_the_readme():
-    """Every option has a help text too."""
+    """Every command has a help text and is in the README, and every option has a help text."""
     for name, command in main.commands.items():
         assert command.help, name
         assert f"charrnn {name} " in README, name
@@ -126,7 +126,7 @@ def test_the_table_of_settings_agrees_with_the_code():
 
 
 def test_every_config_in_configs_is_valid(charrnn, tmp_path):
-    """It starts with a comment that says what it trains and how long training takes."""
+    """Every config is valid and starts with a comment about its task and its training time."""
     from charrnn.config import loader
 
     for path in sorted((ROOT / "configs").glob("*.yaml")):
@@ -137,14 +137,14 @@ def test_every_config_in_configs_is_valid(charrnn, tmp_path):
 
 
 def test_the_config_for_code_reads_a_pipe(folder):
-    """The README's command is run with 20 source files and 2 updates."""
+    """The README's command that trains on source files works, with 20 files and 2 updates."""
     (line,) = [line for line in commands() if line.startswith("find ")]
     short_command = line.replace("-print0 | xargs -0 cat", "| sort | head -20 | xargs cat")
     assert run(folder, short_command + " -q --set train.steps=2").strip().endswith("code.npz")
 
 
 def test_the_dinosaur_names_are_sorted_and_unique():
-    """There are at least 800, one per line, in lower case; data/README.md has their number."""
+    """dinos.txt has at least 800 lowercase names, sorted and unique; data/README.md counts them."""
     names = (ROOT / "data" / "dinos.txt").read_text(encoding="utf-8").splitlines()
     assert len(names) >= 800
     assert names == sorted(set(names))

@@ -58,20 +58,20 @@ def run(tmp_path, script, *arguments, launcher=(), exit_code=0):
 
 @pytest.mark.parametrize("name", BENCHMARKS)
 def test_a_benchmark_prints_its_rows(tmp_path, name):
-    """The output is a table with at least one row, and the machine."""
+    """A benchmark prints a table with at least one row, and the machine."""
     printed = run(tmp_path, "bench.py", name, "--smallest")
     assert "Measured on " in printed
     assert printed.count("\n| ") >= 2
 
 
 def test_the_benchmark_of_a_large_text_runs(tmp_path):
-    """It is run with 200 kB."""
+    """The benchmark of a large text runs with 200 kB."""
     printed = run(tmp_path, "bench.py", "--corpus-size", 2e5, "--smallest")
     assert "MB of lines: read from the cache" in printed
 
 
 def test_the_benchmark_against_another_checkout_runs(tmp_path):
-    """It is run against this checkout; a checkout without .venv is an error that says how."""
+    """A checkout can be compared with itself; a checkout without .venv is an error."""
     checkout = tmp_path / "other"
     (checkout / ".venv" / "bin").mkdir(parents=True)
     (checkout / "scripts").symlink_to(SCRIPTS)
@@ -85,7 +85,7 @@ def test_the_benchmark_against_another_checkout_runs(tmp_path):
 
 
 def test_every_benchmark_is_tested():
-    """BENCHMARKS in this module lists all of them, in the same order."""
+    """BENCHMARKS in this module lists all benchmarks, in the order of bench.py."""
     import bench
 
     assert [benchmark.__name__ for benchmark in bench.BENCHMARKS] == [
@@ -95,7 +95,7 @@ def test_every_benchmark_is_tested():
 
 @needs("mpi4py", program="mpiexec")
 def test_the_benchmark_of_several_processes_runs(tmp_path):
-    """It is run with two processes."""
+    """The benchmark of several processes runs with two."""
     launcher = [program_path("mpiexec"), "-n", "2"]
     printed = run(tmp_path, "bench_mpi.py", "--smallest", launcher=launcher)
     assert "| rnn 1 x 128, T 50, B 50 | 33,217 |" in printed
@@ -103,7 +103,7 @@ def test_the_benchmark_of_several_processes_runs(tmp_path):
 
 @needs("mpi4py", program="mpiexec")
 def test_two_hosts_give_the_weights_of_one(tmp_path):
-    """The test is skipped without network namespaces, sshd and root."""
+    """Ranks on two hosts train the weights of one; needs network namespaces, sshd and root."""
     printed = run(tmp_path, "two_hosts.py")
     if printed.startswith("skipped: "):
         pytest.skip(printed)
@@ -111,7 +111,7 @@ def test_two_hosts_give_the_weights_of_one(tmp_path):
 
 
 def test_scaling_prints_an_exponent_for_each_size(tmp_path):
-    """It also writes the plot when matplotlib is installed."""
+    """The scaling script prints a row per size, and writes a plot when matplotlib is installed."""
     plot_options = (
         ["-o", tmp_path / "scaling.png"] if importlib.util.find_spec("matplotlib") else []
     )
@@ -121,14 +121,14 @@ def test_scaling_prints_an_exponent_for_each_size(tmp_path):
 
 
 def test_weight_initializations_are_compared(tmp_path):
-    """The table has one row per cell."""
+    """The comparison of initializations prints one row per cell."""
     printed = run(tmp_path, "compare_init.py", ROOT / "data" / "dinos.txt", "--steps", 1)
     assert [line.split()[1] for line in printed.splitlines()[2:]] == ["rnn", "gru", "lstm"]
 
 
 @needs("torch")
 def test_the_reference_can_be_reproduced(tmp_path):
-    """The script writes the arrays that the tests compare with."""
+    """make_reference.py writes the arrays with which the tests compare."""
     run(tmp_path, "make_reference.py", "-o", tmp_path / "reference.npz")
     with (
         np.load(tmp_path / "reference.npz") as written,
@@ -140,7 +140,7 @@ def test_the_reference_can_be_reproduced(tmp_path):
 
 
 def test_names_are_split(tmp_path):
-    """The test file has 1,000 of them; a missing list is an error."""
+    """Names are split into a training file and 1,000 test names; a missing list is an error."""
     names = tmp_path / "names.txt"
     names.write_text("".join(f"n{i}\n" for i in range(1200)), encoding="utf-8")
     run(tmp_path, "makemore_split.py", names)
@@ -152,14 +152,14 @@ def test_names_are_split(tmp_path):
 
 @needs("matplotlib", "PIL", "playwright", program="chromium")
 def test_pictures_are_drawn(tmp_path):
-    """Both pictures are written to the given folder."""
+    """pictures.py writes its two pictures to a folder."""
     folder = tmp_path / "pictures"
     run(tmp_path, "pictures.py", folder, "--epochs", 1)
     assert sorted(path.name for path in folder.iterdir()) == ["loss.png", "page.png"]
 
 
 def test_the_textbook_loop_trains_and_samples(tmp_path):
-    """Its loss is below ln 27 = 3.3, that of a uniform guess; the sample has no new characters."""
+    """The textbook loop gets below the loss of a uniform guess, ln 27 = 3.3, and samples."""
     text = ROOT / "data" / "dinos.txt"
     printed = run(tmp_path, "min_char_rnn.py", text, "--steps", 300, "--hidden", 20)
     loss_line, sample = printed.split("\n", 1)
@@ -170,12 +170,12 @@ def test_the_textbook_loop_trains_and_samples(tmp_path):
 
 
 def test_the_table_of_settings_is_printed(tmp_path):
-    """It has one row per setting."""
+    """settings_table.py prints a row for a setting and its default."""
     assert "| `model.cell` | `rnn` |" in run(tmp_path, "settings_table.py")
 
 
 def test_every_script_is_tested():
-    """A test names each script, or another script uses it."""
+    """Each script is in a test, or another script uses it."""
     this_module = Path(__file__).read_text(encoding="utf-8")
     for script in [*SCRIPTS.glob("*.py"), *SCRIPTS.glob("*.c")]:
         assert script.name in HELPER_FILES or f'"{script.name}"' in this_module, script

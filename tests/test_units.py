@@ -16,5 +16,5 @@ def test_a_probability_of_one_half_is_one_bit():
 
 
 def test_the_docstring_example_is_correct():
-    """The module has one doctest."""
+    """The docstring example of `units` is correct, and it is the only one."""
     assert doctest.testmod(units) == (0, 1)

@@ -62,7 +62,7 @@ def property_test(max_examples):
 @pytest.mark.parametrize("mode", ["lines", "stream"])
 @pytest.mark.parametrize("script", list(SCRIPTS))
 def test_any_script_can_be_trained_sampled_and_scored(charrnn, config, tmp_path, mode, script):
-    """Samples have the characters of the text, and `score` prints the text unchanged.
+    """Samples of a text in any script have its characters, and `score` prints it unchanged.
 
     Only line ends are normalized.
     """
@@ -99,7 +99,10 @@ def test_any_script_can_be_trained_sampled_and_scored(charrnn, config, tmp_path,
     ],
 )
 def test_undecodable_bytes_are_refused(charrnn, config, mode, raw, encoding, message):
-    """The message has the offset of the first one. Half a surrogate pair is undecodable too."""
+    """A text with undecodable bytes is refused with the offset of the first.
+
+    Half of a surrogate pair is undecodable too.
+    """
     result = charrnn("train", config(raw, mode), "-q", "--set", f"corpus.encoding={encoding}")
     assert result.exit_code == 1
     assert message in result.stderr
@@ -173,7 +176,7 @@ def test_any_bytes_are_a_corpus_or_an_error(tmp_path, raw, encoding, mode, lower
 @property_test(300)
 @given(raw=BYTES, encoding=st.sampled_from(ENCODINGS), cuts=st.lists(st.integers(1, 9)))
 def test_a_text_does_not_depend_on_the_sizes_of_reads(raw, encoding, cuts):
-    """Read at once or in pieces, it is the same text or an error."""
+    """A text that is read at once or in pieces is the same text, or an error in both cases."""
 
     class Pipe(io.BytesIO):
         """A stream whose reads return the numbers of bytes in `sizes`."""
@@ -223,7 +226,7 @@ NOISE = st.sampled_from([b"", b"\0", b"\xff", b"\t", b"*train", b"<<: *train", b
     noise=NOISE | st.sampled_from(sorted(KINDS)).map(str.encode) | st.binary(max_size=4),
 )
 def test_any_bytes_are_a_config_or_an_error(tmp_path, cut, noise):
-    """A part of a valid config is replaced; `cut` has its start and its length."""
+    """A config with a part replaced is a config or an error; `cut` has the start and the length."""
     path = tmp_path / "config.yaml"
     raw = YAML.encode()
     path.write_bytes(raw[: cut[0]] + noise + raw[sum(cut) :])
@@ -294,7 +297,7 @@ def pack(path, members):
     ),
 )
 def test_any_bytes_in_a_member_are_detected_or_harmless(tmp_path, valid_path, member, changes):
-    """Bytes of the header or of the numbers change; the checksum is correct."""
+    """A checkpoint with changed bytes and correct checksums is usable or refused."""
     path, members = tmp_path / "model.npz", members_of(valid_path)
     name = sorted(members)[member % len(members)]
     raw = members[name]
@@ -305,7 +308,7 @@ def test_any_bytes_in_a_member_are_detected_or_harmless(tmp_path, valid_path, me
 
 
 def test_a_checkpoint_cannot_make_the_program_read_a_device(charrnn, tmp_path, valid_path):
-    """A device named as the corpus may never end; the one here would end at once."""
+    """A device as the corpus is refused, because its bytes may never end."""
     path, members = tmp_path / "model.npz", members_of(valid_path)
     meta = json.loads(str(np.load(io.BytesIO(members["meta.npy"]))))
     meta["config"]["corpus"]["path"] = ["/dev/null"]
@@ -313,7 +316,7 @@ def test_a_checkpoint_cannot_make_the_program_read_a_device(charrnn, tmp_path, v
     for arguments in (["eval", path], ["sample", path, "--novel", "--lines", 1]):
         result = charrnn(*arguments)
         assert result.exit_code == 1
-        assert "/dev/null, which the checkpoint names as its corpus, is no file" in result.stderr
+        assert "/dev/null, which the checkpoint names as its corpus, is not a file" in result.stderr
 
 
 def as_npy(text):
@@ -348,7 +351,7 @@ ODD_VALUES += [[], [0], {}, {"a": 1}, float("nan"), float("inf"), "zzz", "utf-16
 @property_test(200)
 @given(seed=st.integers(0, 2**32))
 def test_any_json_in_a_checkpoint_is_detected_or_harmless(tmp_path, valid_path, seed):
-    """Up to three values of its meta are replaced, at any depth."""
+    """A checkpoint with up to three odd values in its meta, at any depth, is usable or refused."""
     path, members, rng = tmp_path / "model.npz", members_of(valid_path), random.Random(seed)
     meta = json.loads(str(np.load(io.BytesIO(members["meta.npy"]))))
     for _ in range(rng.randint(1, 3)):

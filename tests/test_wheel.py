@@ -25,7 +25,7 @@ def installed(tmp_path_factory):
 
 
 def test_the_wheel_contains_every_file_of_the_package(installed):
-    """These include the parts of the page, py.typed and the entry point."""
+    """The wheel contains every module, the parts of the page, py.typed and the entry point."""
     names = {str(path.relative_to(installed)) for path in installed.rglob("*") if path.is_file()}
     modules = {str(path.relative_to(ROOT)) for path in (ROOT / "charrnn").rglob("*.py")}
     assert modules | set(DATA_FILES) <= names
@@ -36,7 +36,7 @@ def test_the_wheel_contains_every_file_of_the_package(installed):
 
 
 def test_the_program_runs_from_the_wheel(installed, config, tmp_path):
-    """It trains, samples and writes the page, and imports the package from the wheel."""
+    """The program trains, samples and writes the page with the package from the wheel."""
     checkpoint = config().with_suffix(".npz")
     page = tmp_path / "page.html"
     for arguments in (

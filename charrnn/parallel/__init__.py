@@ -1,6 +1,7 @@
-"""How processes and machines share a run.
+"""Training and scoring with several processes, on one machine or on several.
 
-`group` says what a run needs of the processes that train together, `local` has those of one machine
-and `mpi` those that mpiexec started; `worker_count` decides how many, `pool` shares what is scored,
-and `blas` gives every product one thread. May import nn, config and what is below them.
+`group` is the interface of the processes that train together. `local` starts them on one machine,
+and `mpi` connects those that mpiexec started. `worker_count` chooses their number, `pool` has the
+workers that score, and `blas` limits the threads of a matrix product. The package may import nn,
+config and the layers below them.
 """

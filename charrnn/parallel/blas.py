@@ -1,7 +1,7 @@
-"""How many threads a matrix product takes: one, unless the user has said otherwise.
+"""The number of threads of a matrix product: one, unless the environment sets another number.
 
-The program shares rows among processes instead. The BLAS asks for its threads once, when NumPy is
-imported.
+The program divides the rows among processes instead. The BLAS reads the variables once, when NumPy
+is imported.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ VARIABLES = (*LIMITED, "OMP_NUM_THREADS")
 
 
 def limit_threads() -> None:
-    """Give every product one thread. What the environment says already counts more."""
+    """Set the number of threads to one, unless NumPy is imported or the number is already set."""
     if "numpy" not in sys.modules and threads_in_environment() is None:
         os.environ.update(dict.fromkeys(LIMITED, "1"))
 
 
 def threads_in_environment() -> int | None:
-    """The threads of a product that the environment names, if it names any."""
+    """Return the number of threads that the environment sets, or None."""
     for variable in VARIABLES:
         if os.environ.get(variable, "").isdigit():
             return int(os.environ[variable])

@@ -1,15 +1,15 @@
-"""The processes that train one model, each of them a rank with the whole network.
+"""The processes that train one model: each is a rank and has all weights.
 
-All of them read the same windows, and each works on rows of its own:
+All ranks read the same windows, and each computes the gradient of its part of the rows:
 
-    gradient = g[0] + g[1] + ...        one allreduce a step, with the loss and any wish to stop
+    gradient = g[0] + g[1] + ...        one allreduce a step, with the loss and the stop requests
 
-So all make the same update and stay alike. Rank 0 alone prints, samples and writes. A process on
-its own is a group of one, for which all of this is nothing.
+So all ranks make the same update and have the same weights. Only rank 0 prints, samples and writes.
+A single process is a group of size 1, in which these operations do nothing.
 
-An error ends all ranks. One that a rank comes upon by itself ends the others through the group;
-one that all come upon alike, such as a loss that is not finite, is raised by rank 0 only, and the
-others wait for their end.
+An error ends all ranks. When one rank raises it, the group ends the others. When all ranks detect
+it at the same step, such as a loss that is not finite, only rank 0 raises it, and the others wait
+until they are ended.
 """
 
 from __future__ import annotations
@@ -22,25 +22,25 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from charrnn.errors import CharrnnError, Interrupted
 
-if TYPE_CHECKING:  # NumPy must not be imported before its threads are told
+if TYPE_CHECKING:  # NumPy must not be imported before `blas` limits its threads
     from charrnn.arrays import Floats
 
 Result = TypeVar("Result")
 
-EXTRA_SUMS = 2  # numbers that travel behind a gradient: the loss, and how many ranks want to stop
+EXTRA_SUMS = 2  # numbers after the gradient in an allreduce: loss, number of stop requests
 
 
 class StopRequested(Exception):
-    """Somebody wants the run to end here."""
+    """A rank has received a request to stop, and all ranks end the run at this step."""
 
 
 def never_stop() -> bool:
-    """Return whether somebody does, where nobody can."""
+    """Return False: the default callback, where no source can request a stop."""
     return False
 
 
 class PeerFailed(Exception):
-    """Another rank has ended with an error and told it; this one leaves with the same exit code."""
+    """Another rank ended with an error and printed it; this rank exits with the same code."""
 
     def __init__(self, exit_code: int) -> None:
         super().__init__(exit_code)
@@ -59,56 +59,56 @@ class ProcessGroup(ABC):
         return self.rank == 0
 
     def rows(self, B: int) -> slice:
-        """Return the rows of this rank, of B: equal parts, empty ones where B is below `size`."""
+        """Return this rank's part of B rows: equal parts, to one row; empty ones if B < size."""
         return slice(B * self.rank // self.size, B * (self.rank + 1) // self.size)
 
     @abstractmethod
     def allreduce(self, vector: Floats) -> None:
-        """Let `vector` (N,) of every rank hold the sum of all of them, the same bits for each."""
+        """Replace `vector` (N,) on every rank by the sum over the ranks, with the same bits."""
 
     @abstractmethod
     def allgather(self, value: Any) -> list[Any]:
-        """Return what every rank gives, by rank."""
+        """Return the values of all ranks, by rank."""
 
     @abstractmethod
     def barrier(self) -> None:
-        """Wait until every rank is here."""
+        """Wait until every rank has called this."""
 
     def abort(self, exit_code: int) -> None:  # noqa: B027
-        """Let the other ranks end, with this exit code, when this one has.
+        """Let the other ranks end with this exit code after this rank has ended.
 
-        Nothing to do where they notice that by themselves, or where there are none.
+        Does nothing where they detect the end by themselves, or where there are no others.
         """
 
     def broadcast(self, value: Any) -> Any:
-        """Return what rank 0 gives."""
+        """Return the value of rank 0."""
         return self.allgather(value if self.is_rank_zero else None)[0]
 
     def on_rank_zero(self, task: Callable[[], Result]) -> Result:
-        """Do the task on rank 0, and return its result on every rank."""
+        """Run the task on rank 0, and return its result on every rank."""
         result: Result = self.broadcast(task() if self.is_rank_zero else None)
         return result
 
     def rank_zero_first(self, task: Callable[[], Result]) -> Result:
-        """Do the task on rank 0 and then on every other, and return each one's own result."""
+        """Run the task on rank 0, then on the other ranks; return this rank's result."""
         results: list[Result] = []
         self.on_rank_zero(lambda: results.append(task()))
         return results[0] if results else task()
 
     def check_equal(self, facts: Mapping[str, str]) -> None:
-        """Raise CharrnnError on rank 0 when these are not the same for all ranks."""
+        """Raise CharrnnError on rank 0 unless the facts are the same on all ranks."""
         for rank, (machine, theirs) in enumerate(self.allgather((platform.node(), facts))):
-            different = [what for what in facts if facts[what] != theirs[what]]
+            different = [name for name in facts if facts[name] != theirs[name]]
             if different and self.is_rank_zero:
                 raise CharrnnError(
-                    f"rank {rank}, on {machine}, has another {' and another '.join(different)} "
+                    f"rank {rank}, on {machine}, has a different {' and '.join(different)} "
                     "than rank 0: all machines need the same"
                 )
 
     def error_for_all_ranks(self, error: CharrnnError) -> Exception:
-        """Return what to raise for an error that every rank comes upon at the same step.
+        """Return the exception to raise for an error that every rank detects at the same step.
 
-        That is the error on rank 0. The others wait here, and end with it.
+        On rank 0 it is the error. The other ranks wait here, and rank 0 ends them.
         """
         if not self.is_rank_zero:
             self.barrier()
@@ -116,36 +116,36 @@ class ProcessGroup(ABC):
 
     @contextlib.contextmanager
     def abort_on_error(self) -> Iterator[None]:
-        """Let an error in the block end the other ranks too. Its message tells whose it is."""
+        """End the other ranks too when the block raises; add the rank to a CharrnnError."""
         try:
             yield
         except BaseException as error:
             if isinstance(error, CharrnnError) and not self.is_rank_zero:
-                where = f"rank {self.rank} of {self.size}, on {platform.node()}"
-                error.args = (f"{where}: {error}",)
+                rank = f"rank {self.rank} of {self.size}, on {platform.node()}"
+                error.args = (f"{rank}: {error}",)
             self.abort(exit_code(error))
             raise
 
 
 class SingleProcess(ProcessGroup):
-    """A process on its own."""
+    """A group of one process."""
 
     rank = 0
     size = 1
 
     def allreduce(self, vector: Floats) -> None:
-        """Do nothing: the sum of one."""
+        """Leave `vector` as it is: the sum has one term."""
 
     def allgather(self, value: Any) -> list[Any]:
-        """Return the one value."""
+        """Return a list of this value alone."""
         return [value]
 
     def barrier(self) -> None:
-        """Do nothing: everybody is here."""
+        """Return at once: there are no other ranks."""
 
 
 def exit_code(error: BaseException) -> int:
-    """Return what the program ends with after this error."""
+    """Return the exit code of the program after this error."""
     if isinstance(error, KeyboardInterrupt):
         return Interrupted.exit_code
-    return int(getattr(error, "exit_code", 1))  # of Click's errors too
+    return int(getattr(error, "exit_code", 1))  # Click's errors have one too

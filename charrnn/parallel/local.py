@@ -1,10 +1,10 @@
-"""A group of processes on one machine, which meet in shared memory.
+"""A group of processes on one machine, which exchange data through shared memory.
 
-    run(2, work)        work(group) in this process as rank 0 and in a new one as rank 1
+    run(2, work)        work(group) in this process as rank 0 and in a new process as rank 1
 
-New ones are made by the standard library's `multiprocessing`: forked where that is safe, else
-spawned as fresh interpreters. All of them end with rank 0, however that ends, and rank 0 ends when
-one of them fails.
+The standard library's `multiprocessing` starts the new processes, the workers: it forks them where
+that is safe, and otherwise spawns new interpreters. All workers end with rank 0, however it ends,
+and rank 0 ends when a worker fails.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from charrnn.errors import SIGNALS, CharrnnError, Interrupted
 from charrnn.parallel.group import PeerFailed, ProcessGroup, SingleProcess
 from charrnn.parallel.mpi import launch
 
-if TYPE_CHECKING:  # with sockets and temporary files, 16 ms that a process on its own can save
+if TYPE_CHECKING:  # they import sockets and temporary files: 16 ms, needless for one process
     from multiprocessing.context import BaseContext
     from multiprocessing.process import BaseProcess
 
@@ -36,18 +36,18 @@ logger = logging.getLogger("charrnn")
 
 Result = TypeVar("Result")
 Work = Callable[[ProcessGroup], Result]
-SLOT_BYTES = 1 << 18  # bytes of a rank's part in the shared memory; longer vectors come in pieces
-SPIN_S = 1e-3  # a rank looks so long for the others before it sleeps: to wake up takes 50 us
-CHECK_S = 0.2  # between two looks of a sleeping one whether the others live
-RANK_ZERO_GONE = b"Error: the run has ended, because its first process is gone\n"
+SLOT_BYTES = 1 << 18  # shared memory of one rank; longer vectors are summed in pieces
+SPIN_S = 1e-3  # a rank polls a semaphore for this time before it sleeps: waking up takes 50 us
+CHECK_S = 0.2  # a sleeping rank checks the workers at this interval
+RANK_ZERO_GONE = b"Error: the run ended because its first process ended\n"
 
 
 def can_fork() -> bool:
     """Return whether this process can be forked safely.
 
-    Not with several threads, of which only one would go on in the fork with the locks of all; not
-    as a rank of MPI; not on macOS, whose system libraries do not allow it; and not where nothing
-    tells how many threads there are.
+    It is not safe with several threads, because only one of them runs in the fork, and the locks of
+    the others stay locked there; nor in a rank of MPI; nor on macOS, whose system libraries do not
+    allow it. Where the number of threads is not known, the result is False.
     """
     if sys.platform != "linux" or launch().size > 1:
         return False
@@ -60,68 +60,69 @@ def can_fork() -> bool:
 class LocalGroup(ProcessGroup):
     """One of several processes of this machine.
 
-    The memory is (2, size, SLOT): each rank writes into its slot of one half, all wait for each
-    other, and each reads the slots of all. The other half is used the next time, so that nobody
+    The memory is (2, size, SLOT_BYTES): each rank writes into its slot of one half, all ranks wait
+    at a barrier, and each reads the slots of all. The next sum uses the other half, so that no rank
     writes where another still reads.
 
-    They wait by a dissemination barrier (Hensgen, Finkel and Manber 1988): in round k a rank raises
-    the semaphore of the rank 2^k behind it and waits for its own. A semaphore orders the writes to
-    memory of those who raise and take it, on every processor.
+    The barrier is a dissemination barrier (Hensgen, Finkel and Manber 1988): in round k a rank
+    releases a semaphore of the rank that is 2^k after it, and acquires its own for that round.
+    Writes before a release are visible after the acquire, on every processor.
     """
 
     def __init__(self, rank: int, size: int, memory: Any, semaphores: list[list[Any]]) -> None:
-        """`semaphores[r][k]` is the one that rank r waits for in round k."""
+        """Take the shared memory; rank r acquires `semaphores[r][k]` in round k."""
         self.rank, self.size = rank, size
-        self.workers: list[BaseProcess] = []  # of rank 0: the others
+        self.workers: list[BaseProcess] = []  # on rank 0: the processes of the other ranks
         self._slots = np.frombuffer(memory, np.uint8).reshape(2, size, SLOT_BYTES)
         self._half = 0
-        self._semaphores = semaphores  # they are gone when rank 0 forgets them
+        self._semaphores = semaphores  # a reference: the system frees them when rank 0 drops it
         self._rounds = [
-            (semaphores[(rank + (1 << k)) % size][k], own) for k, own in enumerate(semaphores[rank])
+            (semaphores[(rank + (1 << k)) % size][k], sem) for k, sem in enumerate(semaphores[rank])
         ]
 
     def allreduce(self, vector: Floats | Ints) -> None:
-        """Let `vector` (N,) of every rank hold g[0] + g[1] + ..., the same bits for each."""
-        most = SLOT_BYTES // vector.itemsize
-        for start in range(0, vector.size, most):
-            part = vector[start : start + most]
-            numbers = self._slots[self._half].view(vector.dtype)[:, : part.size]
-            numbers[self.rank] = part
+        """Replace `vector` (N,) on every rank by g[0] + g[1] + ..., with the same bits."""
+        length = SLOT_BYTES // vector.itemsize
+        for start in range(0, vector.size, length):
+            part = vector[start : start + length]
+            parts = self._slots[self._half].view(vector.dtype)[:, : part.size]  # of all ranks
+            parts[self.rank] = part
             self.barrier()
-            np.add(numbers[0], numbers[1], part)
-            for other in numbers[2:]:
-                np.add(part, other, part)
+            np.add(parts[0], parts[1], part)
+            for term in parts[2:]:
+                np.add(part, term, part)
             self._half = 1 - self._half
 
     def allgather(self, value: Any) -> list[Any]:
-        """Return what every rank gives, by rank; it is pickled.
+        """Return the values of all ranks, by rank. They are pickled.
 
-        The pickles lie end to end in a vector of bytes, each rank's own in zeros; their sum is all.
+        The pickles lie end to end in a vector of bytes. Each rank writes its pickle into zeros, and
+        the sum of these vectors has the pickles of all.
         """
-        own = np.frombuffer(pickle.dumps(value, pickle.HIGHEST_PROTOCOL), np.uint8)
+        pickled = np.frombuffer(pickle.dumps(value, pickle.HIGHEST_PROTOCOL), np.uint8)
         sizes = np.zeros(self.size, np.int64)
-        sizes[self.rank] = own.size
+        sizes[self.rank] = pickled.size
         self.allreduce(sizes)
         ends = np.cumsum(sizes)
         pickles = np.zeros(ends[-1], np.uint8)
-        pickles[ends[self.rank] - own.size : ends[self.rank]] = own
+        pickles[ends[self.rank] - pickled.size : ends[self.rank]] = pickled
         self.allreduce(pickles)
-        return [pickle.loads(pickled.data) for pickled in np.split(pickles, ends[:-1])]
+        return [pickle.loads(part.data) for part in np.split(pickles, ends[:-1])]
 
     def barrier(self) -> None:
-        """Wait until every rank is here. On rank 0, raises what `check` raises."""
-        for theirs, own in self._rounds:
+        """Wait until every rank has called this. Raises what `check` raises, on rank 0."""
+        for theirs, mine in self._rounds:
             theirs.release()
-            until = time.perf_counter() + SPIN_S
-            while not own.acquire(False):
-                if time.perf_counter() > until:
-                    while not own.acquire(True, CHECK_S):
+            deadline = time.perf_counter() + SPIN_S
+            while not mine.acquire(False):
+                if time.perf_counter() > deadline:
+                    while not mine.acquire(True, CHECK_S):
                         self.check()
                     break
                 _yield_processor()
 
     def check(self, *signal_and_frame: Any) -> None:
-        """Raise PeerFailed for a worker that ended with a message, CharrnnError for a dead one."""
+        """Raise PeerFailed if a worker exited with an error, CharrnnError if a signal ended one."""
         for rank, worker in enumerate(self.workers, 1):
             code = worker.exitcode or 0
             if code > 0:
@@ -129,8 +130,8 @@ class LocalGroup(ProcessGroup):
             if code < 0:
                 raise CharrnnError(
                     f"worker {rank} (process {worker.pid}) was ended by "
-                    f"{signal.Signals(-code).name}, perhaps because memory ran short",
-                    "Try again, or with --workers 1",
+                    f"{signal.Signals(-code).name}, perhaps because memory ran out",
+                    "Try again, or use --workers 1",
                 )
 
 
@@ -138,13 +139,14 @@ _yield_processor = getattr(os, "sched_yield", lambda: time.sleep(0))
 
 
 def run(size: int, work: Work[Result], method: str | None = None) -> Result:
-    """Let `size` processes do `work(group)`: this one, which is rank 0, and new ones.
+    """Call `work(group)` in `size` processes: this one, which is rank 0, and new ones.
 
-    Returns what rank 0 returns.
+    Returns the result of rank 0.
 
-    `method` is fork or spawn, and fork where that is safe unless told; spawned ones get `work`
-    pickled. Where they cannot be had, this one does it alone, after a warning. Raises what rank 0
-    raises, CharrnnError when another dies, and PeerFailed when it has told an error.
+    `method` is fork or spawn; the default is fork where that is safe. A spawned process receives
+    `work` pickled. Where the processes cannot be started, logs a warning and calls `work` in this
+    one only. Raises what rank 0 raises, CharrnnError when a signal ends a worker, and PeerFailed
+    when a worker has printed an error.
     """
     if size == 1:
         return work(SingleProcess())
@@ -154,12 +156,12 @@ def run(size: int, work: Work[Result], method: str | None = None) -> Result:
     with contextlib.ExitStack() as stack:
         try:
             group = _start(context, size, work, stack)
-        except (OSError, ImportError) as error:  # there may be no semaphores at all
+        except (OSError, ImportError) as error:  # ImportError: the system has no semaphores
             stack.close()
             reason = error.strerror if isinstance(error, OSError) else error
-            logger.warning(f"{size} processes cannot be had ({reason}): one does all the work")
+            logger.warning(f"{size} processes cannot start ({reason}): one does all the work")
             return work(SingleProcess())
-        if hasattr(signal, "SIGCHLD"):  # a worker that dies is noticed at once
+        if hasattr(signal, "SIGCHLD"):  # the end of a worker interrupts rank 0 at once
             before = signal.signal(signal.SIGCHLD, group.check)
             stack.callback(signal.signal, signal.SIGCHLD, before)
         result = work(group)
@@ -172,13 +174,16 @@ def run(size: int, work: Work[Result], method: str | None = None) -> Result:
 def _start(
     context: BaseContext, size: int, work: Work[Any], stack: contextlib.ExitStack
 ) -> LocalGroup:
-    """The group of rank 0, with the other ranks at work until `stack` closes. Raises OSError."""
+    """Start the workers and return the group of rank 0; closing `stack` kills the workers.
+
+    Raises OSError or ImportError where the processes cannot be started.
+    """
     import shutil
     import tempfile
 
     needed = 2 * size * SLOT_BYTES
-    folders = filter(os.path.isdir, ("/dev/shm", tempfile.gettempdir()))  # where it may lie
-    if all(shutil.disk_usage(folder).free < needed for folder in folders):  # else it ends by SIGBUS
+    folders = filter(os.path.isdir, ("/dev/shm", tempfile.gettempdir()))  # of RawArray
+    if all(shutil.disk_usage(folder).free < needed for folder in folders):  # prevents a SIGBUS
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     memory = context.RawArray("b", needed)
     rounds = (size - 1).bit_length()
@@ -186,7 +191,7 @@ def _start(
     group = LocalGroup(0, size, memory, semaphores)
     stack.callback(_kill, group.workers)
     with contextlib.ExitStack() as signals:
-        if hasattr(signal, "pthread_sigmask"):  # none may end a process before it can say so
+        if hasattr(signal, "pthread_sigmask"):  # a worker unblocks them when it can handle them
             before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
             signals.callback(signal.pthread_sigmask, signal.SIG_SETMASK, before)
         for rank in range(1, size):
@@ -201,18 +206,18 @@ def _start(
 def _run_worker(
     rank: int, size: int, memory: Any, semaphores: list[list[Any]], work: Work[Any]
 ) -> None:
-    """Be a worker, to the end of the process."""
+    """Call `work` in a worker, as this rank; exit when rank 0 ends."""
     exit_with_parent(RANK_ZERO_GONE if rank == 1 else b"")
     try:
         if hasattr(signal, "pthread_sigmask"):
             signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
         work(LocalGroup(rank, size, memory, semaphores))
-    except KeyboardInterrupt:  # rank 0 has it too
+    except KeyboardInterrupt:  # rank 0 receives it too, and prints the message
         sys.exit(Interrupted.exit_code)
 
 
 def exit_with_parent(message: bytes = b"") -> None:
-    """From now on, leave with a message on stderr once the process that started this one ends."""
+    """Start a thread that exits this process, with a message on stderr, when its parent ends."""
     from multiprocessing.connection import wait
     from multiprocessing.process import parent_process
 

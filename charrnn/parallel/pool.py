@@ -1,4 +1,4 @@
-"""Processes that share work whose parts do not depend on each other, such as lines to be scored."""
+"""A worker pool: processes that work on independent parts, such as lines to be scored."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from charrnn.parallel.local import can_fork, exit_with_parent
 if TYPE_CHECKING:  # most commands need no pool
     from concurrent.futures import Future, ProcessPoolExecutor
 
-PENDING_PER_WORKER = 2  # parts a worker that are on their way
+PENDING_PER_WORKER = 2  # parts submitted and not yet done, per worker
 
 
 class WorkerPool:
-    """A pool of `workers` forked processes, which start when there is enough to do for them.
+    """A pool of `workers` forked processes, which start when there are enough parts for all.
 
-    They are as this process was then: what they are to do must be registered before. Where no
-    process can be forked safely, this one does all the work.
+    A function must be registered before the workers start, because they are forks of this process.
+    Where no process can be forked safely, this process does all the work.
     """
 
     def __init__(self, workers: int = 1) -> None:
@@ -32,14 +32,15 @@ class WorkerPool:
         self._executor: ProcessPoolExecutor | None = None
 
     def register(self, function: Callable[..., Any]) -> int:
-        """Return the number under which `map` finds this function."""
+        """Register a function and return its number, for `map`."""
         self._functions.append(function)
         return len(self._functions) - 1
 
     def map(self, number: int, parts: Iterable[tuple[Any, ...]]) -> Iterator[Any]:
-        """Yield what the function of this number returns for each of these arguments, in order.
+        """Yield the results of a registered function, in the order of the parts.
 
-        Raises what it raises, and CharrnnError when a worker dies.
+        A part is the tuple of its arguments. Raises what the function raises, and CharrnnError when
+        a worker is killed.
         """
         parts = iter(parts)
         if self._executor is None and self.workers > 1:
@@ -66,23 +67,24 @@ class WorkerPool:
                 pending.append(self._executor.submit(_call, number, np.geterr(), part))
             while pending:
                 yield pending.popleft().result()
-        except BrokenProcessPool:  # at a result, or at the next part
+        except BrokenProcessPool:  # raised by `result` or by `submit`
             raise CharrnnError(
-                "a process that shares the work ended early, perhaps because memory ran short",
-                "Try again, or with --workers 1",
+                "a worker of the pool ended early, perhaps because memory ran out",
+                "Try again, or use --workers 1",
             ) from None
 
 
-_registered: list[Callable[..., Any]] = []  # of a worker
+_registered: list[Callable[..., Any]] = []  # in a worker
 
 
 def _start_worker(functions: list[Callable[..., Any]]) -> None:
-    """Begin as a worker."""
+    """Set the functions of a new worker, ignore Ctrl-C, and exit when the first process ends."""
     _registered[:] = functions
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the first process ends the work
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the first process handles it
     exit_with_parent()
 
 
 def _call(number: int, settings: Any, part: tuple[Any, ...]) -> Any:
+    """Return the result of a registered function, with NumPy's error `settings`."""
     with np.errstate(**settings):
         return _registered[number](*part)

@@ -1,4 +1,4 @@
-"""Several processes train one model: as one would, with one set of files, to one end."""
+"""Ranks that mpiexec starts: they give the run of one process, and end together."""
 
 import importlib.util
 import json
@@ -29,7 +29,7 @@ VARIABLES |= {*mpi.LOCAL_RANKS}
 
 @pytest.fixture(autouse=True)
 def _no_launcher(monkeypatch):
-    """These tests may themselves have been started by one."""
+    """Remove a launcher's variables, because a launcher may have started the tests."""
     for variable in VARIABLES:
         monkeypatch.delenv(variable, raising=False)
 
@@ -55,61 +55,61 @@ def _no_launcher(monkeypatch):
         ({"PMI_RANK": "0", "PMI_SIZE": "two"}, (0, 1, 0)),
     ],
 )
-def test_the_launcher_tells_rank_and_size(monkeypatch, environment, expected):
-    """Of MPICH, of Open MPI, of srun with PMIx; a batch script of Slurm is one process."""
+def test_rank_and_size_are_read_from_the_environment(monkeypatch, environment, expected):
+    """MPICH, Open MPI and srun with PMIx set them; a batch script of Slurm is one process."""
     for variable, value in environment.items():
         monkeypatch.setenv(variable, value)
     assert launch() == expected
 
 
 def test_without_a_launcher_nothing_of_mpi_is_imported(monkeypatch, charrnn, config):
-    """A run on its own works where MPI would not."""
+    """A run of one process works on a machine without MPI."""
 
-    def never(name):
+    def refuse(name):
         raise AssertionError(name)
 
-    monkeypatch.setattr(mpi.importlib, "import_module", never)
+    monkeypatch.setattr(mpi.importlib, "import_module", refuse)
     assert charrnn("train", config(), "-q").exit_code == 0
 
 
 @pytest.mark.parametrize(
-    ("place", "said"), [("0", "mpi4py, by which they meet, cannot be imported"), ("1", None)]
+    ("rank", "message"), [("0", "mpi4py, which connects them, cannot be imported"), ("1", None)]
 )
-def test_a_missing_mpi4py_is_told_by_one_process(monkeypatch, place, said):
-    """On each machine; the others leave without a word."""
-    for variable, value in {"PMI_SIZE": "2", "PMI_RANK": place, "MPI_LOCALRANKID": place}.items():
+def test_one_process_reports_that_mpi4py_is_missing(monkeypatch, rank, message):
+    """The first process of each machine raises the error; the others exit without a message."""
+    for variable, value in {"PMI_SIZE": "2", "PMI_RANK": rank, "MPI_LOCALRANKID": rank}.items():
         monkeypatch.setenv(variable, value)
     monkeypatch.setitem(sys.modules, "mpi4py", None)
-    with pytest.raises(CharrnnError if said else PeerFailed, match=said) as caught:
+    with pytest.raises(CharrnnError if message else PeerFailed, match=message) as raised:
         mpi.world_group()
-    assert said is None or "pip install 'charrnn-numpy[mpi]'" in caught.value.hint
+    assert message is None or "pip install 'charrnn-numpy[mpi]'" in raised.value.hint
 
 
-def test_the_mpi_of_another_mpiexec_is_told(monkeypatch):
-    """Each process then believes to be alone."""
+def test_an_mpiexec_of_another_mpi_is_refused(monkeypatch):
+    """The communicator of each process then has size 1, not the launcher's size."""
     monkeypatch.setenv("PMI_SIZE", "2")
-    alone = SimpleNamespace(COMM_WORLD=SimpleNamespace(size=1))
-    monkeypatch.setattr(mpi.importlib, "import_module", lambda name: alone)
+    single = SimpleNamespace(COMM_WORLD=SimpleNamespace(size=1))
+    monkeypatch.setattr(mpi.importlib, "import_module", lambda name: single)
     with pytest.raises(CharrnnError, match="mpi4py sees 1"):
         mpi.world_group()
 
 
-def test_parameters_that_travel_are_still_views_of_one_vector():
-    """A checkpoint's go from the first rank to the others."""
+def test_pickled_parameters_are_still_views_of_one_vector():
+    """Rank 0 sends the parameters of a checkpoint to the other ranks as a pickle."""
     _, params = networks.network()
-    twin = pickle.loads(pickle.dumps(params))
-    assert twin.flat.tobytes() == params.flat.tobytes()
-    twin.flat[:] = 3
-    assert (twin["by"] == 3).all()
+    received = pickle.loads(pickle.dumps(params))
+    assert received.flat.tobytes() == params.flat.tobytes()
+    received.flat[:] = 3
+    assert (received["by"] == 3).all()
 
 
-# Real processes from here on.
+# The tests below start real processes with mpiexec.
 
 MPIEXEC = shutil.which("mpiexec", path=str(Path(sys.executable).parent)) or shutil.which("mpiexec")
 
 
 def has_mpich():
-    """Whether there are mpi4py and the mpiexec of MPICH, which hands on signals and exit codes."""
+    """Return whether mpi4py and MPICH are installed; its mpiexec passes on signals and codes."""
     if MPIEXEC is None or importlib.util.find_spec("mpi4py") is None:
         return False
     version = subprocess.run([MPIEXEC, "--version"], capture_output=True, text=True)
@@ -124,10 +124,11 @@ ENVIRONMENT = {
 }
 
 
-def start(size, *words, code=""):
-    """Let so many processes run a command line, each in an interpreter that has executed this."""
+def start(size, *arguments, code=""):
+    """Start a command line in `size` processes, each of which executes `code` before."""
+    command = [MPIEXEC, "-n", str(size), sys.executable, "-c", f"{code}\n{MAIN_CODE}"]
     return Process(
-        [MPIEXEC, "-n", str(size), sys.executable, "-c", f"{code}\n{MAIN_CODE}", *map(str, words)],
+        [*command, *map(str, arguments)],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -135,32 +136,36 @@ def start(size, *words, code=""):
     )
 
 
-def together(size, *words, code=""):
-    """The exit code of a command line that so many processes run, its stdout and its stderr."""
-    with start(size, *words, code=code) as process:
-        printed, said = process.communicate(timeout=60)
-    return process.returncode, printed.decode(), said.decode()
+def run(size, *arguments, code=""):
+    """Run a command line in `size` processes; return its exit code, stdout and stderr."""
+    with start(size, *arguments, code=code) as process:
+        stdout, stderr = process.communicate(timeout=60)
+    return process.returncode, stdout.decode(), stderr.decode()
 
 
-# Rank 1 rounds its first weights otherwise, as a processor of another kind may.
-RUNS = """
+# Code that runs several command lines. The initial weights of rank 1 differ from those of rank 0,
+# as a different processor may round them.
+RUNS_CODE = """
 import json, os, sys, charrnn.cli.app, charrnn.training.trainer
 initialize = charrnn.training.trainer.initialize
-def otherwise(*given):
-    params = initialize(*given)
+def initialize_differently(*arguments):
+    params = initialize(*arguments)
     params.flat[:] *= 1 + 1e-6 * (os.environ.get("PMI_RANK") == "1")
     return params
-charrnn.training.trainer.initialize = otherwise
-for words in json.loads(sys.argv[1]):
-    charrnn.cli.app.main(words, standalone_mode=False)
+charrnn.training.trainer.initialize = initialize_differently
+for arguments in json.loads(sys.argv[1]):
+    charrnn.cli.app.main(arguments, standalone_mode=False)
 sys.exit()
 """
-SHORTER = ["--set", "train.steps=10"]
+SHORT = ["--set", "train.steps=10"]
 
 
 @needs_mpi
 def test_real_ranks_give_the_same_run(charrnn, config, tmp_path):
-    """Of a stream and of padded lines, an odd batch; begun by two, it is ended by one or three."""
+    """Two ranks give the results of one process; one rank or three can resume their run.
+
+    The run is that of a stream and of padded lines, with an odd batch size.
+    """
     common = {"model": {"hidden": 8, "dtype": "float64", "dropout": 0.3}}
     windows = {"batch_size": 5, "seq_length": 7, "steps": 20, "seed": 7}
     path = config("tick tock, tack; " * 40, "stream", name="stream", train=windows, **common)
@@ -172,38 +177,38 @@ def test_real_ranks_give_the_same_run(charrnn, config, tmp_path):
             name="lines", train=windows | {"batch_size": 3, "seq_length": 50}, **common
         ),
     }
-    two, one = tmp_path / "two.npz", tmp_path / "one.npz"
-    begun = ["train", str(path), "--out", str(two), "-q", *SHORTER]
-    runs = [*(["train", str(settings[name])] for name in settings), begun]
-    code, printed, said = together(2, json.dumps(runs), code=RUNS)
-    assert code == 0, said
-    made = [tmp_path / "stream.npz", tmp_path / "lines.npz", two]
-    assert printed.splitlines() == [*map(str, made)]
-    assert [said.count(words) for words in ("initial loss", "step 10/20", "step 20/20")] == [2] * 3
-    assert said.count("repeated lines") == 1
-    left = {place.with_suffix(end).name for place in made for end in (".npz", ".jsonl")}
-    left |= {"corpus.txt", "stream.txt", "lines.yaml", "stream.yaml"}
-    assert set(os.listdir(tmp_path)) == left
+    from_two, from_one = tmp_path / "from_two.npz", tmp_path / "from_one.npz"
+    short_run = ["train", str(path), "--out", str(from_two), "-q", *SHORT]
+    runs = [*(["train", str(settings[name])] for name in settings), short_run]
+    code, stdout, stderr = run(2, json.dumps(runs), code=RUNS_CODE)
+    assert code == 0, stderr
+    paths = [tmp_path / "stream.npz", tmp_path / "lines.npz", from_two]
+    assert stdout.splitlines() == [*map(str, paths)]
+    assert [stderr.count(text) for text in ("initial loss", "step 10/20", "step 20/20")] == [2] * 3
+    assert stderr.count("repeated lines") == 1
+    files = {path.with_suffix(suffix).name for path in paths for suffix in (".npz", ".jsonl")}
+    files |= {"corpus.txt", "stream.txt", "lines.yaml", "stream.yaml"}
+    assert set(os.listdir(tmp_path)) == files
 
     for name in settings:
         assert charrnn("train", settings[name], "--out", tmp_path / f"{name}-1.npz").exit_code == 0
         assert_checkpoints_close(tmp_path / f"{name}.npz", tmp_path / f"{name}-1.npz")
-        figures = [metrics(tmp_path / f"{stem}.jsonl") for stem in (name, f"{name}-1")]
-        for mine, expected in zip(*figures, strict=True):
-            assert mine == pytest.approx(expected, abs=1e-10)
+        rows = [metrics(tmp_path / f"{stem}.jsonl") for stem in (name, f"{name}-1")]
+        for row, expected in zip(*rows, strict=True):
+            assert row == pytest.approx(expected, abs=1e-10)
 
-    assert charrnn("train", path, "--out", two, "--resume").exit_code == 0
-    assert charrnn("train", path, "--out", one, *SHORTER).exit_code == 0
-    code, _, said = together(3, "train", path, "--out", one, "--resume")
-    assert code == 0, said
-    assert said.count("resuming at step 10 of 20") == 1
-    for resumed in (one, two):
+    assert charrnn("train", path, "--out", from_two, "--resume").exit_code == 0
+    assert charrnn("train", path, "--out", from_one, *SHORT).exit_code == 0
+    code, _, stderr = run(3, "train", path, "--out", from_one, "--resume")
+    assert code == 0, stderr
+    assert stderr.count("resuming at step 10 of 20") == 1
+    for resumed in (from_one, from_two):
         assert_checkpoints_close(resumed, tmp_path / "stream-1.npz")
 
 
 ENDLESS = {"train": {"steps": 10**9, "batch_size": 2, "seed": 7}}
-# The rank that is to be signalled says where it is.
-NAMED = """
+# Code that prints the process id of rank 1, to which the test sends a signal.
+PRINT_PID_CODE = """
 import os, sys
 if os.environ.get("PMI_RANK", os.environ.get("OMPI_COMM_WORLD_RANK")) == "1":
     print("rank 1 is", os.getpid(), file=sys.stderr, flush=True)
@@ -211,42 +216,45 @@ if os.environ.get("PMI_RANK", os.environ.get("OMPI_COMM_WORLD_RANK")) == "1":
 
 
 @needs_mpi
-@pytest.mark.parametrize("whom", ["mpiexec", "rank 1"])
-def test_a_signal_to_any_of_them_saves_and_ends_all(config, tmp_path, whom):
-    """Exit code 130, said once, and the checkpoint is whole."""
+@pytest.mark.parametrize("receiver", ["mpiexec", "rank 1"])
+def test_a_signal_to_any_process_saves_and_ends_all(config, tmp_path, receiver):
+    """The run prints one message and exits with code 130; its checkpoint is complete."""
     settings = config(output={"validate_every": 10**8}, **ENDLESS)
-    with start(2, "train", settings, code=NAMED) as process:
+    with start(2, "train", settings, code=PRINT_PID_CODE) as process:
         lines = [process.stderr.readline().decode() for _ in range(2)]
-        (named,) = [line for line in lines if line.startswith("rank 1 is")]
+        (pid_line,) = [line for line in lines if line.startswith("rank 1 is")]
         if not any(line.startswith("initial loss") for line in lines):
             read_until(process, "initial loss")
-        if whom == "mpiexec":
+        if receiver == "mpiexec":
             process.send_signal(signal.SIGINT)
         else:
-            os.kill(int(named.split()[-1]), signal.SIGTERM)
-        printed, said = process.communicate(timeout=60)
+            os.kill(int(pid_line.split()[-1]), signal.SIGTERM)
+        stdout, stderr = process.communicate(timeout=60)
     assert checkpoint.load(str(tmp_path / "small.npz")).step > 0
     assert sorted(os.listdir(tmp_path)) == ["corpus.txt", "small.npz", "small.yaml"]
-    assert b"small.npz" not in printed  # where mpiexec may have a word to say
-    assert said.decode().count("Error: stopped at step") == 1
-    assert b"Traceback" not in said
+    assert b"small.npz" not in stdout  # mpiexec may print there
+    assert stderr.decode().count("Error: stopped at step") == 1
+    assert b"Traceback" not in stderr
     assert process.returncode == 130
 
 
 @needs_mpi
 def test_an_error_of_one_rank_ends_all(config, tmp_path):
-    """With its message and its exit code; the last checkpoint is whole."""
+    """Its message is printed once, and its exit code is that of the run.
+
+    The last checkpoint is complete.
+    """
     settings = config(train=ENDLESS["train"] | {"seed": None})
-    code, printed, said = together(2, "train", settings, code=rank_functions.FAILING_CODE)
-    assert (code, printed) == (3, ""), said
-    assert said.count("seed ") == 1
-    assert said.count("Error: rank 1 of 2, on ") == said.count("enough") == 1
+    code, stdout, stderr = run(2, "train", settings, code=rank_functions.FAILING_CODE)
+    assert (code, stdout) == (3, ""), stderr
+    assert stderr.count("seed ") == 1
+    assert stderr.count("Error: rank 1 of 2, on ") == stderr.count("enough") == 1
     assert checkpoint.load(str(tmp_path / "small.npz")).step == 10
 
 
 @needs_mpi
 @pytest.mark.parametrize(
-    ("words", "code", "expected", "message"),
+    ("options", "code", "expected", "message"),
     [
         ((), "", 2, "2 processes share the rows of a batch, and batch_size is 1. "
                     "Try --set train.batch_size=2"),
@@ -256,11 +264,12 @@ def test_an_error_of_one_rank_ends_all(config, tmp_path):
         ((), "import sys; sys.modules['mpi4py'] = None", 1, "charrnn-numpy[mpi]"),
     ],
 )  # fmt: skip
-def test_what_all_would_say_is_said_once(config, tmp_path, words, code, expected, message):
-    """A command that asks for too much, a text that is not there, an MPI that is missing."""
-    if words[:1] == ("--corpus",):
-        words, expected, message = (*words, "--set", "train.batch_size=2"), 1, "no such text file"
-    found, printed, said = together(2, "train", config(), *words, code=code)
-    assert (found, printed) == (expected, ""), said
-    assert said.count("Error: ") == said.count(message) == 1
+def test_an_error_of_all_ranks_is_printed_once(config, tmp_path, options, code, expected, message):
+    """Only one rank prints the error of an invalid option, a missing text or a missing mpi4py."""
+    if options[:1] == ("--corpus",):
+        options = (*options, "--set", "train.batch_size=2")
+        expected, message = 1, "no such text file"
+    exit_code, stdout, stderr = run(2, "train", config(), *options, code=code)
+    assert (exit_code, stdout) == (expected, ""), stderr
+    assert stderr.count("Error: ") == stderr.count(message) == 1
     assert sorted(os.listdir(tmp_path)) == ["corpus.txt", "small.yaml"]

@@ -1,4 +1,4 @@
-"""Any number of processes gives the run that one gives, to rounding, dropout included."""
+"""Any number of processes gives the run of one process, to rounding, also with dropout."""
 
 import os
 import subprocess
@@ -21,7 +21,7 @@ from charrnn.training import trainer as trainers
 from charrnn.training.outputs import best_path
 from charrnn.training.trainer import Trainer
 
-SINGLE = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}
+SINGLE_THREAD = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}
 COMMON = ("model.dtype=float64", "train.steps=20", "train.batch_size=5", "output.validate_every=4",
           "output.sample_every=6", "output.keep=best", "train.patience=9", "model.dropout=0.3",
           "optimizer.learning_rate=0.01", "optimizer.schedule=plateau",
@@ -38,8 +38,8 @@ MODES = {
 
 
 @pytest.fixture
-def short(trainer, tmp_path, monkeypatch):
-    """Makes trainers of a text that 20 updates go through more than once."""
+def short_trainer(trainer, tmp_path, monkeypatch):
+    """Return the function `trainer`, with texts so short that 20 updates take several epochs."""
     monkeypatch.setattr(trainers, "SAMPLE_CHARS", 3)
     monkeypatch.setattr(os, "fsync", lambda descriptor: None)
     for path in (tmp_path / "text.txt", tmp_path / "lines.txt"):
@@ -47,24 +47,28 @@ def short(trainer, tmp_path, monkeypatch):
     return trainer
 
 
-def train(size, one, path, stop_at=None, stopping=0, saved=None):
-    """Let so many forked ranks train what `one` would; the weights of each at its end."""
+def train(size, single, path, stop_at=None, stop_rank=0, saved=None):
+    """Train the run of the trainer `single` with `size` forked ranks.
+
+    Return the weights and the factor of the schedule of each rank. Rank `stop_rank` requests a stop
+    at step `stop_at`; with the checkpoint `saved`, the ranks resume it.
+    """
 
     def work(group):
-        run, watch = Trainer(one.config, one.corpus, group), RecordingCallbacks()
-        if group.rank == stopping:
-            watch = RecordingCallbacks(stop_at)
-        watch.trainer = run
+        run, callbacks = Trainer(single.config, single.corpus, group), RecordingCallbacks()
+        if group.rank == stop_rank:
+            callbacks = RecordingCallbacks(stop_at)
+        callbacks.trainer = run
         if saved is not None:
             run.restore(saved)
-        own = path if group.is_rank_zero else str(Path(path).parent / "nobody" / "run.npz")
-        loop.run(run, own, watch)
+        unused_path = str(Path(path).parent / "unused" / "run.npz")
+        loop.run(run, path if group.is_rank_zero else unused_path, callbacks)
         return group.allgather((run.params.flat.tobytes(), run.schedule.factor))
 
     try:
         return local.run(size, work, "fork")
     finally:
-        assert not (Path(path).parent / "nobody").exists()
+        assert not (Path(path).parent / "unused").exists()
 
 
 @pytest.mark.parametrize(
@@ -74,126 +78,136 @@ def train(size, one, path, stop_at=None, stopping=0, saved=None):
         *((mode, "rnn", 3) for mode in MODES),
     ],
 )
-def test_ranks_train_as_one_process_would(short, tmp_path, mode, cell, size):
-    """To rounding; the last batch of an epoch may have fewer rows than there are ranks."""
+def test_ranks_train_as_one_process(short_trainer, tmp_path, mode, cell, size):
+    """Several ranks give the checkpoints and metrics of one process, to rounding.
+
+    The last batch of an epoch may have fewer rows than there are ranks.
+    """
     corpus_mode, settings = MODES[mode]
-    one = short(*COMMON, *settings, f"model.cell={cell}", mode=corpus_mode)
-    whole, path = (str(tmp_path / f"{name}.npz") for name in ("whole", "run"))
-    first, *others = train(size, one, path)
-    loop.run(one, whole, RecordingCallbacks())
-    assert one.batches.epoch
-    assert_checkpoints_close(path, whole)
-    assert_checkpoints_close(best_path(path), best_path(whole))
-    for mine, expected in zip(*(metrics(tmp_path / f"{n}.jsonl") for n in ("run", "whole")),
-                              strict=True):  # fmt: skip
-        assert mine == pytest.approx(expected, abs=1e-10)
-    assert len(others) == size - 1
-    assert all(other == first for other in others)
+    single = short_trainer(*COMMON, *settings, f"model.cell={cell}", mode=corpus_mode)
+    single_path, path = (str(tmp_path / f"{name}.npz") for name in ("single", "run"))
+    first, *rest = train(size, single, path)
+    loop.run(single, single_path, RecordingCallbacks())
+    assert single.batches.epoch
+    assert_checkpoints_close(path, single_path)
+    assert_checkpoints_close(best_path(path), best_path(single_path))
+    for row, expected in zip(*(metrics(tmp_path / f"{n}.jsonl") for n in ("run", "single")),
+                             strict=True):  # fmt: skip
+        assert row == pytest.approx(expected, abs=1e-10)
+    assert len(rest) == size - 1
+    assert all(result == first for result in rest)
 
 
 @pytest.mark.parametrize("size", [1, 2, 3])
-def test_the_same_number_gives_the_same_bytes(short, tmp_path, size):
-    """Twice, in single precision, with dropout."""
-    found = []
-    for name in ("one", "two"):
-        run = short("train.steps=12", "train.batch_size=6", "model.dropout=0.3", "model.cell=gru")
-        train(size, run, str(tmp_path / f"{name}.npz"))
-        found.append(contents(tmp_path / f"{name}.npz"))
-    assert found[0] == found[1]
+def test_the_same_number_of_ranks_gives_the_same_bytes(short_trainer, tmp_path, size):
+    """Two equal runs in single precision, with dropout, give equal checkpoints."""
+    settings = ("train.steps=12", "train.batch_size=6", "model.dropout=0.3", "model.cell=gru")
+    checkpoints = []
+    for name in ("first", "second"):
+        train(size, short_trainer(*settings), str(tmp_path / f"{name}.npz"))
+        checkpoints.append(contents(tmp_path / f"{name}.npz"))
+    assert checkpoints[0] == checkpoints[1]
 
 
 @pytest.mark.parametrize("mode", ["carry", "long lines"])
-@pytest.mark.parametrize("who", [0, 1])
-def test_a_stop_of_one_rank_stops_all_and_any_number_goes_on(short, tmp_path, mode, who):
-    """At the same step, saved once, with the whole state; from two ranks to one and to three."""
+@pytest.mark.parametrize("stop_rank", [0, 1])
+def test_a_stop_of_one_rank_stops_all(short_trainer, tmp_path, mode, stop_rank):
+    """All ranks stop at the same step and save the run; one rank or three can resume it."""
     corpus_mode, settings = MODES[mode]
-    one = short(*COMMON, *settings, mode=corpus_mode)
-    whole, path = (str(tmp_path / f"{name}.npz") for name in ("whole", "run"))
-    with pytest.raises(Interrupted, match="stopped at step 11 of 20"):  # the next sum tells it
-        train(2, one, path, stop_at=10, stopping=who)
+    single = short_trainer(*COMMON, *settings, mode=corpus_mode)
+    single_path, path = (str(tmp_path / f"{name}.npz") for name in ("single", "run"))
+    # The next allreduce sends the request to the other rank.
+    with pytest.raises(Interrupted, match="stopped at step 11 of 20"):
+        train(2, single, path, stop_at=10, stop_rank=stop_rank)
     saved = checkpoint.load(path)
-    loop.run(one, whole, RecordingCallbacks())
+    loop.run(single, single_path, RecordingCallbacks())
     for size in (1, 3):
-        train(size, short(*COMMON, *settings, mode=corpus_mode), path, saved=saved)
-        assert_checkpoints_close(path, whole)
+        train(size, short_trainer(*COMMON, *settings, mode=corpus_mode), path, saved=saved)
+        assert_checkpoints_close(path, single_path)
 
 
-def test_a_stop_in_the_middle_of_a_validation_stops_all(short, tmp_path):
-    """All save and leave, and the validation comes later."""
-    one, path = short(*COMMON, "output.sample_every=null"), str(tmp_path / "run.npz")
+def test_a_stop_during_a_validation_stops_all(short_trainer, tmp_path):
+    """The run is saved without this validation, which a resumed run makes."""
+    single, path = short_trainer(*COMMON, "output.sample_every=null"), str(tmp_path / "run.npz")
     with pytest.raises(Interrupted, match="stopped at step 4 of 20"):
-        train(2, one, path, stop_at=4)
+        train(2, single, path, stop_at=4)
     assert checkpoint.load(path).training_state["validated_at"] < 4
 
 
-def test_a_run_that_diverges_is_told_once(short, tmp_path):
-    """All ranks see it in the same sum, at the same step."""
+def test_divergence_raises_one_error(short_trainer, tmp_path):
+    """All ranks detect it in the same sum, at the same step, and rank 0 raises DivergedError."""
     settings = ("optimizer.learning_rate=1e200", "optimizer.clip=null", "optimizer.name=sgd")
-    one, path = short(*COMMON, *settings), str(tmp_path / "run.npz")
+    single, path = short_trainer(*COMMON, *settings), str(tmp_path / "run.npz")
     with np.errstate(all="ignore"), pytest.raises(DivergedError):
-        train(2, one, path)
+        train(2, single, path)
 
 
-def test_a_checkpoint_that_cannot_be_written_does_not_part_the_ranks(short, tmp_path):
-    """They train to the end; then the first tells that nothing is saved."""
+def test_ranks_train_to_the_end_without_a_writable_checkpoint(short_trainer, tmp_path):
+    """At the end rank 0 raises an error, because nothing is saved."""
     (tmp_path / "file").write_text("not a folder", encoding="utf-8")
     with pytest.raises(CheckpointError, match="Step 20 is not saved, nor is any before it"):
-        train(2, short(*COMMON), str(tmp_path / "file" / "run.npz"))
+        train(2, short_trainer(*COMMON), str(tmp_path / "file" / "run.npz"))
 
 
 @pytest.mark.parametrize("masked", [False, True])
 @pytest.mark.parametrize("size", [2, 4])
-def test_the_parts_of_a_validation_are_the_whole(trainer, monkeypatch, size, masked):
-    """Of running text and of lines; nats to rounding, and every character once."""
+def test_ranks_share_a_validation(trainer, monkeypatch, size, masked):
+    """The ranks score every character once, of running text or of lines.
+
+    Their total is that of one process, to rounding.
+    """
     monkeypatch.setattr("charrnn.evaluation.evaluator.SCORING_ROWS", 2)
     for name in ("WARM_UP", "WINDOW"):
         monkeypatch.setattr(f"charrnn.evaluation.evaluator.{name}", 20)
     run = trainer("model.dtype=float64", mode="lines" if masked else "stream")
-    whole = run.evaluator.validation(run.corpus)
+    expected = run.evaluator.validation(run.corpus)
     assert not masked or len(run.corpus.validation) > 2
-    shared = local.run(
+    scores = local.run(
         size, lambda group: group.allgather(run.evaluator.validation(run.corpus, group)), "fork"
     )
-    assert len(shared) == size
-    assert set(shared) == {shared[0]}
-    assert shared[0].chars == whole.chars
-    assert shared[0].total_nats == pytest.approx(whole.total_nats, abs=1e-8)
+    assert len(scores) == size
+    assert set(scores) == {scores[0]}
+    assert scores[0].chars == expected.chars
+    assert scores[0].total_nats == pytest.approx(expected.total_nats, abs=1e-8)
 
 
-def test_a_batch_gives_some_of_its_rows():
-    """With their targets and mask."""
+def test_rows_of_a_batch_have_their_targets_and_mask():
+    """`rows` selects the same rows of the ids, the targets and the mask."""
     batch = networks.batch(B=7, masked=True)
     part = batch.rows(slice(2, 5))
-    for one, other in zip(part[:3], batch[:3], strict=True):
-        np.testing.assert_array_equal(one, other[:, 2:5])
+    for selected, array in zip(part[:3], batch[:3], strict=True):
+        np.testing.assert_array_equal(selected, array[:, 2:5])
 
 
-def test_a_single_process_meets_nobody():
-    """And its loss is not rounded to the numbers of the gradient."""
+def test_a_single_process_is_a_group_of_one():
+    """It gathers, broadcasts and runs the tasks of rank 0 alone."""
     group = SingleProcess()
     assert (group.allgather(3), group.broadcast(4), group.on_rank_zero(lambda: 5)) == ([3], 4, 5)
 
 
-def run_program(method, words, stdin=b""):
-    """What a run by this start method leaves in its checkpoint."""
+def run_program(method, arguments, stdin=b""):
+    """Run a command line with this start method; return the contents of the checkpoint."""
     with start(
-        *words, code=rank_functions.START_METHOD_CODE[method], env=SINGLE, stdin=subprocess.PIPE
+        *arguments,
+        code=rank_functions.START_METHOD_CODE[method],
+        env=SINGLE_THREAD,
+        stdin=subprocess.PIPE,
     ) as process:
-        printed, said = process.communicate(stdin, timeout=60)
-    assert process.returncode == 0, said.decode()
-    assert said.count(b"initial loss") == said.count(b"repeated lines") == 1
-    return contents(printed.decode().strip())
+        stdout, stderr = process.communicate(stdin, timeout=60)
+    assert process.returncode == 0, stderr.decode()
+    assert stderr.count(b"initial loss") == stderr.count(b"repeated lines") == 1
+    return contents(stdout.decode().strip())
 
 
-def test_spawned_ranks_give_the_bytes_of_forked_ones(config, tmp_path):
-    """Of the real program, with two and with three, from a file and from standard input."""
+def test_spawned_ranks_give_the_bytes_of_forked_ranks(config, tmp_path):
+    """Two or three ranks of the program give the same checkpoint, from a file and from stdin."""
     settings = config(train={"steps": 20, "seed": 7, "batch_size": 3}, model={"dropout": 0.3})
     text = (tmp_path / "corpus.txt").read_bytes()
     for size in (2, 3):
-        words = ["train", settings, "--workers", size]
-        by_fork = run_program("fork", words)
-        assert run_program("spawn", words) == by_fork
+        arguments = ["train", settings, "--workers", size]
+        forked = run_program("fork", arguments)
+        assert run_program("spawn", arguments) == forked
     for method in ("fork", "spawn"):
-        piped = run_program(method, [*words, "--corpus", "-"], text)
-        assert piped["layer0.Whh"] == by_fork["layer0.Whh"]
-        assert piped["corpus_sha256"] == by_fork["corpus_sha256"]
+        piped = run_program(method, [*arguments, "--corpus", "-"], text)
+        assert piped["layer0.Whh"] == forked["layer0.Whh"]
+        assert piped["corpus_sha256"] == forked["corpus_sha256"]

@@ -237,7 +237,7 @@ def test_undecodable_metrics_do_not_prevent_a_resume(trainer, tmp_path):
     longer.restore(checkpoint.load(path))
     train.run(longer, path, RecordingCallbacks())
     assert len((tmp_path / "run.jsonl").read_text(encoding="utf-8").splitlines()) == 2
-    with pytest.raises(CheckpointError, match="the metrics' place"):
+    with pytest.raises(CheckpointError, match="the name of a metrics file"):
         checkpoint.check_writable(str(tmp_path / "run.jsonl"))
 
 

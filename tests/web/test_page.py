@@ -410,7 +410,7 @@ def test_a_page_that_cannot_be_written_leaves_no_file(charrnn, trained, tmp_path
     result = charrnn("page", trained, "-o", tmp_path / "none" / "page.html")
     assert (result.exit_code, result.stdout) == (1, "")
     assert "page.html cannot be written: No such file or directory" in result.stderr
-    assert "Choose another place with --out FILE" in result.stderr
+    assert "Choose another path with --out FILE" in result.stderr
     (tmp_path / "page.html").write_text("old", encoding="utf-8")
     before = sorted(tmp_path.iterdir())
     result = charrnn("page", trained, "-", "-o", tmp_path / "page.html", stdin="anna#\n")
