@@ -133,7 +133,7 @@ def bench_checkout(bench: Bench, checkout: Path) -> None:
             ratios = [baseline_s / candidate_s for candidate_s, baseline_s in pairs]
             bench.add_row(name, median_and_interval(ratios))
     two_workers = "train.workers=2"
-    is_old = (checkout / "charrnn/parallel/team.py").exists()  # older checkouts: another name
+    is_old = (checkout / "charrnn/parallel/team.py").exists()  # an older name
     baseline_two_workers = "train.threads=2" if is_old else two_workers
     for sizes in TWO_WORKER_SIZES[:1] if bench.smallest else TWO_WORKER_SIZES:
         cell, layers, hidden, T, B = sizes

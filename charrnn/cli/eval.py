@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from charrnn.cli.terminal import Number, logger, tell
+from charrnn.cli.terminal import Number, logger, print_result
 from charrnn.cli.text_options import TextOptions, text_options
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def eval(
             report = _dynamic(task, rate or RATE)
         else:
             report = Report({"": task.total_score(task.score_pieces(task.text()))}, {}, [])
-        tell(_json(task.name, report) if as_json else _table(task.name, report))
+        print_result(_json(task.name, report) if as_json else _table(task.name, report))
 
 
 class Report(NamedTuple):

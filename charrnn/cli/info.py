@@ -6,7 +6,7 @@ import json
 
 import click
 
-from charrnn.cli.terminal import tell
+from charrnn.cli.terminal import print_result
 
 
 @click.command(short_help="Print the sizes, state and config of a checkpoint.")
@@ -23,4 +23,4 @@ def info(checkpoint_path: str, as_json: bool) -> None:
     from charrnn.cli import checkpoint_facts
 
     facts = checkpoint_facts.facts(checkpoint.load(checkpoint_path), checkpoint_path)
-    tell(json.dumps(facts) if as_json else checkpoint_facts.page(facts))
+    print_result(json.dumps(facts) if as_json else checkpoint_facts.page(facts))

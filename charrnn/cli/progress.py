@@ -31,7 +31,7 @@ class ProgressReporter:
     def __init__(self, group: ProcessGroup | None = None) -> None:
         self.group = group or SingleProcess()
         self._bar: Bar | None = None
-        self._asked = False
+        self._stop_requested = False
         self._writing = False  # to stderr, where a full pipe may block the write
 
     def __enter__(self) -> ProgressReporter:
@@ -48,22 +48,22 @@ class ProgressReporter:
     def __exit__(self, *error: object) -> None:
         for number, handler in self._handlers.items():
             # A stopped run is saved, so the next signal may interrupt its last message.
-            signal.signal(number, _exit_at_once if self._asked else handler)
+            signal.signal(number, _exit_at_once if self._stop_requested else handler)
         if self._bar is not None:
             self._write(self._bar.close)
 
     def _on_signal(self, number: int, frame: types.FrameType | None) -> None:
-        if self._asked and not self.group.is_rank_zero:
+        if self._stop_requested and not self.group.is_rank_zero:
             _exit_at_once(number, frame)
-        if self._asked:
+        if self._stop_requested:
             raise Interrupted("stopped at once, without saving; the last checkpoint is unchanged")
-        self._asked = True
+        self._stop_requested = True
         if self._writing:
             raise StopRequested
 
     def stop_requested(self) -> bool:
         """Return whether a signal has requested a stop."""
-        return self._asked
+        return self._stop_requested
 
     def on_start(self, step: int, steps: int, initial_nats: float, vocab_size: int) -> None:
         """Print the loss at the start, which is about ln V nats for an untrained network."""

@@ -103,7 +103,7 @@ quiet_option = click.option(
 )
 
 
-def tell(text: str) -> None:
+def print_result(text: str) -> None:
     """Print a line or a table that is the command's result on stdout."""
     click.echo(escape_controls(text, sys.stdout), color=True)
 
@@ -121,7 +121,7 @@ def result_file(path: str) -> Iterator[BinaryIO]:
 
     with as_checkpoint_error(path), replace_file(path) as stream:
         yield stream
-    tell(path)
+    print_result(path)
 
 
 def write(text: str, raw: bool = False) -> None:

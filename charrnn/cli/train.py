@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import click
 
-from charrnn.cli.terminal import logger, quiet_option, set_option, tell
+from charrnn.cli.terminal import logger, print_result, quiet_option, set_option
 from charrnn.parallel.group import ProcessGroup
 from charrnn.parallel.mpi import launch, world_group
 
@@ -90,7 +90,7 @@ def train(
             workers = worker_count.for_training(config)
             local.run(workers, functools.partial(_work, start))
     if group.is_rank_zero:
-        tell(path)
+        print_result(path)
 
 
 def _run(start: Callable[..., None], group: ProcessGroup) -> None:

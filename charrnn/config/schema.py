@@ -61,8 +61,8 @@ def _whole_number(value: Any, base: str) -> int:
 def whole(minimum: int, maximum: int | None = None) -> Kind:
     """Return the kind of a whole number in a closed range."""
     highest = MAX_INT if maximum is None else maximum
-    limits = f", {minimum} or more" if maximum is None else f" from {minimum} to {maximum}"
-    return Kind(f"a whole number{limits}", lambda n: minimum <= n <= highest, _whole_number)
+    bounds = f", {minimum} or more" if maximum is None else f" from {minimum} to {maximum}"
+    return Kind(f"a whole number{bounds}", lambda n: minimum <= n <= highest, _whole_number)
 
 
 def choice(*names: str) -> Kind:

@@ -53,11 +53,11 @@ class Batches(ABC):
     index: int  # of the batch within the epoch
     offset: int  # of the window within the text or the batch
 
-    def __init__(self, T: int, B: int, **limits: int) -> None:
-        """Go to the first batch. `limits`: the largest valid `index` and `offset` of a position."""
+    def __init__(self, T: int, B: int, **maximums: int) -> None:
+        """Go to the first batch. `maximums`: the largest valid `index` and `offset` of a position."""
         self.T, self.B = T, B
-        self._limits = {"epoch": MAX_EPOCH, **limits}
-        self.seek(dict.fromkeys(self._limits, 0))
+        self._maximums = {"epoch": MAX_EPOCH, **maximums}
+        self.seek(dict.fromkeys(self._maximums, 0))
 
     @abstractmethod
     def per_epoch(self) -> int:
@@ -69,11 +69,11 @@ class Batches(ABC):
 
     def position(self) -> Position:
         """Return the position of the next window."""
-        return {name: getattr(self, name) for name in self._limits}
+        return {name: getattr(self, name) for name in self._maximums}
 
     def seek(self, position: Position) -> None:
         """Go to a position that `position` returned. Raise ValueError if it is out of range."""
-        for name, limit in self._limits.items():
+        for name, limit in self._maximums.items():
             if not 0 <= position[name] <= limit:
                 raise ValueError(f"{name} {position[name]} is outside the text")
             setattr(self, name, position[name])

@@ -16,7 +16,7 @@ from matplotlib.lines import Line2D
 from charrnn.plots.history import Run, format_x, shorten
 from charrnn.units import LN2, bits
 
-# The colours of Okabe and Ito, which colour-blind people can tell apart.
+# The colours of Okabe and Ito, which colour-blind people can distinguish.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8B6914")
 STYLES = cycler(linestyle=("-", "--", "-.", ":")) * cycler(color=COLOURS)  # of validation
 GREY = "#555555"

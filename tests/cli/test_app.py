@@ -170,8 +170,8 @@ def test_a_text_ends_with_one_newline(charrnn, trained, config):
         raw = charrnn("sample", path, *options, "--seed", 1, "--raw").stdout
         text = charrnn("sample", path, *options, "--seed", 1).stdout
         assert text == (raw if raw.endswith("\n") else raw + "\n")
-    several = charrnn("sample", stream, "--count", 3, "--max-lines", 2, "--seed", 1).stdout
-    assert several.count("\n") == 6
+    texts = charrnn("sample", stream, "--count", 3, "--max-lines", 2, "--seed", 1).stdout
+    assert texts.count("\n") == 6
     assert charrnn("sample", stream, "--count", 3, "--n", 4, "-0").stdout.count("\0") == 3
 
 

@@ -202,7 +202,7 @@ def test_stdout_may_be_closed(monkeypatch):
     """A result is printed without an error when stdout is closed."""
     assert console.escape_controls(HOSTILE, None) == HOSTILE
     monkeypatch.setattr(sys, "stdout", None)
-    console.tell(HOSTILE)
+    console.print_result(HOSTILE)
 
 
 def test_the_example_in_the_docstring_runs():

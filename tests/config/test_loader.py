@@ -189,18 +189,18 @@ def test_a_bomb_of_aliases_does_not_go_off(mistakes):
 @pytest.mark.parametrize("key", ["x{}", "path"], ids=["unknown", "twice"])
 def test_a_list_that_many_aliases_name_is_not_made_for_each(mistakes, monkeypatch, key):
     """A thousand keys that each stand for a thousand words: unknown ones, or one key again."""
-    made, real = 0, configs._value
+    converted, real = 0, configs._value
 
     def counted(*args):
-        nonlocal made
-        made += 1
+        nonlocal converted
+        converted += 1
         return real(*args)
 
     monkeypatch.setattr(configs, "_value", counted)
     content = f"corpus:\n  path: &a [{'x, ' * 1000}]\n"
     content += "".join(f"  {key.format(n)}: *a\n" for n in range(1000))
     assert mistakes(content)[0] == "run.yaml: 1,000 mistakes in the config"
-    assert made < 100_000
+    assert converted < 100_000
 
 
 @pytest.mark.parametrize("unknown", [51, 3_000])
@@ -297,8 +297,8 @@ def test_a_damaged_file_is_a_config_or_a_mistake(load, seed, pieces):
     text = (ROOT / "configs" / "dinos.yaml").read_text(encoding="utf-8").partition("corpus:")
     content = "".join(text[1:])
     for piece in pieces:
-        at = rng.randrange(len(content) + 1)
-        content = content[:at] + piece + content[at + rng.choice([0, 0, 1, 5, 30]) :]
+        position = rng.randrange(len(content) + 1)
+        content = content[:position] + piece + content[position + rng.choice([0, 0, 1, 5, 30]) :]
     with contextlib.suppress(ConfigError):
         assert isinstance(load(content.encode("utf-8", "surrogatepass"), *pieces), Config)
 

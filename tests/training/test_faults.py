@@ -264,7 +264,7 @@ def test_a_run_that_is_stopped_and_cannot_save_fails(config, charrnn, monkeypatc
     full_disk({20, 30}, os, "fsync")
 
     def stop(reporter, report):
-        reporter._asked = report.step == 30
+        reporter._stop_requested = report.step == 30
 
     monkeypatch.setattr(progress.ProgressReporter, "on_validation", stop)
     result = charrnn("train", config(**SETTINGS))

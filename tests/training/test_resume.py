@@ -213,7 +213,7 @@ def test_the_command_line_resumes_exactly(
     out, stops = tmp_path / "run.npz", []
 
     def on_step(self, step, smooth_nats):
-        self._asked = step in stops
+        self._stop_requested = step in stops
 
     monkeypatch.setattr(progress.ProgressReporter, "on_step", on_step)
     for command, step in ((["train", path, "--out", out], 3), (["train", out, "--resume"], 14)):
