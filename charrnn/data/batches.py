@@ -54,7 +54,7 @@ class Batches(ABC):
     offset: int  # of the window within the text or the batch
 
     def __init__(self, T: int, B: int, **maximums: int) -> None:
-        """Go to the first batch. `maximums`: the largest valid `index` and `offset` of a position."""
+        """Go to the first batch. `maximums` are the largest valid `index` and `offset`."""
         self.T, self.B = T, B
         self._maximums = {"epoch": MAX_EPOCH, **maximums}
         self.seek(dict.fromkeys(self._maximums, 0))
