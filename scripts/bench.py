@@ -9,7 +9,7 @@
 A ratio is (speed of charrnn) / (speed of the baseline): above 1, charrnn is faster. A row has the
 median of the ratios of all rounds, with the smallest and the largest. In training, charrnn and the
 baseline both do the forward pass, the backward pass, clipping and the optimizer step. Each workload
-runs in its own process (see `benchmark_process`); training starts workers as `charrnn train` does.
+has its own process (see `benchmark_process`); training starts workers as `charrnn train` does.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ from benchmark_process import BenchmarkProcess, Unavailable
 import charrnn
 from charrnn import checkpoint
 
-PAUSE_S, QUICK_PAUSE_S = 0.3, 0.15  # idle threads of one process stop spinning before the next runs
-ROUND_S, ROUNDS = 1.0, 9  # seconds that one process is timed in a round; number of rounds
+PAUSE_S, QUICK_PAUSE_S = 0.3, 0.15  # until the idle threads of a process stop spinning
+ROUND_S, ROUNDS = 1.0, 9  # seconds that a process is timed per round; number of rounds
 QUICK_ROUND_S, QUICK_ROUNDS = 0.25, 3
 
 
@@ -44,7 +44,7 @@ class Bench:
     def __init__(self, quick: bool, smallest: bool = False) -> None:
         """Set the number and length of the rounds.
 
-        With `smallest` there is one round of one call: it only shows that the benchmark runs.
+        With `smallest` there is one round of one call, to check that the benchmark runs.
         """
         self.quick = quick or smallest
         self.smallest = smallest
@@ -63,7 +63,7 @@ class Bench:
     ) -> list[tuple[float, float]]:
         """Return for each round the seconds per call of the candidate and of the baseline."""
         counts = [1, 1]
-        if not self.smallest:  # the two calls timed here are also the warm-up
+        if not self.smallest:  # these two timed calls are also the warm-up
             counts = [
                 max(1, int(self.round_s / process.time(2))) for process in (candidate, baseline)
             ]
@@ -85,7 +85,7 @@ class Bench:
     ) -> None:
         """Add the ratio of characters per second, candidate to baseline.
 
-        `chars` are the characters that one call of each processes.
+        `chars` has the characters per call of the candidate and of the baseline.
         """
         pairs = self.time_pair(candidate, baseline)
         ratios = [
@@ -132,16 +132,16 @@ def bench_checkout(bench: Bench, checkout: Path) -> None:
             pairs = bench.time_pair(candidate, baseline)
             ratios = [baseline_s / candidate_s for candidate_s, baseline_s in pairs]
             bench.add_row(name, median_and_interval(ratios))
-    two_workers = "train.workers=2"
-    is_old = (checkout / "charrnn/parallel/team.py").exists()  # an older name
-    baseline_two_workers = "train.threads=2" if is_old else two_workers
+    override = "train.workers=2"
+    is_old = (checkout / "charrnn/parallel/team.py").exists()  # the setting had another name
+    baseline_override = "train.threads=2" if is_old else override
     for sizes in TWO_WORKER_SIZES[:1] if bench.smallest else TWO_WORKER_SIZES:
         cell, layers, hidden, T, B = sizes
         overrides = size_overrides(*sizes)
         with (
-            BenchmarkProcess("training", *overrides, two_workers) as candidate,
+            BenchmarkProcess("training", *overrides, override) as candidate,
             BenchmarkProcess(
-                "training", *overrides, baseline_two_workers, checkout=checkout
+                "training", *overrides, baseline_override, checkout=checkout
             ) as baseline,
         ):
             pairs = bench.time_pair(candidate, baseline)
@@ -196,7 +196,7 @@ def bench_textbook(bench: Bench) -> None:
 
 
 def bench_jax(bench: Bench) -> None:
-    """Compare training at Karpathy's sizes with an update that JAX compiles as a whole."""
+    """Compare training at Karpathy's sizes with an update that JAX compiles as one function."""
     with (
         BenchmarkProcess("training") as candidate,
         BenchmarkProcess("jax_training", 100, 25) as baseline,
@@ -352,7 +352,7 @@ def bench_lines(bench: Bench) -> None:
 
 
 def bench_sampling(bench: Bench) -> None:
-    """Compare one sampled text with PyTorch's step loop, and many names at once with one by one."""
+    """Compare sampling a text with PyTorch's step loop, and names at once with one at a time."""
     chars = (benchmark_process.CHARS, benchmark_process.CHARS)
     for cell, hidden in (("rnn", 100), ("lstm", 512)):
         with (
@@ -391,7 +391,7 @@ def bench_eval(bench: Bench) -> None:
 
 
 def bench_start(bench: Bench) -> None:
-    """Measure the seconds that whole processes take, start-up included; there is no baseline."""
+    """Measure the seconds of whole processes, start-up included, without a baseline."""
     with tempfile.TemporaryDirectory() as folder:
         path = str(Path(folder, "model.npz"))
         checkpoint.save(benchmark_process.trainer("train.steps=1").snapshot(), path)
@@ -406,6 +406,7 @@ def bench_start(bench: Bench) -> None:
 
 
 def _process_seconds(arguments: list[str], checkout: Path | None = None) -> float:
+    """Return the seconds that a charrnn command takes, here or in a checkout."""
     command = [benchmark_process.python_path(checkout), "-m", "charrnn", *arguments]
     started_at = time.perf_counter()
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL, cwd=checkout)
@@ -470,7 +471,7 @@ def main() -> None:
     """Run the benchmarks that the command line names and print their table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument(
-        "words", nargs="*", help="run only benchmarks whose name contains one of these"
+        "words", nargs="*", help="run only benchmarks whose name contains one of these words"
     )
     parser.add_argument("--quick", action="store_true", help="fewer and shorter rounds")
     parser.add_argument(
@@ -480,7 +481,7 @@ def main() -> None:
         "--vs", type=Path, help="compare with the checkout in this folder, which has its own .venv"
     )
     parser.add_argument(
-        "--smallest", action="store_true", help="call each workload once, to see that it runs"
+        "--smallest", action="store_true", help="call each workload once, to check that it runs"
     )
     options = parser.parse_args()
     bench = Bench(options.quick, options.smallest)

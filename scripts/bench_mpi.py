@@ -142,6 +142,7 @@ def bench_training(
 
 
 def _seconds_per_update(run: Trainer, count: int) -> float:
+    """Return the seconds per update of `run`, the mean over `count` updates."""
     run.update()  # warm-up
     started_at = time.perf_counter()
     for _ in range(count):
@@ -150,11 +151,11 @@ def _seconds_per_update(run: Trainer, count: int) -> float:
 
 
 def main() -> None:
-    """Print both tables, and what they were measured on."""
+    """Print both tables, the number of machines, the MPI and the processor of rank 0."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="fewer and shorter rounds")
     parser.add_argument(
-        "--smallest", action="store_true", help="call each workload once, to see that it runs"
+        "--smallest", action="store_true", help="call each workload once, to check that it runs"
     )
     options = parser.parse_args()
     rounds, round_s = (3, 0.05) if options.quick else (1, 0.0) if options.smallest else (9, 1.0)

@@ -1,7 +1,7 @@
 """Measure how the training time per character scales with each size of a run.
 
     python scripts/bench_scaling.py                     # a Markdown table with the exponents
-    python scripts/bench_scaling.py -o data/scaling.png  # and a plot; needs matplotlib
+    python scripts/bench_scaling.py -o data/scaling.png  # also a plot; needs matplotlib
 
 Each size varies by a factor of 16 or more. The exponent is the slope of log(seconds per character)
 against log(size), by least squares: 0 when the time per character is constant, 1 when it doubles
@@ -83,13 +83,13 @@ def plot(sweeps: dict[str, Any], seconds_by_size: dict[str, list[float]], path: 
 
 
 def main() -> None:
-    """Measure, print the table, and write the plot if one is asked for."""
+    """Measure, print the table, and write the plot to the path of --out, if any."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("-o", "--out", help="write the plot to this file")
     parser.add_argument(
         "--smallest",
         action="store_true",
-        help="measure two values of each size, to see that it runs",
+        help="measure two values of each size, to check that it runs",
     )
     options = parser.parse_args()
     rounds, round_s = (1, 0.0) if options.smallest else (ROUNDS, ROUND_S)

@@ -1,6 +1,6 @@
-"""Workloads that the benchmarks time, each in its own process, so that none share threads.
+"""Workloads that the benchmarks time, each in its own process with its own threads.
 
-    process = BenchmarkProcess("training", "model.hidden=100")  # starts it, waits until it is ready
+    process = BenchmarkProcess("training", "model.hidden=100")  # returns when it is ready
     seconds = process.time(20)  # seconds per call, the mean of twenty
 
 The process reads a number of calls on stdin, makes them, and prints the seconds per call as JSON.
@@ -29,7 +29,7 @@ PARAGRAPH = (
     "It is here so that nothing has to be fetched, and is never quite the same twice: {}.\n"
 )
 TEXT = "".join(PARAGRAPH.format(n * n) for n in range(6000))
-# 65 distinct characters, as in tinyshakespeare, on which these sizes are usually trained.
+# 65 distinct characters, as in tinyshakespeare.
 TEXT += "".join(sorted(set(string.ascii_letters + "!&") - set(TEXT)))[: 65 - len(set(TEXT))]
 NAMES = (ROOT / "data" / "dinos.txt").read_text(encoding="utf-8")
 CHARS = 500  # characters per call, sampled or scored one by one
@@ -75,6 +75,7 @@ class BenchmarkProcess:
         return float(self._read_reply()["seconds"])
 
     def _read_reply(self) -> dict[str, Any]:
+        """Return the next line of the process. Raises SystemExit when the process has ended."""
         line = self.process.stdout.readline()
         if not line:
             raise SystemExit(f"a benchmark process ended early: {self.process.args}")
@@ -151,7 +152,7 @@ def training_on_file(path: str, *overrides: str) -> Call:
 
 
 def training_on_names(*overrides: str) -> tuple[Call, dict[str, Any]]:
-    """Return a call that makes one epoch over a list of names.
+    """Return a call that trains one epoch on a list of names.
 
     The facts are the number of its characters and the share of padding in its batches.
     """
@@ -275,7 +276,7 @@ def scoring(
 ) -> Any:
     """Return a call that scores `chars` characters of a stream, or many lines in batches.
 
-    `workers` is by default the number that the program chooses. The facts are the number of
+    `workers` is by default the number that charrnn chooses. The facts are the number of
     characters per call.
     """
     from charrnn.data.corpus import Records
@@ -329,7 +330,7 @@ WORKLOADS = {
 def main() -> None:
     """Run the workload that the command line names; `training` in one or more processes."""
     workload, arguments = sys.argv[1], json.loads(sys.argv[2])
-    if not workload.startswith(("pytorch", "jax", "matrix_product")):  # these use all cores
+    if not workload.startswith(("pytorch", "jax", "matrix_product")):  # they use all cores
         blas.limit_threads()
     if workload != "training":
         serve(None, workload, arguments)
@@ -342,7 +343,7 @@ def main() -> None:
 
 
 def serve(group: Any, workload: str, arguments: list[Any]) -> None:
-    """Prepare a workload, make one warm-up call, then time as many calls as are asked for.
+    """Prepare a workload, make one warm-up call, then time the requested numbers of calls.
 
     Rank 0 reads the number of calls, prints the seconds per call, and ends all ranks at the end of
     stdin.

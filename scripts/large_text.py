@@ -1,7 +1,7 @@
 """Measure the time and memory that a large corpus costs: read, cached and trained on.
 
-This module is run by `python scripts/bench.py --corpus-size 1e9`, which writes texts of that many
-bytes to a temporary folder.
+`python scripts/bench.py --corpus-size 1e9` uses this module. It writes texts of that many bytes to
+a temporary folder.
 """
 
 from __future__ import annotations
@@ -44,6 +44,7 @@ def temporary_texts(size: int) -> Iterator[Path]:
 
 
 def _random_words(size: int, separator: str) -> Iterator[str]:
+    """Yield pieces of a text of `size` characters: random words with a separator between them."""
     rng = np.random.default_rng(1)
     letters = list("etaoinshrdlucmfwypvbgkjqxz")
     words = ["".join(rng.choice(letters, rng.integers(2, 16))) for _ in range(20_000)]
@@ -65,7 +66,7 @@ def seconds_to_read(path: Path, mode: str = "stream") -> float:
 def peak_resident_mb(pid: int) -> float:
     """Return the peak resident memory of a running process and its children, in MB (Linux only).
 
-    Memory that several of them share is counted once for each.
+    Memory that processes share is counted once per process.
     """
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     peak = next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024
@@ -73,7 +74,8 @@ def peak_resident_mb(pid: int) -> float:
     return peak + sum(peak_resident_mb(int(child)) for child in children)
 
 
-# The process measures itself. Pages of mapped files do not count: the system can take them back.
+# A thread polls the memory of its process. Pages of mapped files are not counted, because the
+# operating system can take them back.
 PEAK_MEMORY_PROGRAM = """
 import threading
 peak, ended = 0, threading.Event()

@@ -4,7 +4,7 @@
 
 PyTorch stores weights as (out, in), orders the gates of an lstm as i, f, g, o and those of a gru as
 r, z, n, and has two biases per layer. `to_charrnn_layout` converts its arrays. The recurrent bias
-is set to zero, which loses nothing: it is always added to the other one, except in the gru's
+is set to zero: charrnn has one bias per layer, to which PyTorch's two add up, except in the gru's
 candidate, where charrnn has no recurrent bias.
 """
 
@@ -19,12 +19,12 @@ from pytorch_rnn import Network
 
 V, H, T, B = 7, 5, 6, 3
 TEXT_CHARS = 1000  # scored in float32, from the zero state
-GATE_ORDER = {"rnn": [0], "gru": [1, 0, 2], "lstm": [0, 1, 3, 2]}  # index in PyTorch of our gates
+GATE_ORDER = {"rnn": [0], "gru": [1, 0, 2], "lstm": [0, 1, 3, 2]}  # PyTorch's index by our index
 REFERENCE_PATH = Path(__file__).resolve().parent.parent / "tests" / "nn" / "reference.npz"
 
 
 def to_charrnn_layout(cell: str, array: np.ndarray) -> np.ndarray:
-    """Return PyTorch's (G*H, in) matrix as (in, G*H), or its (G*H,) vector, with our gate order."""
+    """Return PyTorch's (G*H, in) matrix as (in, G*H), or its (G*H,) vector, in charrnn's order."""
     gates = np.split(array, len(GATE_ORDER[cell]))
     return np.ascontiguousarray(np.concatenate([gates[g] for g in GATE_ORDER[cell]]).T)
 

@@ -20,7 +20,7 @@ from charrnn.config import loader
 from charrnn.data import download
 from charrnn.errors import CharrnnError
 
-CONFIG = Path(__file__).resolve().parent.parent / "configs" / "names.yaml"
+NAMES_CONFIG = Path(__file__).resolve().parent.parent / "configs" / "names.yaml"
 SEED, TEST_NAMES = 3407, 1000
 
 
@@ -42,7 +42,7 @@ def fetch(path: Path) -> None:
 
     Raises SystemExit when it is another path, or when the download fails.
     """
-    corpus = loader.load(str(CONFIG)).corpus
+    corpus = loader.load(str(NAMES_CONFIG)).corpus
     if str(path.resolve()) not in corpus.path:
         raise SystemExit(f"{path}: no such file")
     try:
@@ -54,7 +54,7 @@ def fetch(path: Path) -> None:
 def main() -> None:
     """Write both files and print their paths."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("names", type=Path, help="the list, one name a line")
+    parser.add_argument("names", type=Path, help="the list, one name per line")
     path = parser.parse_args().names
     if not path.exists():
         fetch(path)

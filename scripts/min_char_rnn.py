@@ -75,15 +75,15 @@ def sample(weights, h, first, n, rng):
     """Return n sampled character ids, starting from state h and the input id `first`."""
     x = np.zeros_like(weights["by"])
     x[first] = 1.0
-    drawn = []
+    ids = []
     for _ in range(n):
         h = np.tanh(np.dot(weights["Wxh"], x) + np.dot(weights["Whh"], h) + weights["bh"])
         y = np.dot(weights["Why"], h) + weights["by"]
         p = np.exp(y) / np.sum(np.exp(y))
-        drawn.append(rng.choice(p.size, p=p.ravel()))
+        ids.append(rng.choice(p.size, p=p.ravel()))
         x = np.zeros_like(x)
-        x[drawn[-1]] = 1.0
-    return drawn
+        x[ids[-1]] = 1.0
+    return ids
 
 
 class Trainer:
@@ -138,8 +138,8 @@ def main():
         if n % 1000 == 0 or n == options.steps:
             nats = trainer.smooth_loss / trainer.seq_length
             print(f"--- {n:,} updates, {nats:.3f} nats per character (smoothed)")
-            drawn = sample(trainer.weights, trainer.hprev, ids[trainer.p], 200, rng)
-            print("".join(chars[i] for i in drawn))
+            sample_ids = sample(trainer.weights, trainer.hprev, ids[trainer.p], 200, rng)
+            print("".join(chars[i] for i in sample_ids))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The textbook loop in JAX, its whole update compiled as one function: the fastest CPU baseline.
+"""The textbook loop in JAX, with its update compiled as one function: the fastest CPU baseline.
 
 Needs jax (`pip install jax`); nothing else in this project does.
 """

@@ -73,7 +73,7 @@ def run(
 def hosts(folder: Path) -> Iterator[None]:
     """Set up two connected hosts for the block.
 
-    `folder` then has the ssh keys, and the files `hosts` and `ssh.sh` that mpiexec needs.
+    Write the ssh keys, and the files `hosts` and `ssh.sh` that mpiexec needs, to `folder`.
     """
     for key in ("host", "user"):
         run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", folder / key)
@@ -113,7 +113,7 @@ def hosts(folder: Path) -> Iterator[None]:
 
 
 def train(folder: Path, out: str, *launcher: object) -> str:
-    """Train with the config in `folder` and return what is printed on stderr.
+    """Train with the config in `folder` and return the stderr of the run.
 
     Raises SystemExit when the run fails.
     """
@@ -130,11 +130,11 @@ def main() -> None:
     if reason is not None:
         print(f"skipped: {reason}")
         return
-    with tempfile.TemporaryDirectory() as name, hosts(Path(name)):
-        folder = Path(name)
+    with tempfile.TemporaryDirectory() as path, hosts(Path(path)):
+        folder = Path(path)
         (folder / "text.txt").write_text(TEXT[:20_000], encoding="utf-8")
         (folder / "run.yaml").write_text(CONFIG, encoding="utf-8")
-        # By default two ranks of one machine use its shared memory, even with two host names.
+        # By default two ranks on one machine use shared memory, despite two host names.
         launcher = ("mpiexec", "-genv", "UCX_TLS", "tcp", "-genv", "FI_PROVIDER", "tcp",
                     "-launcher", "ssh", "-launcher-exec", folder / "ssh.sh")  # fmt: skip
         on_both_hosts = ("ip", "netns", "exec", "charrnn-a",

@@ -1,4 +1,4 @@
-"""The READMEs agree with the program: their commands run, and no command or setting is missing."""
+"""The READMEs agree with the program: commands run, and no command or setting is missing."""
 
 import os
 import re
@@ -24,18 +24,18 @@ PAGES = {
 }
 README = PAGES["README.md"]
 SHORTEN = " --set train.epochs=null --set train.steps=300 --set output.validate_every=300"
-# Commands that are not run here: they install, take long, or read a text of the user.
+# Commands that are not run here: they install, take minutes, or read a text of the user.
 SKIPPED_COMMANDS = (
     "pip install -e '.[test]'",
     "python scripts/bench.py",
     "charrnn new mine.txt",
     "charrnn train mine.yaml",
-    "find ",  # takes minutes: see test_the_config_for_code_reads_a_pipe
+    "find ",  # shortened in test_the_config_for_code_reads_a_pipe
 )
 
 
 def commands():
-    """Return the distinct lines of the shell blocks of all pages."""
+    """Return the distinct lines of the `sh` blocks of all pages."""
     blocks = re.findall(
         r"^```sh\n(.*?)^```", "\n".join(PAGES.values()), flags=re.MULTILINE | re.DOTALL
     )
@@ -56,7 +56,7 @@ def folder(tmp_path_factory):
 
 
 def run(folder, command):
-    """Run a command line in a shell that has a function `charrnn`; return its stdout."""
+    """Run a command line in a shell with a function `charrnn`, and return its stdout."""
     function = f'charrnn() {{ "{sys.executable}" -m charrnn "$@"; }}\n'
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     result = subprocess.run(
@@ -80,7 +80,7 @@ def run(folder, command):
     ],
 )
 def test_a_command_of_a_page_runs(folder, command):
-    """Each command of a README succeeds and prints something; only training is shortened."""
+    """A command of a README, with a shorter training, exits with 0 and prints something."""
     if command == "charrnn train configs/dinos.yaml":
         command += SHORTEN
     assert run(folder, command).strip()
@@ -93,12 +93,12 @@ def test_the_pages_have_the_install_commands():
 
 
 def test_the_readme_is_short():
-    """The README has at most 220 lines."""
+    """The README of the repository has at most 220 lines."""
     assert len(README.splitlines()) <= 220
 
 
-def test_what_a_page_names_exists():
-    """Every link, module and test that a page names exists."""
+def test_the_links_modules_and_tests_of_pages_exist():
+    """Every link, module and test in a README exists."""
     for page, text in PAGES.items():
         folder = (ROOT / page).parent
         for link in re.findall(r"\]\(([^)#]+)\)", text):
@@ -126,7 +126,7 @@ def test_the_table_of_settings_agrees_with_the_code():
 
 
 def test_every_config_in_configs_is_valid(charrnn, tmp_path):
-    """Every config is valid and starts with a comment about its task and its training time."""
+    """Every config is valid and starts with a comment that gives the time of training."""
     from charrnn.config import loader
 
     for path in sorted((ROOT / "configs").glob("*.yaml")):
@@ -137,14 +137,14 @@ def test_every_config_in_configs_is_valid(charrnn, tmp_path):
 
 
 def test_the_config_for_code_reads_a_pipe(folder):
-    """The README's command that trains on source files works, with 20 files and 2 updates."""
+    """The command for code.yaml trains on a pipe; it is run with 20 source files and 2 updates."""
     (line,) = [line for line in commands() if line.startswith("find ")]
-    short_command = line.replace("-print0 | xargs -0 cat", "| sort | head -20 | xargs cat")
-    assert run(folder, short_command + " -q --set train.steps=2").strip().endswith("code.npz")
+    command = line.replace("-print0 | xargs -0 cat", "| sort | head -20 | xargs cat")
+    assert run(folder, command + " -q --set train.steps=2").strip().endswith("code.npz")
 
 
 def test_the_dinosaur_names_are_sorted_and_unique():
-    """dinos.txt has at least 800 lowercase names, sorted and unique; data/README.md counts them."""
+    """The dinosaur names are at least 800, sorted, unique, lower-case and counted in the README."""
     names = (ROOT / "data" / "dinos.txt").read_text(encoding="utf-8").splitlines()
     assert len(names) >= 800
     assert names == sorted(set(names))
