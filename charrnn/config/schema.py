@@ -26,7 +26,7 @@ def format_value(value: Any) -> str:
 
 
 class Kind(NamedTuple):
-    """The values that a setting may have: a description, a test, and a conversion before it."""
+    """The allowed values of a setting: a description, a test, and a conversion applied first."""
 
     expected: str
     allowed: Callable[[Any], object] = lambda value: True
