@@ -1,5 +1,5 @@
-"""What the settings of a run are, and how they are read.
+"""The settings of a run, and the functions that read them.
 
-Read `schema` first: every setting with its default, what is allowed, and what it means; then
-`loader`, which reads them from YAML, `--set` and JSON. May import errors, arrays, files and rng.
+Read `schema` first: every setting with its default, allowed values and meaning; then `loader`,
+which reads settings from YAML, `--set` and JSON. May import errors, arrays, files and rng.
 """

@@ -1,4 +1,4 @@
-"""Reads the settings of a run from YAML, `--set` and JSON; all mistakes are reported at once."""
+"""Functions that read settings from YAML, `--set` and JSON, and report all mistakes at once."""
 
 from __future__ import annotations
 
@@ -19,26 +19,26 @@ from charrnn.streams import display_name, open_binary
 
 MAX_CONFIG_BYTES = 1_000_000
 MAX_MISTAKES = 50  # listed in a message; the rest are counted
-MAX_LISTED_ITEMS = 20  # of a list
+MAX_LISTED_ITEMS = 20  # of a list in a message
 NO_PATH = "corpus.path is missing: name the text"
 NULL = "tag:yaml.org,2002:null"
 NOT_TEXT = {NULL, *(f"tag:yaml.org,2002:{name}" for name in ("bool", "int", "float"))}
 
 
 class Assignment(NamedTuple):
-    """One `section.key: value`, and where it was written."""
+    """A `section.key: value`, and where it was written."""
 
     key: str
     value: Any
-    location: str = "the command line"  # as a message names it
-    base: str = ""  # the folder that relative paths start from; empty for the current one
+    location: str = "the command line"  # for messages: where it was written
+    base: str = ""  # the folder that relative paths start from; empty is the current folder
 
 
 def load(path: str, overrides: Sequence[str] = (), extra: Iterable[Assignment] = ()) -> Config:
     """Read the YAML file `path` (`-` is stdin), then `--set` overrides, then other options.
 
     Paths in the file are relative to the file's folder, paths on the command line to the current
-    one. Raises ConfigError that lists every mistake, each with its place.
+    folder. Raises ConfigError with every mistake and where it was written.
     """
     name = display_name(path)
     assignments = [*_from_yaml(path, name), *_from_overrides(overrides), *extra]
@@ -74,11 +74,11 @@ def replace(config: Config, section: str, **settings: Any) -> Config:
 
 
 def _build(config: Config, assignments: Iterable[Assignment | str], source: str) -> Config:
-    """Return the config with these settings changed; of one key, the last counts.
+    """Return the config with these settings changed; the last assignment of a key is used.
 
-    A string among the assignments is a mistake, as its message. Raises ConfigError that lists all.
+    A string in `assignments` is the message of a mistake. Raises ConfigError with all mistakes.
     """
-    refused: set[str] = set()
+    invalid: set[str] = set()
     mistakes: list[str] = []
     for item in assignments:
         if isinstance(item, str):
@@ -86,19 +86,19 @@ def _build(config: Config, assignments: Iterable[Assignment | str], source: str)
             continue
         key, value, location, base = item
         if key not in KINDS:
-            # The search for similar names is slow, and most of very many mistakes are only counted.
-            few = len(mistakes) < MAX_MISTAKES
-            mistakes.append(f"{location}: {_unknown_key(key)}" if few else "")
+            # The search for similar names is slow: mistakes that are only counted have no message.
+            message = _unknown_key(key) if len(mistakes) < MAX_MISTAKES else ""
+            mistakes.append(f"{location}: {message}")
             continue
         section, _, name = key.partition(".")
         try:
             config = replace(config, section, **{name: KINDS[key].read(value, base)})
         except (ValueError, TypeError, LookupError, OverflowError):
-            refused.add(key)
+            invalid.add(key)
             mistakes.append(
                 f"{location}: {key} must be {KINDS[key].expected}, not {_format(value)}"
             )
-    mistakes += [f"{source}: {conflict}" for conflict in _conflicts(config, refused)]
+    mistakes += [f"{source}: {conflict}" for conflict in _conflicts(config, invalid)]
     if mistakes:
         count = "one mistake" if len(mistakes) == 1 else f"{len(mistakes):,} mistakes"
         listed = mistakes[:MAX_MISTAKES]
@@ -106,21 +106,21 @@ def _build(config: Config, assignments: Iterable[Assignment | str], source: str)
             listed.append(f"and {len(mistakes) - len(listed):,} more")
         raise ConfigError(
             "\n".join([f"{source}: {count} in the config", *listed]),
-            "A text can be named with --corpus FILE too" if listed[-1].endswith(NO_PATH) else "",
+            "Set corpus.path, or add --corpus FILE" if listed[-1].endswith(NO_PATH) else "",
         )
     return config
 
 
-def _conflicts(config: Config, refused: set[str]) -> Iterator[str]:
-    """Yield the conflicts between settings, except with those that were `refused` already."""
+def _conflicts(config: Config, invalid: set[str]) -> Iterator[str]:
+    """Yield the conflicts between settings, except those with the `invalid` keys."""
     values = config.flat()
     for key, field in FIELDS.items():
-        # A setting without `only` is compared with itself, and so never in conflict.
-        other, *words = field.metadata["only"] or (key, values[key])
-        actual = values[other]
-        if actual not in words and values[key] != field.default and other not in refused:
-            needed = f"{other}: {' or '.join(words)}"
-            yield f"{key} is only for {needed}, and that is {actual}: take it out"
+        # A setting without `only` is compared with itself and is never in conflict.
+        required_key, *words = field.metadata["only"] or (key, values[key])
+        actual = values[required_key]
+        if actual not in words and values[key] != field.default and required_key not in invalid:
+            required = f"{required_key}: {' or '.join(words)}"
+            yield f"{key} is only for {required}, not {actual}: remove it"
     patience = values["train.patience"]
     needs = {"train.patience": patience, "optimizer.schedule": "plateau", "output.keep": "best"}
     for key, value in needs.items():
@@ -129,10 +129,10 @@ def _conflicts(config: Config, refused: set[str]) -> Iterator[str]:
             yield f"{setting} needs a validation part, but corpus.validation is 0"
     paths = values["corpus.path"]
     if paths.count("-") > 1:
-        yield "corpus.path has standard input twice: it can be read once"
+        yield "corpus.path has standard input twice, but it can be read only once"
     if values["train.steps"] and values["train.epochs"]:
-        yield "train.steps and train.epochs are both set: keep one of them"
-    if not paths and "corpus.path" not in refused:
+        yield "train.steps and train.epochs are both set: remove one of them"
+    if not paths and "corpus.path" not in invalid:
         yield NO_PATH
 
 
@@ -159,7 +159,7 @@ def _from_yaml(path: str, name: str) -> Iterator[Assignment | str]:
 def _from_node(
     node: yaml.Node, name: str, base: str, section: str = ""
 ) -> Iterator[Assignment | str]:
-    """Yield the assignments of a config, or of one of its sections, and the mistakes in it."""
+    """Yield the assignments of a config or of one section, and the mistakes in it."""
     if not isinstance(node, yaml.MappingNode):
         keys = "its settings, one `key: value` a line" if section else ", ".join(SECTIONS)
         location = f"{name}:{node.start_mark.line + 1}"
@@ -168,11 +168,11 @@ def _from_node(
     seen: set[str] = set()
     for key_node, value in node.value:
         location = f"{name}:{key_node.start_mark.line + 1}"
-        scalar = isinstance(key_node, yaml.ScalarNode)
+        is_scalar = isinstance(key_node, yaml.ScalarNode)
         key = section and f"{section}."
-        key += key_node.value if scalar else "a nested structure"
+        key += key_node.value if is_scalar else "a nested structure"
         if key in seen:
-            yield f"{location}: {_shorten(key)} is here twice"
+            yield f"{location}: {_shorten(key)} appears twice"
         elif section or key not in SECTIONS:
             yield Assignment(key, _value(value) if key in KINDS else None, location, base)
         elif value.tag != NULL:
@@ -181,18 +181,18 @@ def _from_node(
 
 
 def _value(node: yaml.Node) -> Any:
-    """Return a null, truth value, number or string, or a list of them; {} for a nested structure.
+    """Return None, a bool, number or string, or a list of them; {} for a nested structure.
 
-    Other types of YAML, such as a date or a Python object, are strings as they were written.
+    Other YAML types, such as a date or a Python object, are returned as the text that was written.
     """
     if isinstance(node, yaml.ScalarNode):
         try:
             return SafeConstructor().construct_object(node) if node.tag in NOT_TEXT else node.value
         except (ValueError, LookupError, OverflowError):
-            return node.value  # !!bool maybe
+            return node.value  # for example !!bool maybe
     items = node.value if isinstance(node, yaml.SequenceNode) else [node]
-    scalars = all(isinstance(item, yaml.ScalarNode) for item in items)
-    return [_value(item) for item in items] if scalars else {}
+    is_flat = all(isinstance(item, yaml.ScalarNode) for item in items)
+    return [_value(item) for item in items] if is_flat else {}
 
 
 def _from_overrides(overrides: Sequence[str]) -> Iterator[Assignment | str]:
@@ -212,20 +212,21 @@ def _from_overrides(overrides: Sequence[str]) -> Iterator[Assignment | str]:
 
 
 def _unknown_key(key: str) -> str:
-    """Return the message for a key that does not exist, with the most similar one that does."""
-    name = key.rpartition(".")[2]  # perhaps in the wrong section or in none
-    close = [known for known in KINDS if known.partition(".")[2] == name]
-    close = close or difflib.get_close_matches(_shorten(key), [*KINDS, *SECTIONS], n=1)
-    hint = f"did you mean {close[0]}?" if close else f"the sections are {', '.join(SECTIONS)}"
+    """Return the message for an unknown key, with the most similar known key."""
+    name = key.rpartition(".")[2]  # the section may be wrong or missing
+    similar = [known for known in KINDS if known.partition(".")[2] == name]
+    similar = similar or difflib.get_close_matches(_shorten(key), [*KINDS, *SECTIONS], n=1)
+    hint = f"did you mean {similar[0]}?" if similar else f"the sections are {', '.join(SECTIONS)}"
     return f"there is no setting {_shorten(key)!r}: {hint}"
 
 
 def _shorten(text: str) -> str:
+    """Return the text, cut to 60 characters."""
     return text if len(text) <= 60 else text[:60] + "..."
 
 
 def _format(value: object) -> str:
-    """Return a value as YAML writes it, shortened for a message."""
+    """Return a value as YAML text, shortened for a message."""
     match value:
         case None | bool():
             return format_value(value)

@@ -15,18 +15,18 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple, get_type_hints
 
 DEFAULT_STEPS = 50_000
-MAX_INT = 2**63 - 1  # what 64 bits hold
+MAX_INT = 2**63 - 1  # the largest signed 64-bit number
 
 
 def format_value(value: Any) -> str:
-    """Return a setting as it would be written in a config."""
+    """Return the value of a setting as the text of a config."""
     if isinstance(value, (list, tuple)):
         return ", ".join(map(str, value))
     return value if isinstance(value, str) else json.dumps(value)
 
 
 class Kind(NamedTuple):
-    """What a setting may hold: in words, as a test, and how a value is converted before it."""
+    """The allowed values of a setting: a description, a test, and a conversion applied first."""
 
     expected: str
     allowed: Callable[[Any], object] = lambda value: True
@@ -35,7 +35,7 @@ class Kind(NamedTuple):
     def read(self, value: Any, base: str) -> Any:
         """Return the converted value; relative paths start from the folder `base`.
 
-        Raises ValueError, TypeError, LookupError or OverflowError when it is not allowed.
+        Raises ValueError, TypeError, LookupError or OverflowError if the value is not allowed.
         """
         converted = self.convert(value, base)
         if not self.allowed(converted):
@@ -44,25 +44,26 @@ class Kind(NamedTuple):
 
 
 def _number(value: Any, base: str) -> float:
-    """Return a finite number, also of a string: YAML 1.1 reads 1e-3 as one."""
+    """Return a finite number. A string is allowed, because YAML 1.1 reads 1e-3 as a string."""
     number = float(value)
     if isinstance(value, bool) or not math.isfinite(number):
         raise ValueError
     return number
 
 
-def _whole_number(value: Any, base: str) -> int:
-    number = value if type(value) is int else _number(value, base)  # a float is not as exact
+def _integer(value: Any, base: str) -> int:
+    """Return a whole number, or raise ValueError."""
+    number = value if type(value) is int else _number(value, base)  # a float rounds large ones
     if number % 1:
         raise ValueError
     return int(number)
 
 
-def whole(minimum: int, maximum: int | None = None) -> Kind:
+def integer(minimum: int, maximum: int | None = None) -> Kind:
     """Return the kind of a whole number in a closed range."""
-    highest = MAX_INT if maximum is None else maximum
+    largest = MAX_INT if maximum is None else maximum
     bounds = f", {minimum} or more" if maximum is None else f" from {minimum} to {maximum}"
-    return Kind(f"a whole number{bounds}", lambda n: minimum <= n <= highest, _whole_number)
+    return Kind(f"a whole number{bounds}", lambda n: minimum <= n <= largest, _integer)
 
 
 def choice(*names: str) -> Kind:
@@ -71,7 +72,7 @@ def choice(*names: str) -> Kind:
 
 
 def optional(inner: Kind, word: str | None = None) -> Kind:
-    """Return the kind that also allows this word, or null if it is None."""
+    """Return the kind that also allows `word`; None stands for null."""
     return Kind(
         f"{inner.expected}, or {format_value(word)}",
         convert=lambda value, base: word if value == word else inner.read(value, base),
@@ -79,18 +80,21 @@ def optional(inner: Kind, word: str | None = None) -> Kind:
 
 
 def _path(path: str, base: str) -> str:
+    """Return the absolute path, or `-`; raise ValueError for text that cannot be a path."""
     if not path or "\0" in path:
         raise ValueError
     return path if path == "-" else os.path.abspath(os.path.join(base, os.path.expanduser(path)))
 
 
 def _paths(value: Any, base: str) -> tuple[str, ...]:
+    """Return the absolute paths of one path or a list of them."""
     paths = value if isinstance(value, (list, tuple)) else [value]
     return tuple(_path(path, base) for path in paths)
 
 
 def _encoding(name: str, base: str) -> str:
-    "".encode(name)  # unlike codecs.lookup, this refuses what encodes no text, such as base64
+    """Return the name, or raise LookupError unless it is an encoding of text."""
+    "".encode(name)  # unlike codecs.lookup, this also refuses base64, which is not for text
     return name
 
 
@@ -101,12 +105,12 @@ FRACTION = Kind("a number from 0 to below 1", lambda x: 0 <= x < 1, _number)
 FLAG = Kind("true or false", lambda value: isinstance(value, bool))
 URL = Kind("an http or https URL", re.compile("https?://.*").fullmatch)
 SHA256 = Kind("64 hexadecimal digits", re.compile("[0-9a-f]{64}").fullmatch)
-ENCODING = Kind("an encoding Python knows", convert=_encoding)
+ENCODING = Kind("the name of an encoding in Python", convert=_encoding)
 FILE = Kind("a path", convert=_path)
 FILES = Kind("a path, a list of paths, or - for standard input", convert=_paths)
 
 
-# For `only`: another setting, and the words of it.
+# For `only`: the key of another setting, and the values of it that are required.
 LINES, STREAM = ("corpus.mode", "lines"), ("corpus.mode", "stream")
 SGD, RMSPROP = ("optimizer.name", "sgd"), ("optimizer.name", "rmsprop")
 ADAM, COSINE = ("optimizer.name", "adam"), ("optimizer.schedule", "cosine")
@@ -117,8 +121,8 @@ STEP_OR_PLATEAU = ("optimizer.schedule", "step", "plateau")
 def setting(default: Any, kind: Kind, meaning: str, only: Sequence[str] = ()) -> Any:
     """Declare a setting: its default, its kind and its meaning.
 
-    A setting that is null by default may also be set to null. `only` is another setting and the
-    words of it that this one is for.
+    A setting that is null by default may also be set to null. `only` is the key of another
+    setting and those of its values for which this setting has an effect.
     """
     kind = optional(kind) if default is None else kind
     return field(default=default, metadata={"kind": kind, "meaning": meaning, "only": only})
@@ -126,7 +130,7 @@ def setting(default: Any, kind: Kind, meaning: str, only: Sequence[str] = ()) ->
 
 @dataclass(frozen=True)
 class CorpusConfig:
-    """Where the text is and how it is read."""
+    """The source of the text, and how it is read and split."""
 
     path: tuple[str, ...] = setting((), FILES, "the text; - is stdin, and a list is joined")
     url: str | None = setting(None, URL, "where the text is downloaded from if it is missing")
@@ -140,7 +144,7 @@ class CorpusConfig:
     duplicates: str = setting(
         "together",
         choice("together", "independent"),
-        "copies of a line: held out all or none, or each by itself as makemore splits",
+        "copies of a line: all in the same part, or each drawn by itself as in makemore",
         LINES,
     )
 
@@ -150,8 +154,8 @@ class ModelConfig:
     """The network."""
 
     cell: str = setting("rnn", choice("rnn", "gru", "lstm"), "the kind of recurrence")
-    hidden: int = setting(100, whole(1, 65_536), "the hidden units of each layer")
-    layers: int = setting(1, whole(1, 64), "the layers, each of which reads the one below")
+    hidden: int = setting(100, integer(1, 65_536), "the hidden units of each layer")
+    layers: int = setting(1, integer(1, 64), "the layers, each of which reads the one below")
     dropout: float = setting(0.0, FRACTION, "the share of every layer's output that is dropped")
     variational_dropout: bool = setting(
         False, FLAG, "drop the same hidden units at every step of a window"
@@ -171,16 +175,16 @@ class ModelConfig:
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """How the text is cut into windows, and how long training takes."""
+    """The windows of the text, and the length of training."""
 
-    batch_size: int = setting(1, whole(1, 65_536), "the rows trained side by side")
+    batch_size: int = setting(1, integer(1, 65_536), "the rows trained side by side")
     seq_length: int | None = setting(
         None,
-        whole(1, 65_536),
+        integer(1, 65_536),
         "the steps of a window; null is 25 in a stream, the longest line up to 256 in lines",
     )
     steps: int | None = setting(
-        None, whole(1), f"the updates; null is {DEFAULT_STEPS}, or as many as epochs says"
+        None, integer(1), f"the updates; null is {DEFAULT_STEPS}, or the updates of train.epochs"
     )
     epochs: float | None = setting(None, POSITIVE, "the passes over the training text")
     state: str = setting(
@@ -195,14 +199,14 @@ class TrainConfig:
         "how the losses of a window's characters are combined; clip applies to the result",
     )
     seed: int | None = setting(
-        None, whole(0, MAX_INT), "the seed of every random choice; null draws one and prints it"
+        None, integer(0, MAX_INT), "the seed of every random choice; null draws one and prints it"
     )
     patience: int | None = setting(
-        None, whole(1), "stop after so many validations in a row without a better one"
+        None, integer(1), "stop after so many validations in a row without a better one"
     )
     workers: int | str = setting(
         "auto",
-        optional(whole(1, 1024), "auto"),
+        optional(integer(1, 1024), "auto"),
         "the processes that share the rows; auto chooses by cores and size of the work",
     )
 
@@ -213,7 +217,7 @@ class TrainConfig:
 
 @dataclass(frozen=True)
 class OptimizerConfig:
-    """How the gradient changes the weights."""
+    """The optimizer and the schedule of the learning rate."""
 
     name: str = setting(
         "adagrad", choice("sgd", "adagrad", "rmsprop", "adam"), "the rule of the update"
@@ -241,16 +245,16 @@ class OptimizerConfig:
         choice("constant", "cosine", "step", "plateau"),
         "how the learning rate changes during a run",
     )
-    warmup: int = setting(0, whole(0), "the updates over which the learning rate rises from 0")
+    warmup: int = setting(0, integer(0), "the updates over which the learning rate rises from 0")
     cosine_final_factor: float = setting(
         0.0, FRACTION, "cosine: the share of the learning rate that is left at the end", COSINE
     )
     decay_factor: float = setting(
-        0.5, SHARE, "step, plateau: what the learning rate is multiplied by", STEP_OR_PLATEAU
+        0.5, SHARE, "step, plateau: the factor of the learning rate at a change", STEP_OR_PLATEAU
     )
     step_epochs: float = setting(1.0, POSITIVE, "step: the epochs between two changes", STEP)
     plateau_patience: int = setting(
-        3, whole(1), "plateau: the validations without a better one before a change", PLATEAU
+        3, integer(1), "plateau: the validations without a better one before a change", PLATEAU
     )
     ema_decay: float | None = setting(
         None,
@@ -261,16 +265,16 @@ class OptimizerConfig:
 
 @dataclass(frozen=True)
 class OutputConfig:
-    """What is written, where and how often."""
+    """The files and samples that a run writes, and how often."""
 
     checkpoint: str | None = setting(
         None, FILE, "the .npz file; null is the config's name with .npz, in the current folder"
     )
     validate_every: int = setting(
-        1000, whole(1), "the updates between two validations, each of which saves"
+        1000, integer(1), "the updates between two validations, each of which saves"
     )
     sample_every: int | None = setting(
-        None, whole(1), "the updates between two samples; null shows none"
+        None, integer(1), "the updates between two samples; null shows none"
     )
     keep: str = setting(
         "last",

@@ -6,11 +6,11 @@ carried in into `hs[0]` (B, H). A cell adds only what is recurrent.
 
 `forward` fills `hs[1:]`, so `hs[t+1]` is the state after step t. `backward` overwrites `a` with
 da = d loss / d a. Within the window that gradient is complete: step t receives, through dh, the
-gradient of all later steps. Between windows only the value of the state is carried on, which is
-what "truncated" back-propagation through time means.
+gradient of all later steps. Between windows only the value of the state is passed on, not its
+gradient: this is "truncated" back-propagation through time.
 
-Every step's views are made once, when the memory is allocated: at small sizes, slicing in the loop
-would take as long as the arithmetic.
+The views of every step are created once, when the memory is allocated: at small sizes, slicing in
+the loop would take as long as the arithmetic.
 """
 
 from __future__ import annotations
@@ -52,12 +52,12 @@ class Layer:
     default_init: ClassVar[str]  # of the weights, see `initialization`
 
     def __init_subclass__(cls) -> None:
-        """Register the cell under its name in lower case, the word for it in `model.cell`."""
+        """Register the cell under its name in lower case, its value in `model.cell`."""
         CELLS[cls.__name__.lower()] = cls
 
     @classmethod
     def fill_biases(cls, bh: Floats, H: int) -> None:
-        """Set the initial biases (G*H,) of a layer, where zeros are not the best."""
+        """Set the initial biases `bh` (G*H,) of a layer that are not 0."""
 
     def __init__(self, T: int, B: int, H: int, allocate: Allocate) -> None:
         self.hs = allocate((T + 1, B, H))
@@ -110,7 +110,7 @@ class RNN(Layer):
 
     def backward(self, Whh: Floats) -> None:
         add, multiply, WhhT, dh_next = np.add, np.multiply, Whh.T, self.dstate[0]
-        # `a` is not needed any more: its memory holds 1 - h^2 of the whole window, and then da.
+        # The memory of `a` is reused: it holds 1 - h^2 of every step, and then da.
         dtanh = self.inputs
         multiply(self.outputs, self.outputs, dtanh)
         np.subtract(self.one, dtanh, dtanh)
@@ -226,7 +226,7 @@ class LSTM(Layer):
 
     @classmethod
     def fill_biases(cls, bh: Floats, H: int) -> None:
-        """Start the forget gate's bias at 1, so that the cell state is kept at first.
+        """Set the forget gate's bias to 1, so that the cell state is kept at first.
 
         Jozefowicz et al. (2015), "An Empirical Exploration of Recurrent Network Architectures".
         """
@@ -266,7 +266,7 @@ class LSTM(Layer):
         add, multiply, subtract, WhhT, one = np.add, np.multiply, np.subtract, Whh.T, self.one
         d, slope, (dh_next, dc) = self._d, self._slope, self.dstate
         (d_i, d_f, d_o, d_g), slope_ifo, slope_g = d, slope[:3], slope[3]
-        # tanh_c is used up: it holds dh o (1 - tanh(c)^2) in the end
+        # tanh_c is overwritten with dh o (1 - tanh(c)^2)
         for (c_prev, a, _, ifo, i, f, o, g, tanh_c), dh, da in self._backward_steps:
             add(dh, dh_next, dh)
             multiply(dh, tanh_c, d_o)

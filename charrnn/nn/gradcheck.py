@@ -1,8 +1,8 @@
-"""Is the back-propagation correct? Compare it with finite differences of the loss.
+"""A comparison of the gradients of `backward` with finite differences of the loss.
 
 The derivative at a parameter p is the limit of (loss(p + eps) - loss(p - eps)) / (2 eps), which
 needs only `forward`. In float64 with eps 1e-5 it agrees with a correct `backward` to about 1e-9;
-a gradient that is wrong by a tenth of a percent fails.
+a gradient with an error of a tenth of a percent fails.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Row:
 
     name: str
     shape: tuple[int, ...]
-    checked: int  # how many of its numbers were compared
+    checked: int  # how many numbers of the array were compared
     absolute: float  # largest |backward - difference|
     relative: float  # largest |backward - difference| / max(|backward|, |difference|)
     passed: bool
@@ -42,10 +42,11 @@ def check(
     entries: int | None = None,
     seed: int = 0,
 ) -> list[Row]:
-    """Compare `backward` with central differences: a row per parameter array, then the state.
+    """Return the differences between `backward` and central differences, a row per array.
 
-    `params` and `state` are float64, and are as before at the end. `entries` limits how many
-    numbers of each array are compared, chosen by `seed`; None compares all.
+    The rows are the parameter arrays, then the state. `params` and `state` are float64 and are
+    restored at the end. At most `entries` numbers of each array are compared, chosen at random by
+    `seed`; None compares all.
     """
     grads = params.zeros_like()
     model.forward(params, batch, state, work)
@@ -53,6 +54,7 @@ def check(
     rng = np.random.default_rng(seed)
 
     def loss_with(array: Floats, index: int, value: float) -> float:
+        """Return the loss with one number of an array replaced."""
         array.flat[index] = value
         return model.forward(params, batch, state, work)[0]
 
@@ -70,7 +72,7 @@ def check(
 
 
 def _compare(name: str, shape: tuple[int, ...], gradients: Floats, differences: Floats) -> Row:
-    """Return a row of the table: gradients and differences of the same numbers, (N,) each."""
+    """Return the row of an array from its gradients (N,) and finite differences (N,)."""
     errors = np.abs(gradients - differences)
     larger = np.maximum(np.abs(gradients), np.abs(differences))
     relative = np.divide(errors, larger, out=np.zeros_like(errors), where=larger > 0)
@@ -81,12 +83,11 @@ def _compare(name: str, shape: tuple[int, ...], gradients: Floats, differences: 
 def state_matters(
     model: Model, params: Params, batch: Batch, state: Floats, work: Workspace
 ) -> float:
-    """Return how much the state carried in changes the last prediction.
+    """Return the largest change of a logit of the last step between `state` and the zero state.
 
-    That is the largest change of a logit, against the zero state. 0 would mean that the network
-    has no memory.
+    0 means that the network has no memory.
     """
     model.run(params, batch.ids, state, work)
-    last = work.logits[-work.B :].copy()
+    logits = work.logits[-work.B :].copy()  # (B, V)
     model.run(params, batch.ids, np.zeros_like(state), work)
-    return float(np.abs(work.logits[-work.B :] - last).max())
+    return float(np.abs(work.logits[-work.B :] - logits).max())

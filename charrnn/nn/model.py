@@ -1,6 +1,6 @@
-"""The network: characters in, a probability for every next character out, and the gradients.
+"""The network: the probabilities of the next character, the loss and the gradients.
 
-    a[0]   = Wxh[0][ids] + bh[0]               a row of Wxh per character: the one-hot product
+    a[0]   = Wxh[0][ids] + bh[0]               rows of Wxh: the product with one-hot vectors
     a[l]   = hs[l-1] Wxh[l] + bh[l]            from the layer below, for the whole window at once
     hs[l]  = cell(a[l], Whh[l])                see `cells`
     logits = hs[L-1] Why + by                  in training with dropout on the outputs hs
@@ -8,8 +8,7 @@
 
 Names and shapes: T time steps, B rows, V characters, H hidden units, L layers, G gates. Arrays are
 time-major, (T, B, ...). Weights are (in, out), so the code reads `x @ W`: the transpose of
-Karpathy's gist. The softmax runs over the last axis, the V characters of one position, whatever
-the number of rows.
+Karpathy's gist. The softmax is over the last axis, the V characters of one position.
 """
 
 from __future__ import annotations
@@ -24,10 +23,10 @@ from charrnn.nn.workspace import Workspace
 
 
 class Model:
-    """Shapes and arithmetic of the network. Weights, state and memory are arguments of a call."""
+    """The shapes and arithmetic of the network; parameters, state and memory are arguments."""
 
     def __init__(self, config: ModelConfig, vocab_size: int) -> None:
-        """Take sizes, dropout and dtype from the config."""
+        """Set the sizes, dropout and dtype from the config."""
         self.vocab_size = vocab_size
         self.cell = CELLS[config.cell]
         self.hidden = config.hidden
@@ -63,7 +62,7 @@ class Model:
         return np.zeros(self.state_shape(B), dtype=self.dtype)
 
     def draw_dropout(self, work: Workspace, bits: np.random.PCG64, first_row: int = 0) -> None:
-        """Draw the masks of a training window, in the rows of a batch from `first_row` on."""
+        """Draw the dropout masks of a training window; its rows start at batch row `first_row`."""
         work.draw_dropout(
             bits, self.dropout, self.variational_dropout, self.recurrent_dropout, first_row
         )
@@ -105,7 +104,7 @@ class Model:
                 # mode="clip" saves NumPy a buffer; ids are always inside the vocabulary
                 params[Wxh].take(ids.reshape(-1), axis=0, out=layer.inputs, mode="clip")
                 np.add(layer.inputs, params[bh], layer.inputs)
-            else:  # add the bias once per character of the vocabulary, not once per position
+            else:  # V <= T*B: add the bias once per character, not once per position
                 inputs = np.add(params[Wxh], params[bh], work.biased_inputs)
                 inputs.take(ids.reshape(-1), axis=0, out=layer.inputs, mode="clip")
             for s, carried in enumerate(layer.state_arrays):
@@ -128,10 +127,11 @@ class Model:
         """Fill `grads` with the gradient of `scale` times the loss that `forward` just returned.
 
         Returns the gradient (L, S, B, H) at the state that was carried in. `work` is that of the
-        forward pass and is overwritten: raises RuntimeError without a new one before.
+        forward pass and is overwritten. Raises RuntimeError unless the last pass
+        in `work` was `forward`.
         """
         if not work.awaits_backward:
-            raise RuntimeError("each backward needs a forward of its own: call Model.forward first")
+            raise RuntimeError("backward has no forward pass to use: call Model.forward first")
         work.awaits_backward = False
         dlogits = work.logits  # d(-ln p[target]) / d logits = p - 1[target]
         work.flat_logits[work.target_indices] -= 1
@@ -165,7 +165,7 @@ class Model:
         return dstate
 
     def _add_rows(self, ids: Ints, da: Floats, dWxh: Floats, work: Workspace) -> None:
-        """Let row v of `dWxh` be the sum of the rows of `da` whose character is v."""
+        """Set row v of `dWxh` to the sum of the rows of `da` whose character is v."""
         work.one_hot.fill(0)
         np.add(work.row_starts, ids.reshape(-1), work.target_indices)
         work.flat_one_hot[work.target_indices] = 1

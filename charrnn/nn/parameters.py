@@ -1,4 +1,4 @@
-"""All parameters of a network are one flat vector; the arrays are named views into it."""
+"""The parameters of a network: one flat vector, and named arrays that are views of it."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from charrnn.arrays import Floats, Shapes
 class Params(dict[str, Floats]):
     """Named arrays of the given shapes, stored end to end in `flat` (P,).
 
-    An optimizer step, gradient clipping or an allreduce is one pass over `flat`; the network reads
-    and writes the views: `params["layer0.Whh"]`. Gradients are a second `Params`.
+    An optimizer step, gradient clipping or an allreduce is one pass over `flat`; the network uses
+    the views, such as `params["layer0.Whh"]`. Gradients are a second `Params`.
     """
 
     def __init__(self, shapes: Shapes, dtype: npt.DTypeLike, extra: int = 0) -> None:
-        """Allocate zeros. `vector` (P + extra,) holds `extra` more numbers behind `flat`."""
+        """Allocate zeros. `vector` (P + extra,) has `extra` more numbers after `flat`."""
         super().__init__()
         sizes = [int(np.prod(shape)) for shape in shapes.values()]
         self.shapes = dict(shapes)
@@ -39,7 +39,7 @@ class Params(dict[str, Floats]):
         return params
 
     def zeros_like(self, extra: int = 0) -> Params:
-        """Return zeros of the same names, shapes and dtype, such as for gradients."""
+        """Return zeros of the same names, shapes and dtype, for example for gradients."""
         return Params(self.shapes, self.flat.dtype, extra)
 
     def copy(self) -> Params:
@@ -47,12 +47,12 @@ class Params(dict[str, Floats]):
         return Params.of(self)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Params.of, (dict(self),)  # pickled array by array, the views would be copies
+        return Params.of, (dict(self),)  # by default, pickle copies the views
 
     def can_overflow(self) -> bool:
         """Return whether a sum of products with activations could be infinite or NaN.
 
-        Activations are at most 1, so parameters that cannot overflow give finite logits.
+        Activations are at most 1 in size: if this is False, all logits are finite.
         """
-        largest = max(self.flat.max(), -self.flat.min())  # NaN when any of them is
+        largest = max(self.flat.max(), -self.flat.min())  # NaN if a parameter is NaN
         return not largest < np.finfo(self.flat.dtype).max / (8 * self.flat.size)

@@ -1,4 +1,4 @@
-"""The activations of a window, in memory that is allocated once and reused."""
+"""The memory for the activations of a window, allocated once and reused."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ import numpy as np
 from charrnn.arrays import Floats, Ints
 from charrnn.nn.cells import Allocate
 
-if TYPE_CHECKING:  # it has workspaces in its own signatures
+if TYPE_CHECKING:  # `model` imports this module
     from charrnn.nn.model import Model
 
-MAX_WORKSPACES = 64  # that are kept: an endless pipe of lines has any number of window sizes
+MAX_WORKSPACES = 64  # kept at once: lines from a pipe can have any number of window sizes
 
 
 class Workspace:
@@ -42,16 +42,16 @@ class Workspace:
             self.biased_inputs = allocate((V, model.cell.gates * H))  # Wxh + bh of the first layer
         self.one_hot = allocate((T * B, V))  # for the gradient of the first layer's Wxh
         self.flat_one_hot = self.one_hot.reshape(-1)
-        self.row_starts = np.arange(T * B) * V  # (T*B,): index of each position's first logit
-        self.target_indices = np.empty(T * B, dtype=np.intp)  # and of its target's
-        # Dropout; the lists of masks are empty without it:
-        self.output_masks: list[Floats] = []  # (T, B, H) a layer, or (1, B, H) if variational
-        self.recurrent_masks: list[Floats] = []  # (H, G*H) a layer
-        self.layer_outputs: list[Floats] = [
-            layer.outputs for layer in self.layers
-        ]  # (T*B, H) a layer
-        self.masked_Whh: list[Floats] = []  # (H, G*H) a layer
-        self.awaits_backward = False  # whether `logits` holds the probabilities of a forward
+        # (T*B,): the index in flat_logits of the first logit and of the target of each position
+        self.row_starts = np.arange(T * B) * V
+        self.target_indices = np.empty(T * B, dtype=np.intp)
+        # Without dropout, the lists of masks are empty:
+        self.output_masks: list[Floats] = []  # (T, B, H) per layer, (1, B, H) if variational
+        self.recurrent_masks: list[Floats] = []  # (H, G*H) per layer
+        # (T*B, H) per layer
+        self.layer_outputs: list[Floats] = [layer.outputs for layer in self.layers]
+        self.masked_Whh: list[Floats] = []  # (H, G*H) per layer
+        self.awaits_backward = False  # whether `logits` holds the result of `forward`
         self._allocate = allocate
 
     def draw_dropout(
@@ -62,16 +62,16 @@ class Workspace:
         recurrent_dropout: float = 0.0,
         first_row: int = 0,
     ) -> None:
-        """Draw masks that drop this share of every layer's output, and scale up the rest.
+        """Draw masks that drop a share `dropout` of every layer's output and scale up the rest.
 
         `variational` drops the same units at every step of the window (Gal and Ghahramani 2016);
         `recurrent_dropout` is the share of the recurrent weights dropped for the window (Merity et
-        al. 2018). The masks hold for every forward and backward until the next call. As the rest is
-        scaled in training ("inverted" dropout, Srivastava et al. 2014), scoring needs no scaling.
+        al. 2018). Every forward and backward uses these masks until the next call. The rest is
+        scaled in training ("inverted" dropout, Srivastava et al. 2014): scoring needs no scaling.
 
-        The random numbers of the recurrent weights come first, then those of one row of the batch
-        after another. The first row here is row `first_row` of the batch: the generator skips
-        those before it, so a row has the same mask in whichever process it is computed.
+        The random numbers are in this order: the recurrent weights, then the rows of the batch. The
+        first row here is row `first_row` of the batch, and the generator skips the rows before it:
+        the mask of a row does not depend on the process that computes it.
         """
         T, B, H = self.layers[0].dhs.shape
         if dropout and not self.output_masks:
@@ -89,7 +89,7 @@ class Workspace:
             )
         if self.output_masks:
             steps = len(self.output_masks[0])
-            size = len(self.output_masks) * steps * H  # numbers a row
+            size = len(self.output_masks) * steps * H  # numbers per row
             bits.advance(first_row * _word_count(size))
             numbers = _random_uint16(bits, B, size).reshape(B, len(self.output_masks), steps, H)
             for layer, mask in enumerate(self.output_masks):
@@ -111,27 +111,27 @@ class Workspace:
 
 
 def _word_count(count: int) -> int:
-    """Return how many words of 64 bits hold `count` numbers of 16 bits."""
+    """Return the number of 64-bit words that `count` 16-bit numbers need."""
     return -(-count // 4)
 
 
-def _random_uint16(bits: np.random.PCG64, biased_inputs: int, count: int) -> Ints:
-    """Return random numbers of 16 bits, (rows, count); each row begins with a new word."""
-    words = bits.random_raw(biased_inputs * _word_count(count))
-    return words.view(np.uint16).reshape(biased_inputs, -1)[:, :count]
+def _random_uint16(bits: np.random.PCG64, rows: int, count: int) -> Ints:
+    """Return random 16-bit numbers (rows, count); each row starts with a new 64-bit word."""
+    words = bits.random_raw(rows * _word_count(count))
+    return words.view(np.uint16).reshape(rows, -1)[:, :count]
 
 
 def _fill_mask(numbers: Ints, dropout: float, mask: Floats) -> None:
-    """Set `mask` to 0 for the lowest share of these 16-bit numbers, else to 1 / (1 - dropout)."""
-    first_kept = np.uint16(min(round(dropout * 65536), 65535))
-    np.multiply(numbers >= first_kept, mask.dtype.type(1 / (1 - dropout)), mask)
+    """Set `mask` to 0 where numbers / 65,536 < dropout, else to 1 / (1 - dropout)."""
+    threshold = np.uint16(min(round(dropout * 65536), 65535))
+    np.multiply(numbers >= threshold, mask.dtype.type(1 / (1 - dropout)), mask)
 
 
 class Workspaces:
-    """A workspace for every window size that occurs, all in the same memory.
+    """The workspaces of all window sizes that occur, in the same memory.
 
-    Lines of many lengths make windows of many sizes, and only one is in use at a time: the n-th
-    array of each is at the start of the n-th buffer, which is as long as the largest needs.
+    Lines of many lengths make windows of many sizes, of which only one is in use at a time. The
+    n-th array of each workspace is at the start of the n-th buffer, which fits the largest of them.
     """
 
     def __init__(self, model: Model) -> None:
@@ -140,7 +140,7 @@ class Workspaces:
         self._workspaces: dict[tuple[int, int], Workspace] = {}
 
     def get(self, T: int, B: int) -> Workspace:
-        """Return the workspace of (T, B). The content of every other one is then lost."""
+        """Return the workspace of (T, B). Its use overwrites the other workspaces."""
         work = self._workspaces.get((T, B))
         if work is None:
             if len(self._workspaces) >= MAX_WORKSPACES:
@@ -149,11 +149,12 @@ class Workspaces:
             work = self._workspaces[T, B] = Workspace(self.model, T, B, allocate)
         return work
 
-    def _allocate(self, number: Iterator[int], shape: tuple[int, ...]) -> Floats:
-        index, size = next(number), math.prod(shape)
+    def _allocate(self, counter: Iterator[int], shape: tuple[int, ...]) -> Floats:
+        """Return an array of a shape, in the buffer whose index is the next number of `counter`."""
+        index, size = next(counter), math.prod(shape)
         if index == len(self._buffers):
             self._buffers.append(np.empty(0, dtype=self.model.dtype))
         if self._buffers[index].size < size:
-            self._workspaces.clear()  # they are made anew in the larger buffer
+            self._workspaces.clear()  # their arrays are in the smaller buffer
             self._buffers[index] = np.empty(size, dtype=self.model.dtype)
         return self._buffers[index][:size].reshape(shape)

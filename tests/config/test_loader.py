@@ -1,4 +1,4 @@
-"""Settings on their way in: whatever is written, a Config comes out or one list of mistakes."""
+"""Reading settings gives a Config, or one error that lists every mistake."""
 
 import contextlib
 import os
@@ -23,7 +23,7 @@ IN_PROCESS = hypothesis_settings(
 
 
 def test_every_mistake_is_in_one_report(mistakes):
-    """Each with its line, what is allowed and what was written; what stands twice counts once."""
+    """One error lists every mistake with its line, the allowed values and the actual value."""
     report = mistakes(
         "corpus:\n"
         "  path: text.txt\n"
@@ -47,11 +47,11 @@ def test_every_mistake_is_in_one_report(mistakes):
             "run.yaml:3: there is no setting 'corpus.validatoin': did you mean corpus.validation?",
             "run.yaml:5: model.hidden must be a whole number from 1 to 65536, not 'many'",
             "run.yaml:6: model.dropout must be a number from 0 to below 1, not 1.0",
-            "run.yaml:7: model.hidden is here twice",
+            "run.yaml:7: model.hidden appears twice",
             "run.yaml:9: train must be a mapping of its settings, one `key: value` a line",
             "run.yaml:10: there is no setting 'optimiser': did you mean optimizer?",
             "run.yaml:13: output.keep must be last or best, not ['last']",
-            "run.yaml:14: model is here twice",
+            "run.yaml:14: model appears twice",
             "run.yaml:8: model.cell must be rnn or gru or lstm, not a nested structure",
         ]
     )
@@ -69,42 +69,42 @@ def test_every_mistake_is_in_one_report(mistakes):
         (f"{MINIMAL}{'k' * 500}: 5\n", f"'{'k' * 60}...'"),
     ],
 )
-def test_an_unknown_key_brings_the_nearest_that_is_known(mistakes, content, hint):
-    """Also one in the wrong section, or one that is no word at all."""
-    first, *others = mistakes(content)
-    assert first == "run.yaml: one mistake in the config"
-    assert len(others) == 1
-    assert others[0].startswith("run.yaml:3: ")
-    assert hint in others[0]
+def test_an_unknown_key_suggests_a_similar_one(mistakes, content, hint):
+    """The message for an unknown key suggests a similar key, also of another section."""
+    header, *lines = mistakes(content)
+    assert header == "run.yaml: one mistake in the config"
+    assert len(lines) == 1
+    assert lines[0].startswith("run.yaml:3: ")
+    assert hint in lines[0]
 
 
-def test_an_override_counts_more_than_the_file(load):
-    """The last one of a key counts; null takes a setting back."""
+def test_an_override_replaces_the_value_of_the_file(load):
+    """The last `--set` of a key replaces the value of the file; an empty value is null."""
     content = f"{MINIMAL}train:\n  steps: 5\n  seed: 1\n"
     config = load(content, "train.steps=6", "train.steps=7", "model.cell=gru", "train.seed=")
     assert (config.train.steps, config.train.seed, config.model.cell) == (7, None, "gru")
     assert load(content, "train.steps=null", "train.epochs=2").train.epochs == 2.0
 
 
-def test_a_setting_may_be_written_as_on_the_command_line(load, mistakes):
-    """With its section in front, at the top of the file."""
+def test_a_file_may_contain_dotted_keys(load, mistakes):
+    """A config file may contain `section.key: value` at its top level."""
     assert load(f"{MINIMAL}model.hidden: 5\n").model.hidden == 5
     report = mistakes(f"{MINIMAL}model.hidden: 0\nmodel.hiden: 5\nmodel.hidden: 5\n")
     assert report[1].startswith("run.yaml:3: model.hidden must be a whole number from 1 to 65536")
     assert report[2].endswith("'model.hiden': did you mean model.hidden?")
-    assert report[3] == "run.yaml:5: model.hidden is here twice"
+    assert report[3] == "run.yaml:5: model.hidden appears twice"
 
 
-def test_a_strange_override_is_told_what_to_write(mistakes):
-    """Together with those of the file."""
+def test_a_malformed_override_is_a_mistake(mistakes):
+    """A malformed `--set` is reported with the right syntax, beside the mistakes of the file."""
     report = mistakes(f"{MINIMAL}zzz:\n", "model.hidden", "hidden=3", "model={cell: gru}", "=")
     assert report[0] == "run.yaml: 5 mistakes in the config"
     assert "--set model.hidden: write it as --set section.key=value" in report
     assert "--set hidden=3: there is no setting 'hidden': did you mean model.hidden?" in report
 
 
-def test_paths_start_from_where_they_are_written(load, tmp_path):
-    """In a file from its folder, on the command line from the current one; `-` is stdin."""
+def test_relative_paths_start_from_their_source(load, tmp_path):
+    """A path in a file is relative to its folder, on the command line to the current folder."""
     content = "corpus:\n  path: [a.txt, ../b.txt, /c.txt, '-']\noutput:\n  checkpoint: runs/x.npz\n"
     config = load(content)
     assert config.corpus.path == (
@@ -118,15 +118,15 @@ def test_paths_start_from_where_they_are_written(load, tmp_path):
     assert load(MINIMAL).output.checkpoint == str(tmp_path / "here" / "run.npz")
 
 
-def test_a_date_may_be_a_name(load, tmp_path):
-    """What YAML would take for one stays as it was written."""
+def test_a_path_may_look_like_a_date(load, tmp_path):
+    """A path that YAML would parse as a date keeps its text."""
     config = load("corpus: {path: 2020-01-31}\n", "output.checkpoint=2020-1-31")
     assert config.corpus.path == (str(tmp_path / "2020-01-31"),)
     assert config.output.checkpoint == str(tmp_path / "here" / "2020-1-31")
 
 
-def test_home_is_meant_by_a_tilde(load, monkeypatch):
-    """In a config no shell replaces it."""
+def test_a_tilde_is_the_home_folder(load, monkeypatch):
+    """A tilde in a path of a config is replaced by the home folder."""
     monkeypatch.setenv("HOME", "/home/anna")
     assert load("corpus: {path: ~/a.txt}").corpus.path == ("/home/anna/a.txt",)
 
@@ -152,15 +152,15 @@ def test_home_is_meant_by_a_tilde(load, monkeypatch):
         ("corpus: {path: []}\n", "run.yaml: corpus.path is missing: name the text"),
     ],
 )
-def test_what_is_no_config_is_told_why(mistakes, content, message):
-    """With the line where it went wrong, if there is one."""
+def test_a_file_that_is_not_a_config_is_refused(mistakes, content, message):
+    """A file that is not a config is refused with the reason, and with the line if there is one."""
     report = mistakes(content)
     assert any(line.startswith(message) for line in report)
     assert all(line for line in report)
 
 
-def test_what_is_no_file_is_told(tmp_path):
-    """A folder, a file that is not there, and what is no path at all."""
+def test_a_path_that_cannot_be_read_is_refused(tmp_path):
+    """A folder, a missing file and an invalid path each raise ConfigError with the reason."""
     for path, message in [
         (str(tmp_path), "is a folder, not a config"),
         (str(tmp_path / "none.yaml"), "no such config file"),
@@ -170,16 +170,16 @@ def test_what_is_no_file_is_told(tmp_path):
             configs.load(path)
 
 
-def test_a_byte_order_mark_is_no_part_of_a_config(load):
-    """Some editors begin a file with one."""
+def test_a_byte_order_mark_is_ignored(load):
+    """A byte order mark at the start of a config is ignored."""
     assert load(b"\xef\xbb\xbf" + MINIMAL.encode()) == load(MINIMAL)
 
 
-def test_a_bomb_of_aliases_does_not_go_off(mistakes):
-    """Nine lines that stand for a thousand million words."""
+def test_nested_aliases_are_not_expanded(mistakes):
+    """Nine lines of aliases of 10^9 words are refused without being expanded."""
     bomb = "a: &a [x, x, x, x, x, x, x, x, x, x]\n"
-    for name, before in zip("bcdefghi", "abcdefgh", strict=True):
-        bomb += f"{name}: &{name} [{', '.join([f'*{before}'] * 10)}]\n"
+    for name, previous in zip("bcdefghi", "abcdefgh", strict=True):
+        bomb += f"{name}: &{name} [{', '.join([f'*{previous}'] * 10)}]\n"
     report = mistakes(f"{bomb}corpus: {{path: *i}}\n")
     assert "run.yaml:10: corpus.path must be" in report[-1]
     assert report[-1].endswith("not a nested structure")
@@ -187,34 +187,34 @@ def test_a_bomb_of_aliases_does_not_go_off(mistakes):
 
 
 @pytest.mark.parametrize("key", ["x{}", "path"], ids=["unknown", "twice"])
-def test_a_list_that_many_aliases_name_is_not_made_for_each(mistakes, monkeypatch, key):
-    """A thousand keys that each stand for a thousand words: unknown ones, or one key again."""
-    converted, real = 0, configs._value
+def test_a_list_is_not_converted_again_for_each_alias(mistakes, monkeypatch, key):
+    """The list of an alias is not converted for each of a thousand unknown or repeated keys."""
+    count, convert = 0, configs._value
 
-    def counted(*args):
-        nonlocal converted
-        converted += 1
-        return real(*args)
+    def count_calls(*args):
+        nonlocal count
+        count += 1
+        return convert(*args)
 
-    monkeypatch.setattr(configs, "_value", counted)
+    monkeypatch.setattr(configs, "_value", count_calls)
     content = f"corpus:\n  path: &a [{'x, ' * 1000}]\n"
     content += "".join(f"  {key.format(n)}: *a\n" for n in range(1000))
     assert mistakes(content)[0] == "run.yaml: 1,000 mistakes in the config"
-    assert converted < 100_000
+    assert count < 100_000
 
 
 @pytest.mark.parametrize("unknown", [51, 3_000])
-def test_of_very_many_mistakes_the_first_are_written_out(mistakes, unknown):
-    """The others are counted."""
-    first, *others, last = mistakes(MINIMAL + "".join(f"k{n}: 1\n" for n in range(unknown)))
-    assert first == f"run.yaml: {unknown:,} mistakes in the config"
-    assert len(others) == configs.MAX_MISTAKES
-    assert others[-1].startswith(f"run.yaml:{configs.MAX_MISTAKES + 2}: there is no setting 'k49'")
+def test_only_the_first_of_many_mistakes_are_listed(mistakes, unknown):
+    """The first MAX_MISTAKES mistakes are listed, and the rest are counted."""
+    header, *lines, last = mistakes(MINIMAL + "".join(f"k{n}: 1\n" for n in range(unknown)))
+    assert header == f"run.yaml: {unknown:,} mistakes in the config"
+    assert len(lines) == configs.MAX_MISTAKES
+    assert lines[-1].startswith(f"run.yaml:{configs.MAX_MISTAKES + 2}: there is no setting 'k49'")
     assert last == f"and {unknown - configs.MAX_MISTAKES:,} more"
 
 
 @pytest.mark.parametrize(
-    ("value", "shown"),
+    ("value", "formatted"),
     [
         ("null", "null"),
         ("true", "true"),
@@ -228,17 +228,17 @@ def test_of_very_many_mistakes_the_first_are_written_out(mistakes, unknown):
         (f"[{'1, ' * 999}1]", f"[{'1, ' * 19}1,..."),
     ],
 )
-def test_a_value_is_shown_as_yaml_has_it(mistakes, value, shown):
-    """Not as Python does, and never at length."""
+def test_a_refused_value_is_printed_as_yaml(mistakes, value, formatted):
+    """A message prints a refused value in YAML syntax, shortened if it is long."""
     for report in (
         mistakes(f"{MINIMAL}model: {{cell: {value}}}\n"),
         mistakes(MINIMAL, f"model.cell={value}"),
     ):
-        assert report[1].endswith(f"model.cell must be rnn or gru or lstm, not {shown}")
+        assert report[1].endswith(f"model.cell must be rnn or gru or lstm, not {formatted}")
 
 
-def test_a_stored_config_of_strange_sections_is_told_what_there_is():
-    """As one from a checkpoint might be; a name of any length is cut."""
+def test_an_unknown_section_of_a_stored_config_is_refused():
+    """An unknown section in a stored config is refused, and a long name is cut in the message."""
     for settings in ({"modle": {"hidden": 1}}, {"modle": 5}, {"modle" + "x" * 10**6: None}):
         with pytest.raises(ConfigError) as caught:
             configs.from_dict({"corpus": {"path": "a"}, **settings}, "a.npz")
@@ -246,8 +246,8 @@ def test_a_stored_config_of_strange_sections_is_told_what_there_is():
         assert len(str(caught.value)) < 300
 
 
-def test_an_alias_may_stand_for_a_value(load):
-    """Aliases are part of YAML, after all."""
+def test_an_alias_may_be_a_value(load):
+    """A value may be a YAML alias."""
     assert load(MINIMAL + "model: {layers: &n 2, hidden: *n}").model.hidden == 2
 
 
@@ -262,8 +262,8 @@ def test_an_alias_may_stand_for_a_value(load):
         "!!python/tuple [a]",
     ],
 )
-def test_a_tag_never_makes_an_object(load, tmp_path, value):
-    """Neither in the file, as a value or as a key, nor on the command line."""
+def test_a_tag_never_creates_an_object(load, tmp_path, value):
+    """A Python tag creates no object, as a value or key in the file or on the command line."""
     contents = [MINIMAL.replace("text.txt", value), f"{MINIMAL}output: {{? {value} : 1}}\n"]
     contents += [value, f"{MINIMAL}train: {value}\n", f"{MINIMAL}? {value}\n: 1\n"]
     for content, *overrides in [[content] for content in contents] + [
@@ -291,8 +291,8 @@ NESTED = st.recursive(
 
 @IN_PROCESS
 @given(seed=st.integers(0, 2**32), pieces=st.lists(WORDS | st.text(max_size=5), max_size=6))
-def test_a_damaged_file_is_a_config_or_a_mistake(load, seed, pieces):
-    """Real configs with pieces cut out and put in anywhere."""
+def test_a_damaged_file_gives_a_config_or_a_config_error(load, seed, pieces):
+    """A config with random pieces removed and inserted loads or raises ConfigError."""
     rng = random.Random(seed)
     text = (ROOT / "configs" / "dinos.yaml").read_text(encoding="utf-8").partition("corpus:")
     content = "".join(text[1:])
@@ -308,13 +308,13 @@ def test_a_damaged_file_is_a_config_or_a_mistake(load, seed, pieces):
     st.dictionaries(st.sampled_from(list(KINDS)), NESTED, max_size=8),
     NESTED | st.dictionaries(st.sampled_from([*SECTIONS]), NESTED),
 )
-def test_any_values_are_a_config_or_a_mistake(settings, others):
-    """In the place of JSON from a damaged checkpoint."""
+def test_any_values_give_a_config_or_a_config_error(settings, content):
+    """Any values in the JSON of a checkpoint give a valid Config or raise ConfigError."""
     sections = {"corpus": {"path": "a"}}
     for key, value in settings.items():
         section, _, name = key.partition(".")
         sections.setdefault(section, {})[name] = value
-    for stored in (sections, others):
+    for stored in (sections, content):
         with contextlib.suppress(ConfigError):
             config = configs.from_dict(stored, "a.npz")
             assert isinstance(config, Config)

@@ -1,4 +1,4 @@
-"""What each setting may hold, and which of them go together."""
+"""The allowed values of each setting, and the conflicts between settings."""
 
 import json
 
@@ -14,7 +14,7 @@ MINIMAL = "corpus:\n  path: text.txt\n"
 
 @pytest.mark.parametrize("value", ["1", "1e0", "1.0", "+1.", "'1'", "10e-1"])
 def test_a_number_may_be_written_in_any_way(load, value):
-    """YAML 1.1 takes 1e0 for a string; a person does not."""
+    """A number may be written in any notation, also in those that YAML 1.1 reads as a string."""
     rate = load(f"{MINIMAL}optimizer: {{learning_rate: {value}}}").optimizer.learning_rate
     assert rate == 1.0
     assert type(rate) is float
@@ -53,34 +53,34 @@ def test_a_number_may_be_written_in_any_way(load, value):
         ("corpus.lowercase", "1", "true or false, not 1"),
         ("corpus.url", "file:///etc/passwd", "an http or https URL, or null, not 'file:"),
         ("corpus.sha256", "a1", "64 hexadecimal digits, or null, not 'a1'"),
-        ("corpus.encoding", "klingon", "an encoding Python knows, not 'klingon'"),
-        ("corpus.encoding", "base64", "an encoding Python knows, not 'base64'"),
+        ("corpus.encoding", "klingon", "the name of an encoding in Python, not 'klingon'"),
+        ("corpus.encoding", "base64", "the name of an encoding in Python, not 'base64'"),
         ("corpus.path", "[a, 1]", "a path, a list of paths, or - for standard input, not ['a', 1]"),
         ("corpus.path", "!!int ''", "a path, a list of paths, or - for standard input, not ''"),
         ("output.checkpoint", "2020", "a path, or null, not 2020"),
     ],
 )
-def test_an_impossible_value_is_told_what_is_allowed(mistakes, setting, value, allowed):
-    """The same in the file and on the command line, and it is the only mistake."""
+def test_an_invalid_value_is_refused(mistakes, setting, value, allowed):
+    """An invalid value in the file or in `--set` is one mistake with the allowed values."""
     section, _, key = setting.partition(".")
     content = MINIMAL.replace("text.txt", value) if setting == "corpus.path" else MINIMAL
     if section == "corpus" and key != "path":
         content += f"  {key}: {value}\n"
     elif section != "corpus":
         content += f"{section}:\n  {key}: {value}\n"
-    for report, where in [
+    for report, prefix in [
         (mistakes(content), "run.yaml:"),
         (mistakes(MINIMAL, f"{setting}={value}"), "--set "),
     ]:
         assert len(report) == 2
-        assert report[1].startswith(where)
+        assert report[1].startswith(prefix)
         assert f": {setting} must be {allowed}" in report[1]
-        assert len(report[1]) < 200 + len(value) * (where == "--set ")
+        assert len(report[1]) < 200 + len(value) * (prefix == "--set ")
 
 
 @pytest.mark.parametrize("key", KINDS)
 def test_every_setting_accepts_its_own_default(key):
-    """And leaves it as it is; only the path of the text has none."""
+    """Reading the default of a setting returns it unchanged; only corpus.path has no default."""
     if key == "corpus.path":
         assert DEFAULTS[key] == ()
     else:
@@ -89,32 +89,31 @@ def test_every_setting_accepts_its_own_default(key):
 
 
 @pytest.mark.parametrize(
-    ("setting", "needed"),
+    ("setting", "required"),
     [
-        ("optimizer.momentum=0.5", "optimizer.name: sgd, and that is adagrad"),
-        ("optimizer.beta1=0.5", "optimizer.name: adam, and that is adagrad"),
-        ("optimizer.cosine_final_factor=0.5", "optimizer.schedule: cosine, and that is constant"),
-        ("optimizer.decay_factor=0.4", "optimizer.schedule: step or plateau, and that is constant"),
-        ("train.state=zero", "corpus.mode: stream, and that is lines"),
+        ("optimizer.momentum=0.5", "optimizer.name: sgd, not adagrad"),
+        ("optimizer.beta1=0.5", "optimizer.name: adam, not adagrad"),
+        ("optimizer.cosine_final_factor=0.5", "optimizer.schedule: cosine, not constant"),
+        ("optimizer.decay_factor=0.4", "optimizer.schedule: step or plateau, not constant"),
+        ("train.state=zero", "corpus.mode: stream, not lines"),
     ],
 )
-def test_a_setting_of_another_choice_is_refused(load, mistakes, setting, needed):
-    """It would have no effect. At its default, or with its own choice, it may stand there."""
+def test_a_setting_without_effect_is_refused(load, mistakes, setting, required):
+    """A setting that has no effect with another setting is refused unless it is the default."""
     key = setting.partition("=")[0]
     report = mistakes(MINIMAL + "  mode: lines\n", setting)
-    assert report[1:] == [f"run.yaml: {key} is only for {needed}: take it out"]
+    assert report[1:] == [f"run.yaml: {key} is only for {required}: remove it"]
     load(MINIMAL + "  mode: lines\n", f"{key}={DEFAULTS[key]}")
-    other, _, words = needed.partition(", and")[0].partition(": ")
+    required_key, _, words = required.partition(", not")[0].partition(": ")
     for word in words.split(" or "):
-        load(MINIMAL + "  mode: lines\n", setting, f"{other}={word}")
+        load(MINIMAL + "  mode: lines\n", setting, f"{required_key}={word}")
 
 
 def test_momentum_is_refused_with_adam(mistakes):
-    """And a misspelt choice is not held against the settings that go with it."""
+    """Momentum with adam is a mistake; with a misspelt optimizer only the name is a mistake."""
     report = mistakes(MINIMAL + "optimizer: {name: adam, momentum: 0.9}\n")
     assert report[1:] == [
-        "run.yaml: optimizer.momentum is only for optimizer.name: sgd, and that is adam: take it "
-        "out"
+        "run.yaml: optimizer.momentum is only for optimizer.name: sgd, not adam: remove it"
     ]
     report = mistakes(MINIMAL + "optimizer: {name: sdg, momentum: 0.9}\n")
     assert report[1:] == [
@@ -125,8 +124,8 @@ def test_momentum_is_refused_with_adam(mistakes):
 @pytest.mark.parametrize(
     "setting", ["optimizer.schedule=plateau", "output.keep=best", "train.patience=3"]
 )
-def test_what_looks_at_the_validation_needs_one(load, mistakes, setting):
-    """Nothing would ever be better or worse."""
+def test_a_setting_that_uses_validation_needs_a_validation_part(load, mistakes, setting):
+    """A setting that uses the validation loss is refused without a validation part."""
     report = mistakes(MINIMAL, setting, "corpus.validation=0")
     assert len(report) == 2
     assert setting.partition("=")[0] in report[1]
@@ -135,35 +134,35 @@ def test_what_looks_at_the_validation_needs_one(load, mistakes, setting):
 
 
 def test_steps_and_epochs_cannot_both_be_set(load, mistakes):
-    """Each says how long to train."""
+    """train.steps and train.epochs in one config are a mistake."""
     content = MINIMAL + "train: {steps: 5, epochs: 2}\n"
     assert mistakes(content)[1:] == [
-        "run.yaml: train.steps and train.epochs are both set: keep one of them"
+        "run.yaml: train.steps and train.epochs are both set: remove one of them"
     ]
     assert load(content, "train.steps=null").train.epochs == 2
 
 
-def other_than_default(key):
-    """Some allowed value that is not the default of this setting."""
+def value_other_than_default(key):
+    """Return an allowed value of a setting that is not its default."""
     words = KINDS[key].expected.replace(", or null", "").split(" or ")
     for value in [0.25, 3, True, f"/{key}", *words, "utf-16", "https://a.b", "0" * 64]:
         try:
-            read = KINDS[key].read(value, "/")
+            allowed = KINDS[key].read(value, "/")
         except (ValueError, TypeError, LookupError):
             continue
-        if read != DEFAULTS[key]:
-            return read
+        if allowed != DEFAULTS[key]:
+            return allowed
     raise AssertionError(key)
 
 
-def test_a_config_goes_through_json_and_back():
-    """Every setting, each with another value than its default, as in a checkpoint."""
+def test_a_config_survives_a_round_trip_through_json():
+    """A config in which no setting is the default is the same after a round trip through JSON."""
     conflicts = {key for key, field in FIELDS.items() if field.metadata["only"]}
     conflicts = {"train.epochs", *conflicts} - {"optimizer.momentum"}
     sections = {section: {} for section in SECTIONS}
     for key in set(KINDS) - conflicts:
         section, _, name = key.partition(".")
-        sections[section][name] = other_than_default(key)
+        sections[section][name] = value_other_than_default(key)
     sections["corpus"].update(path=("/a", "/b"))
     sections["optimizer"].update(name="sgd", schedule="plateau", plateau_patience=5)
     config = Config(**{section: cls(**sections[section]) for section, cls in SECTIONS.items()})

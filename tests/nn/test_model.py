@@ -285,17 +285,17 @@ def test_workspaces_of_all_sizes_share_memory_and_agree():
 
 
 def test_a_second_backward_without_a_forward_is_an_error():
-    """A backward without a forward of its own raises an error, also after `run`."""
+    """A backward without a forward pass before it raises an error, also after `run`."""
     model, params = networks.network()
     batch, state, grads = networks.batch(), networks.nonzero_state(model), params.zeros_like()
     work = Workspaces(model).get(*batch.ids.shape)
     model.forward(params, batch, state, work)
     model.backward(params, batch, work, grads)
-    with pytest.raises(RuntimeError, match="a forward of its own"):
+    with pytest.raises(RuntimeError, match="backward has no forward pass"):
         model.backward(params, batch, work, grads)
     model.forward(params, batch, state, work)
     model.run(params, batch.ids, state, work)
-    with pytest.raises(RuntimeError, match="a forward of its own"):
+    with pytest.raises(RuntimeError, match="backward has no forward pass"):
         model.backward(params, batch, work, grads)
 
 
