@@ -69,7 +69,7 @@ def _read_surprisals(work: Workspace) -> Floats:
 def _read_predictions(work: Workspace) -> Floats:
     """Return the `PREDICTION` (4, T*B)."""
     p = work.logits.astype(np.float64)  # (T*B, V)
-    target_p = p.take(work.target_indices).reshape(-1, 1)
+    target_p = p.take(work.flat_indices).reshape(-1, 1)
     ranks = 1 + np.count_nonzero(p > target_p, axis=1)
     entropies = -(p * np.log(np.maximum(p, np.finfo(np.float64).tiny))).sum(axis=1)
     return np.stack([work.nll, ranks, entropies, p.argmax(axis=1)])

@@ -43,7 +43,7 @@ class Layer:
     """The arrays that every cell has, and views of them with time and rows in one axis.
 
     A subclass adds its own arrays and the views of each step, and implements `forward` and
-    `backward`. After `backward`, `inputs` holds da, the gradient at x Wxh + bh, and `products` dq,
+    `backward`. After `backward`, `a_flat` holds da, the gradient at x Wxh + bh, and `dq_flat` dq,
     the gradient at h[t-1] Whh; they are the same array except in the gru.
     """
 
@@ -67,10 +67,10 @@ class Layer:
         self.dstate = allocate((len(self.state_names), B, H))
         self.state_arrays: tuple[Floats, ...] = (self.hs,)
         self.half, self.one = (np.full((), x, dtype=self.hs.dtype) for x in (0.5, 1.0))
-        self.inputs = self.products = self.a.reshape(T * B, -1)
-        self.outputs = self.hs[1:].reshape(T * B, H)
-        self.previous_outputs = self.hs[:-1].reshape(T * B, H)  # h[t-1] of every step
-        self.doutputs = self.dhs.reshape(T * B, H)
+        self.a_flat = self.dq_flat = self.a.reshape(T * B, -1)
+        self.hs_flat = self.hs[1:].reshape(T * B, H)
+        self.hs_prev_flat = self.hs[:-1].reshape(T * B, H)  # h[t-1] of every step
+        self.dhs_flat = self.dhs.reshape(T * B, H)
 
     def forward(self, Whh: Floats) -> None:
         """Run the recurrence over the window. `Whh` is (H, G*H)."""
@@ -111,8 +111,8 @@ class RNN(Layer):
     def backward(self, Whh: Floats) -> None:
         add, multiply, WhhT, dh_next = np.add, np.multiply, Whh.T, self.dstate[0]
         # The memory of `a` is reused: it holds 1 - h^2 of every step, and then da.
-        dtanh = self.inputs
-        multiply(self.outputs, self.outputs, dtanh)
+        dtanh = self.a_flat
+        multiply(self.hs_flat, self.hs_flat, dtanh)
         np.subtract(self.one, dtanh, dtanh)
         for dh, da in self._backward_steps:  # each (B, H); da holds 1 - h[t]^2 at first
             add(dh, dh_next, dh)
@@ -146,7 +146,7 @@ class GRU(Layer):
         self.activations = allocate((T, 3, B, H))  # z, r, n
         self.q_n = allocate((T, B, H))
         self.dq = allocate((T, B, 3 * H))
-        self.products = self.dq.reshape(T * B, 3 * H)
+        self.dq_flat = self.dq.reshape(T * B, 3 * H)
         self._q, self._dh_z = allocate((B, 3 * H)), allocate((B, H))
         self._d, self._slope = allocate((3, B, H)), allocate((2, B, H))
         a, dq, gates = split_gates(self.a, 3), split_gates(self.dq, 3), self.activations

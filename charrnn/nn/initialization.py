@@ -37,7 +37,7 @@ def initialize(model: Model, init: str | None, rng: np.random.Generator) -> Para
         else:
             bound = 1 / math.sqrt(H)
             array[:] = rng.uniform(-bound, bound, array.shape)
-    for _, _, bh in model.names:
+    for _, _, bh in model.parameter_names:
         model.cell.fill_biases(params[bh], H)
     return params
 

@@ -34,29 +34,29 @@ class Workspace:
         self.logits = allocate((T * B, V))
         self.flat_logits = self.logits.reshape(-1)
         self.max_logits = allocate((T * B, 1))  # the largest logit of each position
-        self.normalizers = allocate((T * B,))  # the sum of exp(logits)
+        self.softmax_sums = allocate((T * B,))  # the sum of exp(logits)
         self.nll = allocate((T * B,))
         self.ones = np.ones(T * B, dtype=model.dtype)  # for a sum over positions as a product
         self.ones_V = np.ones(V, dtype=model.dtype)
         if T * B >= V:
-            self.biased_inputs = allocate((V, model.cell.gates * H))  # Wxh + bh of the first layer
+            self.Wxh_plus_b = allocate((V, model.cell.gates * H))  # Wxh + bh of the first layer
         self.one_hot = allocate((T * B, V))  # for the gradient of the first layer's Wxh
         self.flat_one_hot = self.one_hot.reshape(-1)
         # (T*B,): the index in flat_logits of the first logit and of the target of each position
-        self.row_starts = np.arange(T * B) * V
-        self.target_indices = np.empty(T * B, dtype=np.intp)
+        self.position_offsets = np.arange(T * B) * V
+        self.flat_indices = np.empty(T * B, dtype=np.intp)
         # Without dropout, the lists of masks are empty:
         self.output_masks: list[Floats] = []  # (T, B, H) per layer, (1, B, H) if variational
         self.recurrent_masks: list[Floats] = []  # (H, G*H) per layer
         # (T*B, H) per layer
-        self.layer_outputs: list[Floats] = [layer.outputs for layer in self.layers]
+        self.layer_outputs: list[Floats] = [layer.hs_flat for layer in self.layers]
         self.masked_Whh: list[Floats] = []  # (H, G*H) per layer
         self.awaits_backward = False  # whether `logits` holds the result of `forward`
         self._allocate = allocate
 
     def draw_dropout(
         self,
-        bits: np.random.PCG64,
+        random: np.random.PCG64,
         dropout: float,
         variational: bool = False,
         recurrent_dropout: float = 0.0,
@@ -85,17 +85,17 @@ class Workspace:
             self.masked_Whh = [self._allocate(shape) for _ in self.layers]
         for mask in self.recurrent_masks:
             _fill_mask(
-                _random_uint16(bits, 1, mask.size).reshape(mask.shape), recurrent_dropout, mask
+                _random_uint16(random, 1, mask.size).reshape(mask.shape), recurrent_dropout, mask
             )
         if self.output_masks:
             steps = len(self.output_masks[0])
             size = len(self.output_masks) * steps * H  # numbers per row
-            bits.advance(first_row * _word_count(size))
-            numbers = _random_uint16(bits, B, size).reshape(B, len(self.output_masks), steps, H)
+            random.advance(first_row * _word_count(size))
+            numbers = _random_uint16(random, B, size).reshape(B, len(self.output_masks), steps, H)
             for layer, mask in enumerate(self.output_masks):
                 _fill_mask(numbers[:, layer].transpose(1, 0, 2), dropout, mask)
 
-    def output_of(self, layer: int) -> Floats:
+    def outputs_after_dropout(self, layer: int) -> Floats:
         """Return the output (T*B, H) of a layer, after dropout."""
         if self.output_masks:
             mask, output = self.output_masks[layer], self.layer_outputs[layer]
@@ -103,7 +103,7 @@ class Workspace:
             np.multiply(hs, mask, output.reshape(hs.shape))
         return self.layer_outputs[layer]
 
-    def drop_recurrent(self, layer: int, Whh: Floats) -> Floats:
+    def mask_Whh(self, layer: int, Whh: Floats) -> Floats:
         """Return the recurrent weights (H, G*H) of a layer, after dropout."""
         if not self.recurrent_masks:
             return Whh
@@ -115,9 +115,9 @@ def _word_count(count: int) -> int:
     return -(-count // 4)
 
 
-def _random_uint16(bits: np.random.PCG64, rows: int, count: int) -> Ints:
+def _random_uint16(random: np.random.PCG64, rows: int, count: int) -> Ints:
     """Return random 16-bit numbers (rows, count); each row starts with a new 64-bit word."""
-    words = bits.random_raw(rows * _word_count(count))
+    words = random.random_raw(rows * _word_count(count))
     return words.view(np.uint16).reshape(rows, -1)[:, :count]
 
 

@@ -79,11 +79,11 @@ def run(trainer: Trainer, path: str, callbacks: Callbacks) -> None:
         _report_best(trainer, path, callbacks)
     except StopRequested:
         files.save()
-        group.on_rank_zero(files.check)
+        group.on_rank_zero(files.raise_if_failed)
         stopped = f"stopped at step {state.step:,} of {trainer.steps:,} and saved"
         hint = f"To resume: {files.resume_command()}"
         raise group.error_for_all_ranks(Interrupted(stopped, hint)) from None
-    group.on_rank_zero(files.check)
+    group.on_rank_zero(files.raise_if_failed)
 
 
 def _is_due(trainer: Trainer, every: int | None) -> bool:

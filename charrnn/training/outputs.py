@@ -52,9 +52,11 @@ class RunFiles:
         self.trainer = trainer
         self.path = path
         self.metrics = read_metrics(trainer.step, metrics_path(path))
-        self.saved_step = trainer.step or None  # of this run's checkpoint at `path`, if any
+        self.saved_step = (
+            trainer.step or None
+        )  # step of this run's checkpoint at `path`; None without one
         self.best: Checkpoint | None = None  # of the best validation, until it is written
-        self.failure: CheckpointError | None = None  # of the last save
+        self.failure: CheckpointError | None = None  # the error of the last save
 
     def save(self, report: ValidationReport | None = None) -> str | None:
         """Write all files on rank 0, and return a warning when that fails.
@@ -106,8 +108,8 @@ class RunFiles:
         checkpoint.save(snapshot, self.path)
         self.saved_step = snapshot.step
 
-    def check(self) -> None:
-        """Raise CheckpointError, with what to do next, when the last save failed."""
+    def raise_if_failed(self) -> None:
+        """Raise CheckpointError, with what to do next, if the last save failed."""
         if self.failure is None:
             return
         step, hint = self.trainer.step, ""
@@ -117,11 +119,11 @@ class RunFiles:
                 "every validation"
             )
         elif self.saved_step is None:
-            outcome = f"Step {step:,} is not saved, nor is any before it"
-            hint = "Make room, or choose another path with --out FILE, and start again"
+            outcome = f"Step {step:,} is not saved, and no step before it"
+            hint = "Free disk space, or choose another path with --out FILE, and start again"
         else:
             outcome = f"Step {step:,} is not saved, but step {self.saved_step:,} is"
-            hint = f"Make room there, and resume from it: {self.resume_command()}"
+            hint = f"Free disk space, and resume from it: {self.resume_command()}"
         raise CheckpointError(f"{self.failure}. {outcome}", hint)
 
     def resume_command(self) -> str:

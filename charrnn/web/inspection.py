@@ -53,12 +53,12 @@ def inspection_readout(model: Model) -> Readout:
 def _inspect(K: int, work: Workspace) -> Floats:
     """Return the rows (2 + 2K + U, T*B) after a forward."""
     p = work.logits  # (T*B, V): the probabilities
-    ranks = 1 + np.count_nonzero(p > p.take(work.target_indices).reshape(-1, 1), axis=1)
+    ranks = 1 + np.count_nonzero(p > p.take(work.flat_indices).reshape(-1, 1), axis=1)
     top = np.sort(np.argpartition(-p, K - 1, axis=1)[:, :K], axis=1)  # (T*B, K)
     order = np.argsort(-np.take_along_axis(p, top, axis=1), axis=1, kind="stable")
     likeliest = np.take_along_axis(top, order, axis=1)
     probabilities = np.take_along_axis(p, likeliest, axis=1)
-    states = [layer.outputs.T for layer in work.layers]  # each (H, T*B)
+    states = [layer.hs_flat.T for layer in work.layers]  # each (H, T*B)
     return np.concatenate([work.nll[None], ranks[None], likeliest.T, probabilities.T, *states])
 
 

@@ -206,7 +206,7 @@ def test_dropout_drops_its_share_and_keeps_the_mean(layers):
         assert (mask == 0).mean() == pytest.approx(0.3, abs=0.01)
     model.run(params, networks.batch(40, 10).ids, model.zero_state(10), work)
     for layer, mask, output in zip(work.layers, work.output_masks, work.layer_outputs, strict=True):
-        np.testing.assert_array_equal(output, layer.outputs * mask.reshape(output.shape))
+        np.testing.assert_array_equal(output, layer.hs_flat * mask.reshape(output.shape))
     before = work.output_masks[0].copy()
     work.draw_dropout(np.random.PCG64(1), 0.3)
     assert (work.output_masks[0] != before).any()
@@ -218,7 +218,7 @@ def test_variational_dropout_drops_the_same_units_at_every_step():
     work = Workspace(model, 40, 10)
     work.draw_dropout(np.random.PCG64(0), 0.3, variational=True)
     model.run(params, networks.batch(40, 10).ids, model.zero_state(10), work)
-    work.output_of(0)
+    work.outputs_after_dropout(0)
     dropped = (work.layer_outputs[0] == 0).reshape(40, 10, 50)
     assert (dropped == dropped[0]).all()
     assert dropped[0].mean() == pytest.approx(0.3, abs=0.05)

@@ -145,7 +145,7 @@ def test_divergence_raises_one_error(short_trainer, tmp_path):
 def test_ranks_train_to_the_end_without_a_writable_checkpoint(short_trainer, tmp_path):
     """At the end rank 0 raises an error, because nothing is saved."""
     (tmp_path / "file").write_text("not a folder", encoding="utf-8")
-    with pytest.raises(CheckpointError, match="Step 20 is not saved, nor is any before it"):
+    with pytest.raises(CheckpointError, match="Step 20 is not saved, and no step before it"):
         train(2, short_trainer(*COMMON), str(tmp_path / "file" / "run.npz"))
 
 

@@ -113,7 +113,7 @@ def test_a_disk_that_stays_full_ends_in_exit_code_1(
     assert (result.exit_code, result.stdout) == (1, "")
     assert result.stderr.splitlines()[3:] == [
         f"Error: {path} cannot be written: No space left on device. Step 60 is not saved, but step "
-        f"20 is. Make room there, and resume from it: charrnn train {path} --resume"
+        f"20 is. Free disk space, and resume from it: charrnn train {path} --resume"
     ]
     assert checkpoint.load(str(path)).step == 20
     steps.clear()
@@ -126,7 +126,7 @@ def test_a_run_that_never_saved_reports_it(config, charrnn, tmp_path, full_disk)
     full_disk(range(100), os, "replace")
     result = charrnn("train", config(**SETTINGS), "-q")
     assert result.exit_code == 1
-    assert "Step 60 is not saved, nor is any before it. Make room, or choose" in result.stderr
+    assert "Step 60 is not saved, and no step before it. Free disk space, or choose" in result.stderr
     assert sorted(os.listdir(tmp_path)) == ["corpus.txt", "small.yaml"]
     assert result.stderr.count("the next save tries again") == 5
 
@@ -319,7 +319,7 @@ def test_run_raises_the_error_that_the_command_prints(config, tmp_path, full_dis
     trainer = Trainer(settings, corpus.read_corpus(settings.corpus, 7))
     messages = []
     monkeypatch.setattr(RecordingCallbacks, "on_warning", lambda _, text: messages.append(text))
-    with pytest.raises(CheckpointError, match="nor is any before it"):
+    with pytest.raises(CheckpointError, match="no step before it"):
         loop.run(trainer, str(tmp_path / "small.npz"), RecordingCallbacks())
     assert [message.split(":")[0] for message in messages] == [f"step {n}0" for n in range(1, 6)]
 

@@ -101,7 +101,7 @@ def step_by_step(task, text, lines):
             _, state = model.forward(params, batch, state, work)
             probabilities[i] = work.logits[0]
             if i and not (lines and ids[i - 1] == newline):
-                activations[i - 1] = np.concatenate([layer.outputs[0] for layer in work.layers])
+                activations[i - 1] = np.concatenate([layer.hs_flat[0] for layer in work.layers])
         previous = target
     return probabilities, activations.T
 
