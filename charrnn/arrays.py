@@ -14,6 +14,13 @@ Bools = npt.NDArray[np.bool_]
 Shapes = Mapping[str, tuple[int, ...]]
 
 
+class StartStates(NamedTuple):
+    """K states that texts start from, each after a stretch of the training text."""
+
+    state: Floats  # (L, S, K, H), before the last character of the stretch is read
+    ids: Ints  # (K,), of that character
+
+
 class Batch(NamedTuple):
     """One window: the ids of T characters in B rows, and at each position the next id."""
 

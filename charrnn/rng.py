@@ -22,6 +22,8 @@ class Purpose(IntEnum):
     ORDER = 2
     DROPOUT = 4
     CHECK = 5
+    STARTS = 6
+    RESETS = 7
 
 
 def generator(seed: int, purpose: Purpose, *numbers: int) -> np.random.Generator:

@@ -3,7 +3,7 @@
     p = softmax(logits / temperature), cut to the top k, cut to the smallest set of mass p
 
 Temperature 0 takes the likeliest character. A model of lines starts every record from the zero
-state after a newline, as in training.
+state after a newline, as in training; one of running text starts from a state of `start_states`.
 
 The random number for the j-th character of text i depends on the seed, i and j alone (see `rng`),
 so a text does not depend on the number of texts.
@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from charrnn import units
-from charrnn.arrays import Floats, Ints
+from charrnn.arrays import Floats, Ints, StartStates
 from charrnn.data.vocabulary import Vocab
 from charrnn.nn.model import Model
 from charrnn.nn.parameters import Params
@@ -146,15 +146,27 @@ def surprisals(logits: Floats, ids: Ints) -> Floats:
 
 
 class Sampler:
-    """Generates text with one model. Every call starts from the zero state."""
+    """Generates text with one model.
 
-    def __init__(self, model: Model, params: Params, vocab: Vocab, mode: str) -> None:
+    Running text starts from one of `starts`, chosen by seed and number; without it, and for lines,
+    from the zero state after a newline, or a random character where there is none.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        params: Params,
+        vocab: Vocab,
+        mode: str,
+        starts: StartStates | None = None,
+    ) -> None:
         self.model = model
         self.params = params
         self.vocab = vocab
         self.lines = mode == "lines"
         self.newline = int(vocab.encode("\n")[0]) if "\n" in vocab else -1
         self.workspaces = Workspaces(model)
+        self.starts = starts or StartStates(model.zero_state(1), np.array([self.newline]))
 
     def stream(
         self,
@@ -169,7 +181,7 @@ class Sampler:
         A model of lines generates record after record, each beginning with the prime. Raises
         VocabError if the vocabulary lacks a character of the prime.
         """
-        logits_0, state_0 = self.after_prime(seed, prime)
+        logits_0, state_0 = self.after_prime(seed, prime, self._starts(seed, np.array([number])))
         step = make_step(self.model, self.params)
         sampler = RowSampler(options, len(self.vocab), step.max_logit, self.model.dtype)
         newlines, tail, id_ = 0, "", None  # newlines drawn; last characters; last id
@@ -190,26 +202,30 @@ class Sampler:
             if newlines == until.lines or (tail and tail == until.stop):
                 return
 
-    def after_prime(self, seed: int, prime: str) -> tuple[Floats, Floats]:
-        """Return the logits (1, V) and the state (L, S, 1, H) after the prime.
+    def after_prime(self, seed: int, prime: str, starts: Ints) -> tuple[Floats, Floats]:
+        """Return the logits (K, V) and the states (L, S, K, H) after the prime, from K starts.
 
-        The prime follows a newline, or a random character if the vocabulary has no newline. In
-        training no record is empty, so the first character of a record is never a newline.
+        In training no record is empty, so the first character of a record is never a newline.
         """
-        first = self.newline
-        if first < 0:
+        state, first = self.starts.state[:, :, starts], self.starts.ids[starts]
+        if first[0] < 0:
             key = text_keys(seed, np.array([0]))
-            first = int(uniforms(key, np.array([-1]))[0] * len(self.vocab))
-        ids = np.concatenate([[first], self.vocab.encode(prime, "the prime")]).reshape(-1, 1)
-        state = self.model.zero_state(1)
+            first = (uniforms(key, np.array([-1])) * len(self.vocab)).astype(np.intp)
+        prime_ids = self.vocab.encode(prime, "the prime").reshape(-1, 1)
+        ids = np.concatenate([first[None], np.repeat(prime_ids, len(first), axis=1)])
         for start in range(0, len(ids), PRIME_WINDOW):
             window = ids[start : start + PRIME_WINDOW]
-            work = self.workspaces.get(len(window), 1)
+            work = self.workspaces.get(*window.shape)
             state = self.model.run(self.params, window, state, work)
-        logits = work.logits[-1:].copy()
+        logits = work.logits[-len(first) :].copy()
         if self.lines and not prime:
-            logits[0, self.newline] = -np.inf
+            logits[:, self.newline] = -np.inf
         return logits, state
+
+    def _starts(self, seed: int, numbers: Ints) -> Ints:
+        """Return the start (B,) of each of these texts (B,)."""
+        u = uniforms(text_keys(seed, numbers), np.full(len(numbers), -2))
+        return (u * len(self.starts.ids)).astype(np.intp)
 
     def rows(self) -> int:
         """Return how many texts are generated side by side.
@@ -236,10 +252,11 @@ class Sampler:
         row ends, the row starts the text with the next number.
         """
         B = self.rows()
-        logits_0, state_0 = self.after_prime(seed, prime)
-        logits, state = np.repeat(logits_0, B, axis=0), np.repeat(state_0, B, axis=2)
-        work = self.workspaces.get(1, B)
+        logits_0, state_0 = self.after_prime(seed, prime, np.arange(len(self.starts.ids)))
         numbers = np.arange(B)  # (B,): the number of each row's text
+        starts = self._starts(seed, numbers)
+        logits, state = logits_0[starts], state_0[:, :, starts]
+        work = self.workspaces.get(1, B)
         row_keys = text_keys(seed, numbers)
         drawn: list[list[str]] = [[] for _ in numbers]  # the characters of each row's text
         lengths, newlines = np.zeros((2, B), dtype=np.int64)  # characters and newlines drawn
@@ -273,7 +290,8 @@ class Sampler:
                 numbers[rows] = numbers.max() + 1 + np.arange(len(rows))
                 row_keys[rows] = text_keys(seed, numbers[rows])
                 lengths[rows], nats[rows], newlines[rows] = 0, 0.0, 0
-                logits[rows], state[:, :, rows] = logits_0, state_0
+                starts = self._starts(seed, numbers[rows])
+                logits[rows], state[:, :, rows] = logits_0[starts], state_0[:, :, starts]
             yield finished.pop(next_number)
 
 

@@ -222,7 +222,9 @@ def test_all_of_a_long_prime_is_used():
     """The state after a prime longer than the window depends on its first character."""
     sampler = make_sampler("stream")
     sampler.params["layer0.Whh"][...] = np.eye(networks.H) * 3  # a state that never decays
-    state_a, state_b = (sampler.after_prime(0, first + "b" * 700)[1] for first in "ac")
+    state_a, state_b = (
+        sampler.after_prime(0, first + "b" * 700, np.array([0]))[1] for first in "ac"
+    )
     assert np.abs(state_a - state_b).max() > 1e-3
 
 
