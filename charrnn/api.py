@@ -45,6 +45,7 @@ class SamplingKwargs(TypedDict, total=False):
     temperature: float  # 1 by default; it and the next two are fields of `sampler.SamplingOptions`
     top_k: int | None
     top_p: float
+    from_zero: bool  # start running text from the zero state, not after the training text
 
 
 class TextModel:
@@ -57,10 +58,8 @@ class TextModel:
         self.mode = loaded.config.corpus.mode
         self.model = loaded.model
         self.params = loaded.params
-        # To lower case where the corpus was lowercased, otherwise unchanged.
-        self._fold_case: Callable[[str], str] = (
-            to_lowercase if loaded.config.corpus.lowercase else str
-        )
+        lowercase = loaded.config.corpus.lowercase
+        self._fold_case: Callable[[str], str] = to_lowercase if lowercase else str
 
     def sample(
         self,
@@ -76,7 +75,8 @@ class TextModel:
         `stop`. `kwargs`: see `SamplingKwargs`. Raises VocabError for a prime with unknown
         characters.
         """
-        return self._sampler().stream(*self._request(chars, lines, stop, **kwargs))
+        sampler, request = self._prepare(chars, lines, stop, **kwargs)
+        return sampler.stream(*request)
 
     def texts(
         self,
@@ -96,8 +96,8 @@ class TextModel:
         """
         if chars is None and self.mode == "stream" and lines is None and not stop:
             chars = DEFAULT_CHARS
-        request = self._request(chars, lines, stop, **kwargs)
-        return self._sampler().texts(*request, count, scored)
+        sampler, request = self._prepare(chars, lines, stop, **kwargs)
+        return sampler.texts(*request, count, scored)
 
     def select(
         self,
@@ -152,22 +152,17 @@ class TextModel:
         evaluator = Evaluator(self.model, self.params)
         return score_text(evaluator, self.vocab, pieces, self.mode, "the text", skip_unknown)
 
-    def _request(
+    def _prepare(
         self, chars: int | None, lines: int | None, stop: str, **kwargs: Unpack[SamplingKwargs]
-    ) -> tuple[int, SamplingOptions, StopConditions, str]:
-        """Return the seed, sampling options, stop conditions and prime from keyword arguments."""
+    ) -> tuple[Sampler, tuple[int, SamplingOptions, StopConditions, str]]:
+        """Return a sampler, and its seed, sampling options, stop conditions and prime."""
         options: dict[str, Any] = {**kwargs}
-        seed, prime = options.pop("seed", None), options.pop("prime", "")
+        seed, prime = options.pop("seed", None), self._fold_case(options.pop("prime", ""))
         seed = random_seed() if seed is None else seed
-        return (
-            seed,
-            SamplingOptions(**options),
-            StopConditions(chars, lines, self._fold_case(stop)),
-            self._fold_case(prime),
-        )
-
-    def _sampler(self) -> Sampler:
-        return Sampler(self.model, self.params, self.vocab, self.mode)
+        starts = None if options.pop("from_zero", False) else self.checkpoint.starts
+        sampler = Sampler(self.model, self.params, self.vocab, self.mode, starts)
+        until = StopConditions(chars, lines, self._fold_case(stop))
+        return sampler, (seed, SamplingOptions(**options), until, prime)
 
 
 def load(path: str) -> TextModel:

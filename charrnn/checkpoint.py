@@ -4,10 +4,12 @@
 
     layer0.Wxh, layer0.Whh, ..., Why, by    the parameter arrays
     optimizer.squares, ...                  the state of the optimizer, vectors of (P,)
-    training_weights                        the weights in training, (P,), when the arrays above
-                                            are their moving average (optimizer.ema_decay)
+    training_weights, average_weights       the weights of the last step and their moving average,
+                                            (P,), where the arrays above are not these but the
+                                            average or the best validation's
+    start_states                            the states that running text starts from, (L, S, K, H)
     state                                   the carried state, (L, S, B, H)
-    history                                 one row per validation; HISTORY_COLUMNS has the columns
+    history                                 the loss curve, a row a point; columns: HISTORY_COLUMNS
     meta                                    one JSON string: config, vocabulary, training state, ...
 
 A file is written next to the old one, flushed to disk and renamed over it, so the path always has a
@@ -33,7 +35,7 @@ from typing import Any
 import numpy as np
 
 from charrnn import __version__, archive
-from charrnn.arrays import Floats
+from charrnn.arrays import Floats, StartStates
 from charrnn.atomic import as_checkpoint_error, replace_file
 from charrnn.config.loader import from_dict
 from charrnn.config.schema import MAX_INT, Config
@@ -44,7 +46,8 @@ from charrnn.nn.parameters import Params
 from charrnn.streams import display_name, open_binary
 
 FORMAT = 2
-HISTORY_COLUMNS = ("step", "seconds", "smooth_nats", "train_nats", "validation_nats")
+HISTORY_COLUMNS = ("step", "seconds", "train_nats", "validation_nats")
+LAST_WEIGHTS = ("training_weights", "average_weights")
 OPTIMIZER_PREFIX = "optimizer."  # of the names of the optimizer's vectors
 
 
@@ -57,10 +60,12 @@ class Checkpoint:
     params: Params
     optimizer_state: dict[str, Floats]  # vectors of (P,)
     state: Floats  # (L, S, B, H)
-    history: Floats  # (validations, len(HISTORY_COLUMNS))
+    history: Floats  # (points, len(HISTORY_COLUMNS)); a validation is NaN where there was none
     corpus_sha256: str
     training_state: dict[str, Any] = field(default_factory=dict)  # see `trainer.Trainer.snapshot`
-    training_weights: Floats | None = None  # (P,), when `params` are their moving average
+    training_weights: Floats | None = None  # (P,) of the last step, where `params` are others
+    average_weights: Floats | None = None  # (P,) of the last step, where `params` are others
+    starts: StartStates | None = None  # that a model of running text samples from
 
     @property
     def model(self) -> Model:
@@ -83,6 +88,7 @@ def save(checkpoint: Checkpoint, path: str) -> None:
 
     Raises CheckpointError when it cannot be written; `path` then still has the old one.
     """
+    starts = checkpoint.starts
     meta = {
         "format": FORMAT,
         "program": f"charrnn {__version__}",
@@ -90,12 +96,17 @@ def save(checkpoint: Checkpoint, path: str) -> None:
         "vocab": checkpoint.vocab.chars,
         "corpus_sha256": checkpoint.corpus_sha256,
         "training_state": checkpoint.training_state,
+        "start_chars": "" if starts is None else checkpoint.vocab.decode(starts.ids.tolist()),
     }
-    weights = checkpoint.training_weights
+    optional = {
+        "training_weights": checkpoint.training_weights,
+        "average_weights": checkpoint.average_weights,
+        "start_states": None if starts is None else starts.state,
+    }
     arrays = {
         **checkpoint.params,
         **{OPTIMIZER_PREFIX + name: vector for name, vector in checkpoint.optimizer_state.items()},
-        **({} if weights is None else {"training_weights": weights}),
+        **{name: array for name, array in optional.items() if array is not None},
         "state": checkpoint.state,
         "history": checkpoint.history,
         # With escapes, two lone surrogates of a vocabulary would be read as one character.
@@ -176,7 +187,14 @@ def _read(members: Mapping[str, bytes]) -> Checkpoint:
     flat, averaged = params.flat.shape, config.optimizer.ema_decay is not None
     # A resumed run checks that these are the vectors of its optimizer.
     names = [key for key in members if key.startswith(OPTIMIZER_PREFIX)]
+    vectors = {key: finite(key, flat) for key in LAST_WEIGHTS if key in members}
+    if averaged and not vectors:
+        raise ValueError("it has no array training_weights")
     layers, states, _, hidden = model.state_shape(1)
+    starts, start_chars = None, meta.get("start_chars")
+    if start_chars and isinstance(start_chars, str):
+        state = finite("start_states", (layers, states, len(start_chars), hidden))
+        starts = StartStates(state, vocab.encode(start_chars, "its start"))
     return Checkpoint(
         config=config,
         vocab=vocab,
@@ -186,7 +204,8 @@ def _read(members: Mapping[str, bytes]) -> Checkpoint:
         history=_array(members, "history", (None, len(HISTORY_COLUMNS)), np.dtype(np.float64)),
         corpus_sha256=sha256,
         training_state=training_state,
-        training_weights=finite("training_weights", flat) if averaged else None,
+        starts=starts,
+        **vectors,
     )
 
 

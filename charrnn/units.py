@@ -1,4 +1,4 @@
-"""The units of surprisal: nats, of the natural logarithm, and bits, of the logarithm to base 2."""
+"""Units: nats and bits of information, and durations in words."""
 
 from __future__ import annotations
 
@@ -25,3 +25,17 @@ def nats_and_bits(nats: float) -> str:
     '1.5000 nats (2.1640 bits)'
     """
     return f"{nats:.4f} nats ({bits(nats):.4f} bits)"
+
+
+def duration(seconds: float) -> str:
+    """Return a duration in words, at least 2 seconds, rounded to 5 seconds above a minute.
+
+    >>> duration(0.3), duration(71), duration(4000)
+    ('2 seconds', '1 min 10 s', '1 h 6 min')
+    """
+    if seconds < 60:
+        return f"{max(seconds, 2):.0f} seconds"
+    minutes, rest = divmod(round(seconds / 5) * 5, 60)
+    if minutes >= 60:
+        return f"{minutes // 60} h {minutes % 60} min"
+    return f"{minutes} min {rest} s" if rest else f"{minutes} min"

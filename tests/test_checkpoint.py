@@ -17,6 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from charrnn import archive, checkpoint, streams
+from charrnn.arrays import StartStates
 from charrnn.checkpoint import HISTORY_COLUMNS, Checkpoint
 from charrnn.config.schema import Config, CorpusConfig, ModelConfig, OptimizerConfig
 from charrnn.data.vocabulary import Vocab
@@ -43,11 +44,21 @@ def random_checkpoint(cell="rnn", ema=None, layers=1, hidden=3):
     slots = {"mean": vector(), "squares": vector()}
     state = rng.normal(size=model.state_shape(2)).astype(model.dtype)
     history = rng.normal(size=(3, len(HISTORY_COLUMNS)))
-    history[0, 4] = np.nan
+    history[0, 3] = np.nan
     training_weights = None if ema is None else vector()
     training_state = {"step": 7, "seconds": 1.5, "best_nats": None}
     return Checkpoint(
-        config, vocab, params, slots, state, history, "0" * 64, training_state, training_weights
+        config,
+        vocab,
+        params,
+        slots,
+        state,
+        history,
+        "0" * 64,
+        training_state,
+        training_weights,
+        average_weights=training_weights,
+        starts=None if ema is None else StartStates(state, np.array([0, 3])),
     )
 
 
@@ -97,7 +108,11 @@ def test_a_loaded_checkpoint_equals_the_saved_one(tmp_path, cell, layers, ema):
         (loaded.optimizer_state[slot], saved.optimizer_state[slot])
         for slot in saved.optimizer_state
     ]
-    pairs += [] if ema is None else [(loaded.training_weights, saved.training_weights)]
+    if ema is not None:
+        pairs += [(loaded.training_weights, saved.training_weights)]
+        pairs += [(loaded.average_weights, saved.average_weights)]
+        pairs += [(loaded.starts.state, saved.starts.state)]
+        assert loaded.starts.ids.tolist() == saved.starts.ids.tolist()
     for actual, expected in pairs:
         assert (actual.dtype, actual.shape) == (expected.dtype, expected.shape)
         assert actual.tobytes() == expected.tobytes()
@@ -162,14 +177,14 @@ WRONG_ARRAYS = [  # id of the test, changed arrays, pattern of the message
     ),
     ("of state of other units", {"state": np.zeros((1, 1, 2, 4), "f4")}, r"instead of .*any, 3\)"),
     ("of state without rows", {"state": np.zeros((1, 1, 3), "f4")}, "array state is float32"),
-    ("of history that is text", {"history": np.full((2, 5), "x")}, "array history is <U1"),
-    ("of history in float32", {"history": np.zeros((2, 5), "f4")}, "array history is float32"),
+    ("of history that is text", {"history": np.full((2, 4), "x")}, "array history is <U1"),
+    ("of history in float32", {"history": np.zeros((2, 4), "f4")}, "array history is float32"),
     (
         "of objects",
         {"Why": np.array([{"a": 1}] * 15).reshape(3, 5)},
         "array Why has an invalid header",
     ),
-    ("of history that is too narrow", {"history": np.zeros((2, 4))}, "array history"),
+    ("of history that is too narrow", {"history": np.zeros((2, 3))}, "array history"),
     ("of meta that is a number", {"meta": np.array(1.0)}, "array meta is float64"),
     ("of meta that is bytes", {"meta": np.array(b"{}")}, "array meta"),
     ("of meta that is not JSON", {"meta": np.array("{")}, "its meta is not JSON$"),

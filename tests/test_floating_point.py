@@ -107,11 +107,11 @@ def test_any_learning_rate_ends_with_finite_numbers_or_exit_code_3(
 ):
     """Training with a huge rate ends normally, or with exit code 3 and an earlier checkpoint."""
     path = config(
-        model={"hidden": 6, "cell": cell, "dropout": 0.1},
+        model={"cell": cell, "dropout": 0.1},
         optimizer={"name": name, "learning_rate": rate, "clip": None, "ema_decay": 0.5},
         output={"validate_every": 3, "sample_every": 1},
     )
-    good_path = config(name="good")
+    good_path = config(name="good", model={"cell": cell})
     out = tmp_path / "small.npz"
     assert charrnn("train", good_path, "--set", "train.steps=1", "--out", out, "-q").exit_code == 0
     before = out.read_bytes()
@@ -266,7 +266,7 @@ def test_extreme_numbers_of_steps_and_epochs_are_computed(trainer):
     run = trainer("train.steps=null", "train.epochs=1e308")
     assert run.steps == 2**63 - 1
     for epochs in (1e-320, 1e-308, 1e-9):
-        config = OptimizerConfig(schedule="step", step_epochs=epochs)
+        config = OptimizerConfig(learning_rate=0.1, schedule="step", step_epochs=epochs)
         schedule = Schedule(config, 2**63 - 1, 1)
         assert schedule.rate(0) == config.learning_rate
         assert schedule.rate(2**62) == 0
@@ -279,7 +279,7 @@ def test_a_text_of_one_distinct_character_is_predicted(charrnn, config, cell, na
     path = config("a" * 60, "stream", model={"hidden": 4, "cell": cell}, optimizer={"name": name})
     result = charrnn("train", path)
     assert result.exit_code == 0, result.stderr
-    assert "guessing among 1 characters is ln 1 = 0.0000" in result.stderr
+    assert "guessing is ln 1 = 0.0000" in result.stderr
     out = result.stdout.strip()
     assert is_clean(out)
     score = json.loads(charrnn("eval", out, "-", "--json", stdin="aaaa").stdout)

@@ -95,7 +95,7 @@ def test_the_lock_file_is_removed_at_the_end_of_the_run(path, log_messages, tmp_
 def test_a_link_and_a_name_without_suffix_are_the_same_run(path, log_messages, tmp_path):
     """A link to a checkpoint is the same run, and so are `run` and run.npz, with one metrics file.
 
-    run.ckpt and run.best.npz are other runs.
+    run.ckpt and run.old.npz are other runs.
     """
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "elsewhere" / "link.npz").symlink_to(path)
@@ -104,7 +104,7 @@ def test_a_link_and_a_name_without_suffix_are_the_same_run(path, log_messages, t
         for same in same_run:
             with pytest.raises(CheckpointError, match="is in use"), lock.hold_lock(same):
                 pass
-        for different in ("run.best.npz", "run.ckpt"):
+        for different in ("run.old.npz", "run.ckpt"):
             with lock.hold_lock(str(tmp_path / different)) as is_locked:
                 assert is_locked
     for same in same_run:
@@ -190,7 +190,7 @@ def test_the_lock_works_on_a_full_disk(path, log_messages, monkeypatch):
 
 def test_partial_files_of_killed_runs_are_removed(config, charrnn, tmp_path):
     """A run removes the partial files of its own files, and not those of similar names."""
-    stale = [f".small{ending}.ab_de0gh.part" for ending in (".npz", ".best.npz", ".jsonl")]
+    stale = [f".small{ending}.ab_de0gh.part" for ending in (".npz", ".old.npz", ".jsonl")]
     other_run_files = [".small.npz.x.abcdefgh.part", ".small.npz.part", ".tall.npz.abcdefgh.part"]
     for name in (*stale, *other_run_files):
         (tmp_path / name).write_bytes(b"part")

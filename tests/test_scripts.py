@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from run_helpers import PROSE
 
 ROOT = Path(__file__).resolve().parent.parent
 SCRIPTS = ROOT / "scripts"
@@ -124,6 +125,24 @@ def test_weight_initializations_are_compared(tmp_path):
     """The table of weight initializations has one row per cell."""
     stdout = run(tmp_path, "compare_init.py", ROOT / "data" / "dinos.txt", "--steps", 1)
     assert [line.split()[1] for line in stdout.splitlines()[2:]] == ["rnn", "gru", "lstm"]
+
+
+def test_default_learning_rates_are_tried(tmp_path):
+    """The table of learning rates has a row for each cell, with a finite loss."""
+    options = ("--steps", 2, "--hidden", 4, "--optimizers", "sgd")
+    stdout = run(tmp_path, "learning_rates.py", ROOT / "data" / "dinos.txt", *options)
+    rows = [line.split() for line in stdout.splitlines()[2:]]
+    assert [row[3] for row in rows] == ["rnn", "gru", "lstm"]
+    assert [2 < float(row[7]) < 4 for row in rows] == [True] * 3
+
+
+def test_first_words_are_compared(tmp_path, config, charrnn):
+    """The table of first words has a row for each model of running text."""
+    path = charrnn("train", config(PROSE, "stream"), "-q").stdout.strip()
+    (row,) = run(tmp_path, "first_words.py", path, "--count", 20).splitlines()[2:]
+    held_out, sampled, ratio, zero = (float(cell) for cell in row.split("|")[2:6])
+    assert ratio == pytest.approx(sampled / held_out, abs=0.01)
+    assert zero > 0
 
 
 @needs("torch")

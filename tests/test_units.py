@@ -15,6 +15,6 @@ def test_a_probability_of_one_half_is_one_bit():
     assert units.bits(units.LN2) == 1.0
 
 
-def test_the_docstring_example_is_correct():
+def test_the_docstring_examples_are_correct():
     """The docstring example of `units` is correct, and it is the only one."""
-    assert doctest.testmod(units) == (0, 1)
+    assert doctest.testmod(units) == (0, 2)

@@ -20,7 +20,7 @@ from click.core import ParameterSource
 
 from charrnn import __version__
 from charrnn.cli.terminal import escape_controls, logger, logging_to_stderr, note
-from charrnn.errors import CharrnnError
+from charrnn.errors import CharrnnError, Interrupted
 from charrnn.parallel import blas
 from charrnn.parallel.group import PeerFailed, exit_code
 from charrnn.parallel.mpi import launch
@@ -68,6 +68,8 @@ def exit_on_error() -> Iterator[None]:
     """Print an error of the block, and exit with its exit code."""
     try:
         yield
+    except Interrupted as error:  # the user's wish is no error
+        _fail(error.with_hint, error.exit_code, "")
     except CharrnnError as error:
         _fail(error.with_hint, error.exit_code)
     except (KeyboardInterrupt, PeerFailed) as error:
@@ -89,10 +91,10 @@ def exit_on_error() -> Iterator[None]:
         _fail(_describe(error))
 
 
-def _fail(message: str, code: int = 1) -> NoReturn:
+def _fail(message: str, code: int = 1, label: str = "Error: ") -> NoReturn:
     """Print an error and exit."""
     with contextlib.suppress(OSError):  # stderr may be closed; the exit code still reports it
-        note(f"Error: {message}")
+        note(f"{label}{message}")
     sys.exit(code)
 
 

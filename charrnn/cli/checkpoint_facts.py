@@ -12,12 +12,12 @@ from charrnn.config.schema import format_value
 
 def facts(loaded: Checkpoint, path: str) -> dict[str, Any]:
     """Return the contents of a checkpoint as JSON values, except for its arrays."""
-    validations = [row[4] for row in loaded.history.tolist() if math.isfinite(row[4])]
+    validations = [row[-1] for row in loaded.history.tolist() if math.isfinite(row[-1])]
     return {
         "checkpoint": path,
         "step": loaded.step,
         "seconds": loaded.training_state.get("seconds"),
-        "validations": len(loaded.history),
+        "validations": len(validations),
         "last_validation_nats": validations[-1] if validations else None,
         "best_validation_nats": _finite(loaded.training_state.get("best_nats")),
         "best_step": loaded.training_state.get("best_step"),
@@ -52,7 +52,7 @@ def page(facts: dict[str, Any]) -> str:
     lines += ["", "config"]
     for section, settings in config.items():
         lines += [
-            f"  {section + '.' + key:<28}{format_value(value)}" for key, value in settings.items()
+            f"  {section + '.' + key:<32}{format_value(value)}" for key, value in settings.items()
         ]
     return "\n".join(lines)
 

@@ -49,9 +49,9 @@ def eval(
     """Score TEXT with the model in CKPT: nats and bits per character, and perplexity.
 
     TEXT is a file, or - for stdin. The default is the validation part of the corpus that the model
-    was trained on. The text is read in pieces, in constant memory. If CHARRNN_CHECKPOINT is set, a
-    single argument that is not a checkpoint is TEXT. `charrnn score` prints the score of each line
-    or character.
+    was trained on. Running text is scored from the zero state, each line of a list too. The text is
+    read in pieces, in constant memory. If CHARRNN_CHECKPOINT is set, a single argument that is not
+    a checkpoint is TEXT. `charrnn score` prints the score of each line or character.
 
     \b
     charrnn eval runs/dinos.npz

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+import time
 from pathlib import PurePath
 
 import click
@@ -13,6 +14,8 @@ from charrnn.cli import shade
 from charrnn.cli.terminal import result_file, write
 from charrnn.errors import CharrnnError
 
+CLEAR = "\x1b[H\x1b[J"  # the screen, before the next curve
+FOLLOW_S = 0.5  # between two looks for a newer checkpoint
 MAX_RUNS = 26  # each is marked with a letter
 
 
@@ -39,17 +42,14 @@ MAX_RUNS = 26  # each is marked with a letter
     default="steps",
     help="Unit of the x axis: training steps, or seconds of training.",
 )
-@click.option(
-    "--smooth",
-    is_flag=True,
-    help="Smooth the training loss as min-char-rnn does (0.999 old, 0.001 new): a lag of 1,000 "
-    "steps.  [default: the mean since the last validation or, if longer, over 1/50 of the run]",
-)
-def plot(checkpoint_paths: tuple[str, ...], out_path: str | None, by: str, smooth: bool) -> None:
+@click.option("--follow", is_flag=True, help="Redraw at every save, until the runs are finished.")
+def plot(checkpoint_paths: tuple[str, ...], out_path: str | None, by: str, follow: bool) -> None:
     """Draw the training and validation loss of one or more runs, nats left and bits right.
 
-    Each CKPT (- is stdin) contains the loss history of its run. Without --out the curves are drawn
-    in the terminal; in a pipe they have 80 columns and 24 lines, unless COLUMNS and LINES are set.
+    Each CKPT (- is stdin) contains the loss history of its run: a point of the training loss is the
+    mean of all updates since the point before. Without --out the curves are drawn in the terminal,
+    with the mean of the points in a column; in a pipe they have 80 columns and 24 lines, unless
+    COLUMNS and LINES are set.
 
     \b
     charrnn plot runs/dinos.npz
@@ -63,17 +63,14 @@ def plot(checkpoint_paths: tuple[str, ...], out_path: str | None, by: str, smoot
         raise click.UsageError(
             f"{len(checkpoint_paths)} runs are too many for one picture: name at most {MAX_RUNS}"
         )
+    if follow and (out_path is not None or "-" in checkpoint_paths or not sys.stdout.isatty()):
+        raise click.UsageError("--follow draws files in a terminal: without --out, - or a pipe")
     from charrnn.plots import history
 
-    runs = history.read(checkpoint_paths, by, smooth)
     if out_path is None or kind is None:
-        from charrnn.plots import terminal as curve
-
-        columns, lines = shutil.get_terminal_size((80, 24))
-        colour = shade.wanted(sys.stdout.isatty(), os.environ)
-        chart = curve.draw(runs, by, curve.Style(columns, lines, _has_braille(), colour))
-        write(chart, raw=True)  # colour codes are not escaped; names have no control characters
+        _draw(checkpoint_paths, by, follow)
         return
+    runs, _ = history.read(checkpoint_paths, by)
     try:
         from charrnn.plots import figure
     except ImportError as error:
@@ -85,6 +82,25 @@ def plot(checkpoint_paths: tuple[str, ...], out_path: str | None, by: str, smoot
         ) from None
     with result_file(out_path) as stream:
         stream.write(figure.picture(runs, by, kind))
+
+
+def _draw(checkpoint_paths: tuple[str, ...], by: str, follow: bool) -> None:
+    """Draw the curves in the terminal; with `follow`, again whenever a checkpoint is saved."""
+    from charrnn.plots import history
+    from charrnn.plots import terminal as curve
+
+    style = curve.Style(0, 0, _has_braille(), shade.wanted(sys.stdout.isatty(), os.environ))
+    while True:
+        saved_at = [os.stat(path).st_mtime_ns for path in checkpoint_paths if follow]
+        runs, finished = history.read(checkpoint_paths, by)
+        columns, lines = shutil.get_terminal_size((80, 24))
+        chart = curve.draw(runs, by, style._replace(columns=columns, lines=lines))
+        # Colour codes are not escaped; the names have no control characters.
+        write(CLEAR + chart if follow else chart, raw=True)
+        if finished or not follow:
+            return
+        while saved_at == [os.stat(path).st_mtime_ns for path in checkpoint_paths]:
+            time.sleep(FOLLOW_S)
 
 
 def _picture_kind(out_path: str) -> str:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import logging
-import math
 import os
 import signal
 import sys
+import time
 import types
 from collections.abc import Callable
 from typing import Any
@@ -17,8 +17,13 @@ from charrnn.bar import Bar
 from charrnn.cli.terminal import escape_controls, logger
 from charrnn.errors import SIGNALS, Interrupted
 from charrnn.parallel.group import ProcessGroup, SingleProcess, StopRequested
-from charrnn.training.state import ValidationReport
-from charrnn.units import bits
+from charrnn.training.state import LossPoint
+from charrnn.training.trainer import Trainer
+from charrnn.units import duration
+
+LINE_S = 10  # seconds between two lines where there is no bar
+NARROW = 60  # columns of a terminal that have no room for long words
+BAR = "{percentage:3.0f}% {bar} {remaining} {desc}"
 
 
 class ProgressReporter:
@@ -33,6 +38,8 @@ class ProgressReporter:
         self._bar: Bar | None = None
         self._stop_requested = False
         self._writing = False  # to stderr, where a full pipe may block the write
+        self._validation = ""  # the loss of the last validation, for the bar
+        self._printed_at = time.monotonic()
 
     def __enter__(self) -> ProgressReporter:
         self._handlers = {
@@ -65,33 +72,53 @@ class ProgressReporter:
         """Return whether a signal has requested a stop."""
         return self._stop_requested
 
-    def on_start(self, step: int, steps: int, initial_nats: float, vocab_size: int) -> None:
-        """Print the loss at the start, which is about ln V nats for an untrained network."""
+    def on_start(self, trainer: Trainer, initial_nats: float) -> None:
+        """Print what is trained, about how long, and the loss, about ln V for new weights."""
+        if not logger.isEnabledFor(logging.INFO):
+            return
+        model, step, steps = trainer.model, trainer.step, trainer.steps
+        layers = "1 layer" if model.layers == 1 else f"{model.layers} layers"
+        workers = "1 worker" if self.group.size == 1 else f"{self.group.size} workers"
+        self._print(
+            f"{trainer.config.model.cell}, {layers} of {model.hidden} units, "
+            f"{trainer.params.flat.size:,} parameters; {workers}; "
+            f"about {duration(trainer.estimate_seconds())}"
+        )
+        training, validation = trainer.corpus.chars()
+        self._print(f"{training:,} characters to learn from, {validation:,} held out")
         if step == 0:
-            self._print(
-                f"initial loss {initial_nats:.4f} nats per character; guessing among {vocab_size} "
-                f"characters is ln {vocab_size} = {math.log(vocab_size):.4f}"
-            )
+            V = model.vocab_size
+            guessing = f"guessing is ln {V} = {trainer.guessing_nats:.4f}"
+            self._print(f"initial loss {initial_nats:.4f} nats per character; {guessing}")
         else:
             self._print(f"resuming at step {step:,} of {steps:,}; loss {initial_nats:.4f} nats")
-        if logger.isEnabledFor(logging.INFO) and sys.stderr.isatty():
-            self._bar = Bar(total=steps, initial=step, unit="step", dynamic_ncols=True)
+        if sys.stderr.isatty():
+            self._bar = Bar(
+                total=steps, initial=step, dynamic_ncols=True, bar_format=BAR, leave=False
+            )
 
-    def on_step(self, step: int, smooth_nats: float) -> None:
-        """Update the bar."""
+    def on_step(self, trainer: Trainer) -> None:
+        """Update the bar; where there is none, print a line from time to time."""
+        train_nats = trainer.training_state.train_nats
         if self._bar is not None:
-            self._bar.set_postfix_str(f"loss {smooth_nats:.3f} nats", refresh=False)
-            self._write(self._bar.update, step - self._bar.n)
+            self._bar.set_description_str(
+                f"train {train_nats:.3f}{self._validation}", refresh=False
+            )
+            self._write(self._bar.update, trainer.step - self._bar.n)
+        elif time.monotonic() - self._printed_at > LINE_S:
+            self._print(f"{_step(trainer)}  train {train_nats:.4f} nats")
 
-    def on_validation(self, report: ValidationReport) -> None:
+    def on_validation(self, trainer: Trainer, point: LossPoint) -> None:
         """Print the losses of a validation and the speed on one line."""
-        score = report.validation
-        text = "" if score is None else f"  validation {score.nats:.4f} nats {score.bits:.4f} bits"
-        width = len(f"{report.steps:,}")
+        validation = ""
+        if point.validation is not None:
+            validation = f"  validation {point.validation.nats:.4f}"
+            columns = NARROW if self._bar is None else self._bar.format_dict["ncols"] or NARROW
+            word = "val" if columns < NARROW else "validation"
+            self._validation = f"  {word} {point.validation.nats:.3f}"
         self._print(
-            f"step {report.step:{width},}/{report.steps:,}  smooth loss {report.smooth_loss:.3f}"
-            f"  train {report.train_nats:.4f} nats {bits(report.train_nats):.4f} bits{text}"
-            f"  {report.chars_per_s / 1000:,.0f}k chars/s"
+            f"{_step(trainer)}  train {trainer.training_state.train_nats:.4f}{validation} nats"
+            f"  {point.chars_per_s / 1000:,.0f}k chars/s"
         )
 
     def on_sample(self, step: int, text: str) -> None:
@@ -109,7 +136,7 @@ class ProgressReporter:
     def _print(self, line: str, level: int = logging.INFO) -> None:
         if not logger.isEnabledFor(level):
             return
-        line = escape_controls(line, sys.stderr)
+        line, self._printed_at = escape_controls(line, sys.stderr), time.monotonic()
         if self._bar is None:
             self._write(click.echo, line, err=True)
         else:
@@ -127,6 +154,12 @@ class ProgressReporter:
                 self._bar.disable = True
         finally:
             self._writing = False
+
+
+def _step(trainer: Trainer) -> str:
+    """Return the step and the steps of a run, as wide at every step."""
+    steps = f"{trainer.steps:,}"
+    return f"step {trainer.step:{len(steps)},}/{steps}"
 
 
 def _exit_at_once(number: int, frame: types.FrameType | None) -> None:

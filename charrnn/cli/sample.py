@@ -48,6 +48,7 @@ class Options(NamedTuple):
     top_p: float
     prime: str | None
     prime_file: str | None
+    from_zero: bool
     seed: int | None
     raw: bool
 
@@ -140,6 +141,12 @@ class _SampleCommand(click.Command):
 @click.option("--prime", metavar="TEXT", help="Begin each text or record with TEXT.")
 @click.option("--prime-file", metavar="FILE", help="Read the prime from FILE, or - for stdin.")
 @click.option(
+    "--from-zero",
+    is_flag=True,
+    help="Start running text from the zero state.  [default: from a state after a stretch of the "
+    "training text, which the seed chooses]",
+)
+@click.option(
     "--seed", type=click.IntRange(0), help="Repeat the text of a seed.  [default: random, printed]"
 )
 @click.option(
@@ -207,7 +214,7 @@ def _generate(temperature: float, model: TextModel, options: Options) -> None:
         if separate and not ends:
             raise click.UsageError("with --n -1 no text ends: use --n N, --max-lines or --stop")
     stops: dict[str, Any] = {"chars": chars, "lines": lines, "stop": options.stop or ""}
-    sampling = {name: getattr(options, name) for name in ("seed", "top_k", "top_p")}
+    sampling = {name: getattr(options, name) for name in ("seed", "top_k", "top_p", "from_zero")}
     sampling |= {"prime": options.prime or "", "temperature": temperature}
     if filtered:
         filters = {name: getattr(options, name) for name in FILTERS}

@@ -30,6 +30,7 @@ SETTINGS = {
 )
 @click.option("--out", metavar="FILE", help="Checkpoint to write, instead of output.checkpoint.")
 @click.option("--seed", type=click.IntRange(0), help="Seed of the run, instead of train.seed.")
+@click.option("--force", is_flag=True, help="Replace a run that is not finished, or another's.")
 @click.option("--resume", is_flag=True, help="Resume the run of the checkpoint, bit for bit.")
 @click.option(
     "--init-from",
@@ -47,14 +48,16 @@ SETTINGS = {
 def train(
     config_path: str,
     overrides: tuple[str, ...],
+    force: bool,
     resume: bool,
     init_from: str | None,
     **settings: str | int | None,
 ) -> None:
     """Train the model that CONFIG describes, and print the path of its checkpoint.
 
-    CONFIG is a YAML file, - for stdin, or a checkpoint, which contains its config. The scores of
-    every validation are also written to a .jsonl file beside the checkpoint. The processes of
+    CONFIG is a YAML file, - for stdin, or a checkpoint, which contains its config. The points of
+    the loss curve are also written to a .jsonl file beside the checkpoint. A finished run that is
+    there already is kept as NAME.old.npz. The processes of
     --workers share the rows of each batch; so do those that mpiexec starts, on one machine or on
     several.
 
@@ -83,7 +86,7 @@ def train(
         config, path = group.on_rank_zero(
             lambda: session.resolve_config(config_path, overrides, extra, resume, init_from, group)
         )
-        start = functools.partial(session.run, config, path, resume, init_from)
+        start = functools.partial(session.run, config, path, resume, init_from, force=force)
         if group.size > 1:
             _run(start, group)
         else:

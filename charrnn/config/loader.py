@@ -122,7 +122,7 @@ def _conflicts(config: Config, invalid: set[str]) -> Iterator[str]:
             required = f"{required_key}: {' or '.join(words)}"
             yield f"{key} is only for {required}, not {actual}: remove it"
     patience = values["train.patience"]
-    needs = {"train.patience": patience, "optimizer.schedule": "plateau", "output.keep": "best"}
+    needs = {"train.patience": patience, "optimizer.schedule": "plateau"}
     for key, value in needs.items():
         if value and values[key] == value and not values["corpus.validation"]:
             setting = f"{key}: {format_value(value)}"

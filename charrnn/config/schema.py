@@ -193,6 +193,12 @@ class TrainConfig:
         "the state a window of a stream starts from; a line always starts from zero",
         STREAM,
     )
+    state_reset: float = setting(
+        0.01,
+        FRACTION,
+        "the share of a stream's windows that start from zero although the state is carried",
+        STREAM,
+    )
     reduction: str = setting(
         "sum",
         choice("sum", "mean"),
@@ -222,7 +228,9 @@ class OptimizerConfig:
     name: str = setting(
         "adagrad", choice("sgd", "adagrad", "rmsprop", "adam"), "the rule of the update"
     )
-    learning_rate: float = setting(0.1, POSITIVE, "the size of a step")
+    learning_rate: float | None = setting(
+        None, POSITIVE, "the size of a step; null suits optimizer, hidden and reduction"
+    )
     clip: float | None = setting(
         5.0, optional(POSITIVE), "the limit of gradient clipping; null does not clip"
     )
@@ -270,6 +278,11 @@ class OutputConfig:
     checkpoint: str | None = setting(
         None, FILE, "the .npz file; null is the config's name with .npz, in the current folder"
     )
+    log_every: int | None = setting(
+        None,
+        integer(1),
+        "the updates between two points of the loss curve; null is a 200th of a run",
+    )
     validate_every: int = setting(
         1000, integer(1), "the updates between two validations, each of which saves"
     )
@@ -277,9 +290,9 @@ class OutputConfig:
         None, integer(1), "the updates between two samples; null shows none"
     )
     keep: str = setting(
-        "last",
+        "best",
         choice("last", "best"),
-        "best also saves the best validation's model, in NAME.best.npz",
+        "the weights that the checkpoint's model has: those of the best validation, or the last",
     )
 
 
@@ -292,6 +305,20 @@ class Config:
     train: TrainConfig = field(default_factory=TrainConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     output: OutputConfig = field(default_factory=OutputConfig)
+
+    @property
+    def learning_rate(self) -> float:
+        """`optimizer.learning_rate`; where it is null, a rate that suits the run.
+
+        Adagrad 0.1, Adam and RMSprop 0.002, each times min(1, 100 / hidden); SGD 0.0035 for a sum
+        over 25 steps, and so 25 times as much for a mean. Measured by scripts/learning_rates.py.
+        """
+        optimizer, width = self.optimizer, min(1.0, 100 / self.model.hidden)
+        if optimizer.learning_rate is not None:
+            return optimizer.learning_rate
+        if optimizer.name == "sgd":
+            return 0.0035 * (25 if self.train.reduction == "mean" else 1)
+        return width * (0.1 if optimizer.name == "adagrad" else 0.002)
 
     def as_dict(self) -> dict[str, Any]:
         """Return nested dictionaries of plain values, ready for JSON."""

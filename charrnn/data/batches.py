@@ -40,6 +40,7 @@ from charrnn.rng import Purpose, generator
 
 Position = dict[str, int]
 MAX_EPOCH = 2**53
+RESET_BLOCK = 1024  # windows whose resets are drawn together
 POOL_BATCHES = 100  # batches whose lines are sorted by length together
 
 
@@ -84,11 +85,17 @@ class Batches(ABC):
 
 
 class StreamBatches(Batches):
-    """Windows of B parallel rows of a stream, with carried state."""
+    """Windows of B parallel rows of a stream, with carried state.
 
-    def __init__(self, ids: Ints, T: int, B: int) -> None:
+    A share `reset` of the windows, drawn at random, starts from the zero state nevertheless.
+    """
+
+    def __init__(self, ids: Ints, T: int, B: int, seed: int = 0, reset: float = 0.0) -> None:
         """Cut `ids` (N,) into B rows. Raise CorpusError if they are too short for one window."""
         _check_length(len(ids), T, B)
+        self._seed, self._reset = seed, reset
+        self._resets: list[bool] = []  # of the windows of a block
+        self._block = -1, -1  # its epoch and number
         self.length = len(ids) // B
         self._rows = ids[: self.length * B].reshape(B, self.length)
         super().__init__(T, B, offset=self.length)
@@ -101,7 +108,16 @@ class StreamBatches(Batches):
             self.epoch, self.offset = self.epoch + 1, 0
         offset, self.offset = self.offset, self.offset + self.T
         window = self._rows[:, offset : self.offset + 1].T.astype(np.intp, order="C")  # (T + 1, B)
-        return Batch(window[:-1], window[1:], from_zero=offset == 0)
+        return Batch(window[:-1], window[1:], from_zero=offset == 0 or self._is_reset(offset))
+
+    def _is_reset(self, offset: int) -> bool:
+        """Return whether the window at this offset of this epoch starts from the zero state."""
+        block, index = divmod(offset // self.T, RESET_BLOCK)
+        if self._block != (self.epoch, block):
+            self._block = self.epoch, block
+            rng = generator(self._seed, Purpose.RESETS, self.epoch, block)
+            self._resets = (rng.random(RESET_BLOCK) < self._reset).tolist()
+        return self._resets[index]
 
 
 def _check_length(N: int, T: int, B: int) -> None:
@@ -224,4 +240,4 @@ def make_batches(corpus: Corpus, config: TrainConfig, seed: int, dtype: npt.DTyp
         return LineBatches(corpus, config.window("lines"), B, seed, dtype)
     if config.state == "zero":
         return ZeroStateBatches(corpus.training, config.window("stream"), B, seed)
-    return StreamBatches(corpus.training, config.window("stream"), B)
+    return StreamBatches(corpus.training, config.window("stream"), B, seed, config.state_reset)

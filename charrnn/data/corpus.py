@@ -81,6 +81,14 @@ class Corpus:
     records: Records | None = None  # only in mode `lines`
     notices: tuple[str, ...] = ()
 
+    def chars(self) -> tuple[int, int]:
+        """Return the number of characters of the training and of the validation part."""
+        parts = self.training, self.validation
+        if self.records is None:
+            return len(parts[0]), len(parts[1])
+        training, validation = (int(self.records.lengths(part).sum()) for part in parts)
+        return training, validation
+
 
 def read_corpus(
     config: CorpusConfig,

@@ -13,7 +13,7 @@ from cycler import cycler
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from charrnn.plots.history import Run, format_x, shorten
+from charrnn.plots.history import Run, format_x, shorten, y_range
 from charrnn.units import LN2, bits
 
 # The colours of Okabe and Ito, which colour-blind people can distinguish.
@@ -22,10 +22,11 @@ STYLES = cycler(linestyle=("-", "--", "-.", ":")) * cycler(color=COLOURS)  # of 
 GREY = "#555555"
 MAX_NAME_CHARS = 40
 MAX_INSIDE_RUNS = 6  # with more runs the legend is outside the axes
+MARKED = 20  # validations of a run, up to which each has a mark
 INCHES = (7.0, 4.2)  # width and height
 VALIDATION: dict[str, Any] = {"linewidth": 1.8, "zorder": 3}
 TRAINING: dict[str, Any] = {"linestyle": "-", "linewidth": 0.9, "alpha": 0.55}
-BEST: dict[str, Any] = {"marker": "o", "linestyle": "", "markersize": 6, "markerfacecolor": "white"}
+BEST: dict[str, Any] = {"marker": "o", "linestyle": "", "markerfacecolor": "white", "zorder": 4}
 SETTINGS: dict[Any, Any] = {
     **dict.fromkeys(["axes.edgecolor", "axes.labelcolor", "axes.titlecolor"], GREY),
     **dict.fromkeys(["legend.labelcolor", "xtick.color", "ytick.color"], GREY),
@@ -37,7 +38,7 @@ SETTINGS: dict[Any, Any] = {
     "axes.titlesize": "medium",
     "font.size": 9,
     "grid.color": "#e6e6e6",
-    "legend.frameon": False,
+    "legend.edgecolor": "none",
     "pdf.fonttype": 42,  # embedded as TrueType: text that can be searched and copied
     "savefig.dpi": 150,
     "svg.hashsalt": "charrnn",  # ids of elements, otherwise random
@@ -64,7 +65,8 @@ def _draw(figure: Figure, runs: Sequence[Run], by: str) -> None:
     axes.set_prop_cycle(STYLES)
     entries = []  # of the legend: a line and its label
     for run in runs:
-        (line,) = axes.plot(*np.reshape(run.validation, (-1, 2)).T, **VALIDATION)
+        marked = {**VALIDATION, "marker": "." if len(run.validation) <= MARKED else ""}
+        (line,) = axes.plot(*np.reshape(run.validation, (-1, 2)).T, **marked)
         style = {**TRAINING, "marker": "." if len(run.training) == 1 else ""}
         axes.plot(*np.reshape(run.training, (-1, 2)).T, color=line.get_color(), **style)
         best = ""
@@ -83,7 +85,11 @@ def _draw(figure: Figure, runs: Sequence[Run], by: str) -> None:
         kinds |= {"validation": VALIDATION, f"best validation{best}": BEST}
     entries += [(Line2D([], [], color=colour, **kind), label) for label, kind in kinds.items()]
     _add_legend(figure, entries, inside=len(runs) <= MAX_INSIDE_RUNS)
+    low, high = y_range(runs)
+    margin = (high - low) / 20
+    axes.set_ylim(low - margin, high + margin)
     axes.set_xlim(left=0)
+    axes.locator_params(axis="x", integer=by == "steps")
     axes.set_xlabel("steps" if by == "steps" else "seconds of training")
     axes.set_ylabel("nats per character")
     axes.xaxis.set_major_formatter(lambda x, _: f"{x:,.10g}")

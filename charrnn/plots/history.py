@@ -18,7 +18,8 @@ from charrnn.errors import CheckpointError
 from charrnn.streams import display_name
 
 MAX_NATS = 1e6  # a larger loss is not drawn
-WINDOWS = 50  # of a run; a training loss is the mean of one, which delays it by half of it
+MIN_RANGE_NATS = 0.01  # from the lower edge to the upper one
+FEW_POINTS = 20  # of a training curve, up to which the first one is always in the picture
 
 
 class Point(NamedTuple):
@@ -42,48 +43,27 @@ class Run:
         return min(self.validation, key=lambda point: point.nats, default=None)
 
 
-def read(paths: Sequence[str], by: str, smooth: bool) -> list[Run]:
+def read(paths: Sequence[str], by: str) -> tuple[list[Run], bool]:
     """Return the runs of checkpoints, against `by`, which is `steps` or `seconds`.
 
-    The training loss is smoothed by `recent`, or with `smooth` as in Karpathy's gist. Raises
-    CheckpointError when a checkpoint is invalid or contains no validation.
+    Also returns whether all runs are finished. A point of the training loss is the mean of all
+    updates since the point before. Raises CheckpointError when a checkpoint is invalid or contains
+    no loss.
     """
-    runs = []
+    runs, finished = [], True
     for path, name in zip(paths, names(paths), strict=True):
         loaded = checkpoint.load(path)
         rows = dict(zip(HISTORY_COLUMNS, loaded.history.T, strict=True))
         xs = rows["step" if by == "steps" else "seconds"]
-        every = loaded.config.output.validate_every
-        training = rows["smooth_nats"]
-        if not smooth:
-            training = recent(rows["step"], rows["train_nats"], max(every, loaded.step / WINDOWS))
-        run = Run(name, _points(xs, training), _points(xs, rows["validation_nats"]))
+        run = Run(name, _points(xs, rows["train_nats"]), _points(xs, rows["validation_nats"]))
         if not run.training and not run.validation:
             raise CheckpointError(
-                f"{display_name(path)} is at step {loaded.step:,} and contains no validation yet, "
-                f"so there is no loss to draw. The first validation is at step {every:,}",
+                f"{display_name(path)} is at step {loaded.step:,} and contains no loss to draw yet",
                 f"To resume its training: {loaded.resume_command(path)}",
             )
         runs.append(run)
-    return runs
-
-
-def recent(steps: Floats, nats: Floats, window: float) -> Floats:
-    """Return the mean (N,) of at least the last `window` steps, up to the step of each row (N,).
-
-    `nats` (N,) are the means of the steps since the row before. The last row of a run may have few
-    steps, so that their mean alone would be noisy.
-
-    >>> recent(np.array([10, 20, 22]), np.array([3.0, 2.0, 8.0]), 10)
-    array([3., 2., 3.])
-    """
-    ends = np.append(0.0, steps)
-    starts = np.searchsorted(ends, steps - window, "right") - 1
-    starts = starts.clip(0, np.arange(len(steps)))
-    with np.errstate(all="ignore"):  # the file may contain any number
-        sums = np.append(0.0, (nats * np.diff(ends)).cumsum())
-        means: Floats = (sums[1:] - sums[starts]) / (steps - ends[starts])
-    return means
+        finished = finished and bool(loaded.training_state.get("finished"))
+    return runs, finished
 
 
 def _points(xs: Floats, ys: Floats) -> list[Point]:
@@ -92,11 +72,21 @@ def _points(xs: Floats, ys: Floats) -> list[Point]:
     return [Point(x, y) for x, y in np.stack([xs, ys], axis=1)[valid].tolist()]
 
 
+def y_range(runs: Sequence[Run]) -> tuple[float, float]:
+    """Return the lower and the upper edge of the y axis: the lowest and the highest loss.
+
+    The first of more than FEW_POINTS training losses may be above: it could flatten the rest.
+    """
+    low = min(point.nats for run in runs for point in run.training + run.validation)
+    later = [run.training[len(run.training) > FEW_POINTS :] + run.validation for run in runs]
+    return low, max(low + MIN_RANGE_NATS, *(point.nats for points in later for point in points))
+
+
 def names(paths: Sequence[str]) -> list[str]:
     """Return a name for each file, without `.npz` and with as many folders as make it unique.
 
-    >>> names(["runs/a.npz", "b.best.npz"])
-    ['a', 'b.best']
+    >>> names(["runs/a.npz", "b.old.npz"])
+    ['a', 'b.old']
     >>> names(["one/x/a.npz", "two/x/a.npz", "a.npz", "-"])
     ['one/x/a', 'two/x/a', 'a', 'standard input']
     >>> names(["a.npz", "a.npz"])

@@ -16,27 +16,26 @@ import math
 import statistics
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from string import ascii_lowercase, ascii_uppercase
 from typing import NamedTuple
 
-from charrnn.plots.history import Point, Run, format_x, shorten
+from charrnn.plots.history import Point, Run, format_x, shorten, y_range
 from charrnn.units import LN2, nats_and_bits
 
 BRAILLE = 0x2800  # the character without a dot
 DOTS = ((1, 8), (2, 16), (4, 32), (64, 128))
-PLAIN_FRAME = str.maketrans("│┤├┬└┘─", "|+++++-")
+PLAIN = str.maketrans("│┤├┬└┘─⠒⠂", "|+++++-.*")  # of the frame and of KEY
+GREY = 245  # of the training curve of a single run
 COLOURS = (33, 208, 35, 170, 43, 203, 178, 141)  # of 256 colours: legible on black and on white
 MIN_COLUMNS, MIN_ROWS = 20, 5  # of the field inside the axes
-MIN_RANGE_NATS = 0.01  # from the lower edge to the upper one
-DOT_SPACING = 4  # the training curve has one dot in four of a solid line
-KEY = "validation solid, training dotted"
+DOT_SPACING = 4  # the validation curve has one dot in four of a solid line
+KEY = "⠒⠒ training  ⠂ ⠂ validation"
 
 Cells = dict[tuple[int, int], tuple[str, int | None]]  # by column and row: character and colour
 
 
-@dataclass(frozen=True)
-class Style:
+class Style(NamedTuple):
     """The size of the terminal, and whether it shows braille and colours."""
 
     columns: int
@@ -67,10 +66,10 @@ class Field:
     high: float
 
     def dot(self, x: float, nats: float) -> tuple[int, int]:
-        """Return the column and row of the dot of a loss."""
+        """Return the column and row of the dot of a loss; a higher one is at the upper edge."""
         column = x / self.last * (self.columns * self.x_dots - 1)
-        row = (self.high - nats) / (self.high - self.low) * (self.rows * self.y_dots - 1)
-        return round(column), round(row)
+        depth = (self.high - min(nats, self.high)) / (self.high - self.low)
+        return round(column), round(depth * (self.rows * self.y_dots - 1))
 
     def cell(self, x: float, nats: float) -> tuple[int, int]:
         """Return the column and row of the character cell of a loss."""
@@ -87,40 +86,42 @@ class Field:
             dots += [(round(x0 + (x1 - x0) * f), round(y0 + (y1 - y0) * f)) for f in fractions]
         return dots
 
-    def thinned(self, points: Sequence[Point]) -> list[Point]:
-        """Return the mean point of each column of dots; more dots would make a solid line."""
-        columns = itertools.groupby(points, key=lambda point: self.dot(*point)[0])
-        return [Point(*map(statistics.fmean, zip(*column, strict=True))) for _, column in columns]
-
 
 def draw(runs: Sequence[Run], by: str, style: Style) -> str:
     """Return all curves in one field, nats on the left and bits on the right, above a legend."""
+    last = max(point.x for run in runs for point in run.training + run.validation) or 1.0
+    runs = [_means(run, last, max(style.columns, MIN_COLUMNS)) for run in runs]
     letters, bests = ("*", "o") if len(runs) == 1 else (ascii_lowercase, ascii_uppercase)
     colours = itertools.cycle(COLOURS if style.colour else [None])
     curves = [Curve(*values) for values in zip(runs, letters, bests, colours, strict=False)]
-    points = [point for run in runs for point in (*run.training, *run.validation)]
-    low = min(point.nats for point in points)
-    high = max(low + MIN_RANGE_NATS, *(point.nats for point in points))
+    low, high = y_range(runs)
     rows = max(style.lines - 5 - len(runs), MIN_ROWS)  # one line is left for the prompt
     nats, bits = (ticks(low / per, high / per, max(rows // 3, 2)) for per in (1.0, LN2))
     left, right = (max(4, *map(len, labels.values())) for labels in (nats, bits))
     columns = max(style.columns - left - right - 5, MIN_COLUMNS)
-    last = max(point.x for point in points) or 1.0
     field = Field(columns, rows, *((2, 4) if style.braille else (1, 1)), last, low, high)
     nats_labels = {field.cell(0, value)[1]: label for value, label in nats.items()}
     bits_labels = {field.cell(0, value * LN2)[1]: label for value, label in bits.items()}
     cells = _cells(field, curves, style.braille)
-    lines = [f" {'nats':>{left}}{KEY:^{columns + 4}}{'bits':<{right}}"]
+    key = KEY if style.braille or len(runs) == 1 else KEY.replace("⠂ ⠂", "a b")
+    lines = [f" {'nats':>{left}}{key:^{columns + 4}}{'bits':<{right}}"]
     for row in range(rows):
         content = "".join(_paint(*cells.get((k, row), (" ", None))) for k in range(columns))
         lines.append(
             f" {nats_labels.get(row, ''):>{left}} {'┤' if row in nats_labels else '│'}{content}"
             f"{'├' if row in bits_labels else '│'} {bits_labels.get(row, '')}"
         )
-    lines += [" " * (left + 2) + line for line in (*_axis(field), f" {by:^{columns}}")]
+    lines += [" " * (left + 2) + line for line in (*_axis(field, by), f" {by:^{columns}}")]
     lines += _legend(curves, by, style.columns)
     text = "".join(line.rstrip() + "\n" for line in lines)
-    return text if style.braille else text.translate(PLAIN_FRAME)
+    return text if style.braille else text.translate(PLAIN)
+
+
+def _means(run: Run, last: float, columns: int) -> Run:
+    """Return the run with the mean of its training points in each of the columns of the x axis."""
+    parts = itertools.groupby(run.training, key=lambda point: math.ceil(point.x / last * columns))
+    means = [Point(*map(statistics.fmean, zip(*part, strict=True))) for _, part in parts]
+    return replace(run, training=means)
 
 
 def ticks(low: float, high: float, max_ticks: int) -> dict[float, str]:
@@ -144,17 +145,18 @@ def ticks(low: float, high: float, max_ticks: int) -> dict[float, str]:
 def _cells(field: Field, curves: Sequence[Curve], braille: bool) -> Cells:
     """Return the character cells of the curves: marks above validation above training."""
     spacing = DOT_SPACING if braille else 2
-    dotted = [(field.path(field.thinned(c.run.training))[::spacing], ".", c.colour) for c in curves]
-    solid = [(field.path(c.run.validation), c.letter, c.colour) for c in curves]
+    single = len(curves) == 1 and curves[0].colour is not None
+    solid = [(field.path(c.run.training), ".", GREY if single else c.colour) for c in curves]
+    dotted = [(field.path(c.run.validation)[::spacing], c.letter, c.colour) for c in curves]
     lines, letters = Cells(), Cells()
     numbers: defaultdict[tuple[int, int], int] = defaultdict(lambda: BRAILLE)
-    for path, char, colour in dotted + solid:
+    for path, char, colour in solid + dotted:
         for x, y in path:
             cell = x // field.x_dots, y // field.y_dots
             numbers[cell] |= DOTS[y % 4][x % 2]
             lines[cell] = chr(numbers[cell]) if braille else char, colour
     if len(curves) > 1:  # three letters apart from those of other curves, and one at the end
-        for k, (path, char, colour) in enumerate(solid):
+        for k, ((path, *_), (_, char, colour)) in enumerate(zip(solid, dotted, strict=True)):
             interval = max(len(path) // 3, 1)
             dots = [*path[k * interval // len(curves) :: interval], *path[-1:]]
             letters |= {(x // field.x_dots, y // field.y_dots): (char, colour) for x, y in dots}
@@ -162,9 +164,11 @@ def _cells(field: Field, curves: Sequence[Curve], braille: bool) -> Cells:
     return lines | letters | bests
 
 
-def _axis(field: Field) -> tuple[str, str]:
+def _axis(field: Field, by: str) -> tuple[str, str]:
     """Return the lower edge of the field, and the line of labels below it."""
-    max_ticks = max(field.columns // (len(f"{field.last:,.0f}") + 5), 2)
+    max_ticks = max(field.columns // max(len(f"{field.last:,.0f}") + 5, 8), 2)
+    if by == "steps":  # so few that they are whole numbers
+        max_ticks = min(max_ticks, int(field.last) + 1)
     edge, labels = ["─"] * field.columns, " "
     for value, label in ticks(0.0, field.last, max_ticks).items():
         column, _ = field.cell(value, field.low)
@@ -175,19 +179,19 @@ def _axis(field: Field) -> tuple[str, str]:
 
 def _legend(curves: Sequence[Curve], by: str, columns: int) -> list[str]:
     """Return a line for each run: its marks, its name and its best validation."""
+    bests = [curve.run.best for curve in curves]
     tails = [
-        f"best validation {nats_and_bits(best.nats)} {format_x(best.x, by)}"
-        if best
-        else "no validation part"
-        for best in (curve.run.best for curve in curves)
+        f"best validation {nats_and_bits(b.nats)} {format_x(b.x, by)}" if b else "no validation"
+        for b in bests
     ]
+    if max(map(len, tails)) > columns - MIN_COLUMNS:
+        tails = [f"best {b.nats:.4f} nats" if b else "no validation" for b in bests]
     max_chars = max(columns - max(map(len, tails)) - 8, 8)
     names = [shorten(curve.run.name, max_chars) for curve in curves]
     width = max(map(len, names))
     marks = [c.best if len(curves) == 1 else f"{c.letter} {c.best}" for c in curves]
-    painted = [_paint(mark, c.colour) for mark, c in zip(marks, curves, strict=True)]
-    rows = zip(painted, names, tails, strict=True)
-    return [f" {mark} {name:<{width}}  {tail}" for mark, name, tail in rows]
+    rows = zip(curves, marks, names, tails, strict=True)
+    return [f" {_paint(mark, c.colour)} {name:<{width}}  {tail}" for c, mark, name, tail in rows]
 
 
 def _paint(text: str, colour: int | None) -> str:

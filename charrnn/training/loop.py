@@ -5,35 +5,39 @@ The loop prints nothing. It calls a `Callbacks`, which reports to the user and c
 
 from __future__ import annotations
 
+import os
+import shlex
 import time
 from typing import Protocol
 
-from charrnn.errors import Interrupted
+from charrnn.errors import DivergedError, Interrupted
 from charrnn.parallel.group import StopRequested
-from charrnn.training.outputs import RunFiles, best_path
-from charrnn.training.state import ValidationReport
+from charrnn.training.outputs import RunFiles
+from charrnn.training.state import LossPoint
 from charrnn.training.trainer import Trainer
 
 STEP_INTERVAL_S = 0.1  # seconds between two calls of `on_step`
+CHECKED_STEPS = (200, 500, 1000)  # checks whether the model learns; later, at every validation
+LEARNS_BY = 500  # updates after which a run that ends above guessing has failed
 
 
 class Callbacks(Protocol):
     """Functions that the training loop calls."""
 
-    def on_start(self, step: int, steps: int, initial_nats: float, vocab_size: int) -> None:
-        """Report that training starts at `step`, or resumes there if it is above 0.
+    def on_start(self, trainer: Trainer, initial_nats: float) -> None:
+        """Report that training starts, or resumes if the step is above 0.
 
         `initial_nats` is the loss of the next window in nats per character, before any update.
         """
 
-    def on_step(self, step: int, smooth_nats: float) -> None:
-        """Report the step and the smoothed loss in nats per character, after some updates."""
+    def on_step(self, trainer: Trainer) -> None:
+        """Report the step and the training loss, after some updates."""
 
-    def on_validation(self, report: ValidationReport) -> None:
+    def on_validation(self, trainer: Trainer, point: LossPoint) -> None:
         """Report a validation, after the save."""
 
     def on_warning(self, message: str) -> None:
-        """Report that a save failed. The next save tries again."""
+        """Report a save that failed, and a model that does not learn or overfits."""
 
     def on_sample(self, step: int, text: str) -> None:
         """Report a sampled text."""
@@ -49,28 +53,31 @@ def run(trainer: Trainer, path: str, callbacks: Callbacks) -> None:
     """Train to the end, and save to `path` at every validation. All ranks call it.
 
     Raises Interrupted after saving when `callbacks` requests a stop, CheckpointError at the end
-    when the last save failed, and DivergedError, which leaves the last checkpoint as it is.
+    when the last save failed, and DivergedError for a run that diverges, which leaves the last
+    checkpoint as it is, or that does not learn, which is saved.
     """
     output, state, group = trainer.config.output, trainer.training_state, trainer.group
     files = RunFiles(trainer, path)
     try:
-        initial_nats, vocab_size = trainer.initial_nats(), len(trainer.corpus.vocab)
-        callbacks.on_start(state.step, trainer.steps, initial_nats, vocab_size)
+        callbacks.on_start(trainer, trainer.initial_nats())
         while True:
-            text = report = None
+            text = point = None
             if _is_due(trainer, output.sample_every) and state.sampled_at != state.step:
                 text = group.on_rank_zero(lambda: trainer.sample(callbacks.stop_requested))
             if _is_due(trainer, output.validate_every) and state.validated_at != state.step:
-                report = trainer.validate(callbacks.stop_requested)
+                point = trainer.validate(callbacks.stop_requested)
+            elif _is_due(trainer, trainer.log_every) and state.logged_at != state.step:
+                files.log(trainer.log())
             if text is not None:
                 state.sampled_at = state.step  # after the validation, which a stop may interrupt
-            if report is not None:
-                warning = files.save(report)
-                callbacks.on_validation(report)
+            if point is not None:
+                warning = files.save(point)
+                callbacks.on_validation(trainer, point)
                 if warning is not None and not trainer.finished:
                     callbacks.on_warning(warning)
             if text is not None:
                 callbacks.on_sample(state.step, text)
+            _check(trainer, files, callbacks, point is not None)
             if trainer.finished:
                 break
             if state.step > 0 and trainer.must_stop(callbacks.stop_requested):
@@ -92,20 +99,45 @@ def _is_due(trainer: Trainer, every: int | None) -> bool:
     return every is not None and (step >= trainer.steps or (step % every == 0 and step > 0))
 
 
+def _check(trainer: Trainer, files: RunFiles, callbacks: Callbacks, validated: bool) -> None:
+    """Warn of a model that does not learn or overfits. Raises DivergedError, after saving."""
+    state, step, warning = trainer.training_state, trainer.step, None
+    at_end = trainer.finished and step >= LEARNS_BY
+    if step in CHECKED_STEPS or at_end or (validated and step > CHECKED_STEPS[-1]):
+        warning = trainer.learning_warning() if state.checked_at != step else None
+    if warning is not None and (at_end or state.failed_checks > 1):
+        files.save()
+        error = DivergedError(f"the run does not learn: {warning}", trainer.advice())
+        raise trainer.group.error_for_all_ranks(error)
+    if warning is not None:
+        callbacks.on_warning(f"{warning}. {trainer.advice()}")
+    warning = trainer.overfitting_warning() if validated else None
+    if warning is not None:
+        callbacks.on_warning(warning)
+
+
+def _steps_until_due(trainer: Trainer) -> int:
+    """Return the updates until the next point, validation, sample or check, or the end."""
+    output, step = trainer.config.output, trainer.step
+    intervals = (trainer.log_every, output.validate_every, output.sample_every)
+    due = [every - step % every for every in intervals if every is not None]
+    return min(*due, trainer.steps - step, *(n - step for n in CHECKED_STEPS if n > step))
+
+
 def _update_until_due(trainer: Trainer, callbacks: Callbacks) -> None:
-    """Update until a validation or a sample is due, or the run must stop."""
-    output, state = trainer.config.output, trainer.training_state
+    """Update until a point, validation, sample or check is due, or the run must stop."""
+    state = trainer.training_state
     start = last = time.perf_counter()
     try:
-        while True:
+        for _ in range(_steps_until_due(trainer)):
             trainer.update(callbacks.stop_requested)
-            due = any(_is_due(trainer, n) for n in (output.validate_every, output.sample_every))
             now = time.perf_counter()
-            if due or now - last > STEP_INTERVAL_S:
+            if now - last > STEP_INTERVAL_S:
                 last = now
-                callbacks.on_step(state.step, state.smooth_nats)
-            if due or trainer.must_stop(callbacks.stop_requested):
+                callbacks.on_step(trainer)
+            if trainer.must_stop(callbacks.stop_requested):
                 break
+        callbacks.on_step(trainer)
     finally:
         elapsed = time.perf_counter() - start
         state.seconds += elapsed
@@ -113,12 +145,11 @@ def _update_until_due(trainer: Trainer, callbacks: Callbacks) -> None:
 
 
 def _report_best(trainer: Trainer, path: str, callbacks: Callbacks) -> None:
-    """Call `on_end` for an early stop, and for the best checkpoint if the run keeps it."""
+    """Call `on_end` for an early stop, and with the best validation and what to type next."""
     state = trainer.training_state
     best_step = f"step {state.best_step:,}"
     if trainer.step < trainer.steps:
         patience = f"train.patience={trainer.config.train.patience}"
         callbacks.on_end(f"stopped early: no validation since {best_step} was better ({patience})")
-    if trainer.config.output.keep == "best" and state.best_nats is not None:
-        best = f"best validation {state.best_nats:.4f} nats at {best_step}"
-        callbacks.on_end(f"{best}: {best_path(path)}")
+    best = f"best validation {state.best_nats:.4f} nats at {best_step}; " if state.best_nats else ""
+    callbacks.on_end(f"{best}try: charrnn sample {shlex.quote(os.path.relpath(path))}")

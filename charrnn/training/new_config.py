@@ -14,6 +14,7 @@ from charrnn.data.text_profile import TextProfile
 from charrnn.errors import CharrnnError
 from charrnn.training import presets
 from charrnn.training.presets import CELL, VALIDATIONS, Plan
+from charrnn.units import duration
 
 RARE_COUNT = 3  # a network hardly learns a character that occurs fewer times
 
@@ -77,18 +78,10 @@ def _comments(profile: TextProfile, plan: Plan) -> str:
     return (
         f"# New {kind} like {profile.name!r}: a {CELL} of {plan.preset.hidden} hidden units. "
         "Written by `charrnn new`.\n"
-        f"# Takes about {_duration(plan.seconds)} on the machine that wrote this "
+        f"# Takes about {duration(plan.seconds)} on the machine that wrote this "
         f"({plan.chars_per_s / 1000:,.3g}k characters/s).\n"
         f"#\n# The text contains:\n{comments}"
     )
-
-
-def _duration(seconds: float) -> str:
-    """Return a duration in words, at least 2 seconds, rounded to 5 seconds above a minute."""
-    if seconds < 60:
-        return f"{max(seconds, 2):.0f} seconds"
-    minutes, rest = divmod(round(seconds / 5) * 5, 60)
-    return f"{minutes} min {rest} s" if rest else f"{minutes} min"
 
 
 def _config_path(path: str) -> str:

@@ -1,4 +1,4 @@
-"""The files of a run: the checkpoint, the best checkpoint and the metrics.
+"""The files of a run: the checkpoint and the metrics.
 
 Every save replaces them. When a write fails, the old file stays and the run continues; the next
 save writes the same data again. All ranks of a run save together, and rank 0 writes.
@@ -7,9 +7,10 @@ save writes the same data again. All ranks of a run save together, and rank 0 wr
 from __future__ import annotations
 
 import contextlib
-import copy
 import json
+import os
 import shlex
+import shutil
 from pathlib import Path
 
 from charrnn import checkpoint
@@ -17,13 +18,13 @@ from charrnn.atomic import as_checkpoint_error, replace_file, sibling_path
 from charrnn.checkpoint import Checkpoint
 from charrnn.errors import CheckpointError
 from charrnn.parallel.mpi import launch
-from charrnn.training.state import ValidationReport
+from charrnn.training.state import LossPoint
 from charrnn.training.trainer import Trainer
 
 
-def best_path(path: str) -> str:
-    """Return the path of the best validation's checkpoint, which `keep: best` writes."""
-    return str(sibling_path(path, ".best.npz"))
+def old_path(path: str) -> str:
+    """Return the path where the checkpoint of an earlier run is kept."""
+    return str(sibling_path(path, ".old.npz"))
 
 
 def metrics_path(checkpoint_path: str) -> Path:
@@ -32,7 +33,7 @@ def metrics_path(checkpoint_path: str) -> Path:
 
 
 def read_metrics(step: int, path: Path) -> list[bytes]:
-    """Return the lines of a metrics file for validations up to `step`.
+    """Return the lines of a metrics file up to `step`.
 
     Drops lines that are no row of metrics. Returns an empty list when the file cannot be read.
     """
@@ -46,55 +47,46 @@ def read_metrics(step: int, path: Path) -> list[bytes]:
 
 
 class RunFiles:
-    """The checkpoint of a run at `path`, and the metrics and the best checkpoint beside it."""
+    """The checkpoint of a run at `path`, and the metrics beside it."""
 
     def __init__(self, trainer: Trainer, path: str) -> None:
         self.trainer = trainer
         self.path = path
         self.metrics = read_metrics(trainer.step, metrics_path(path))
-        self.saved_step = (
-            trainer.step or None
-        )  # step of this run's checkpoint at `path`; None without one
-        self.best: Checkpoint | None = None  # of the best validation, until it is written
+        self.saved_step = trainer.step or None  # of the checkpoint at `path`; None before a save
         self.failure: CheckpointError | None = None  # the error of the last save
 
-    def save(self, report: ValidationReport | None = None) -> str | None:
+    def log(self, point: LossPoint) -> None:
+        """Add a point to the metrics, which the next save writes."""
+        self.metrics.append(point.as_line())
+
+    def save(self, point: LossPoint | None = None) -> str | None:
         """Write all files on rank 0, and return a warning when that fails.
 
         The checkpoint is written last: a run that is killed between two writes resumes from the
         previous checkpoint and saves again. Raises DivergedError instead of saving NaN.
         """
+        if point is not None:
+            self.log(point)
         snapshot = self.trainer.snapshot()
-        return self.trainer.group.on_rank_zero(lambda: self._save(snapshot, report))
+        return self.trainer.group.on_rank_zero(lambda: self._save(snapshot))
 
-    def _save(self, snapshot: Checkpoint, report: ValidationReport | None) -> str | None:
+    def _save(self, snapshot: Checkpoint) -> str | None:
         """Write all files, each even if another fails; return the warning of `save`."""
-        if report is not None:
-            self.metrics.append(report.as_line())
-            if report.best and self.trainer.config.output.keep == "best":
-                self.best = snapshot
         with contextlib.suppress(OSError):  # the writes below report the error
             Path(self.path).parent.mkdir(parents=True, exist_ok=True)  # if it was removed
         self.failure = None
-        for write in (self._save_best, self._write_metrics, lambda: self._save_last(snapshot)):
+        for write in (self._write_metrics, lambda: self._save_checkpoint(snapshot)):
             try:
                 write()
             except CheckpointError as error:
                 self.failure = error  # that of the checkpoint, if any: it comes last
-        if self.best is snapshot:  # not written yet: training changes the arrays of the snapshot
-            self.best = copy.deepcopy(snapshot)
         if self.failure is None:
             return None
         return f"step {snapshot.step:,}: {self.failure}; the next save tries again"
 
-    def _save_best(self) -> None:
-        """Write the best checkpoint, unless it is written already."""
-        if self.best is not None:
-            checkpoint.save(self.best, best_path(self.path))
-            self.best = None
-
     def _write_metrics(self) -> None:
-        """Write the metrics of all validations."""
+        """Write the metrics."""
         path = metrics_path(self.path)
         with as_checkpoint_error(path):
             if not self.metrics:  # an earlier run's file goes when its checkpoint is replaced
@@ -103,8 +95,15 @@ class RunFiles:
             with replace_file(path) as stream:
                 stream.writelines(self.metrics)
 
-    def _save_last(self, snapshot: Checkpoint) -> None:
-        """Write the checkpoint of the current step."""
+    def _save_checkpoint(self, snapshot: Checkpoint) -> None:
+        """Write the checkpoint; before the first one, keep that of an earlier run."""
+        if self.saved_step is None and os.path.isfile(self.path):
+            with (
+                as_checkpoint_error(old_path(self.path)),
+                open(self.path, "rb") as source,
+                replace_file(old_path(self.path)) as target,
+            ):
+                shutil.copyfileobj(source, target)
         checkpoint.save(snapshot, self.path)
         self.saved_step = snapshot.step
 

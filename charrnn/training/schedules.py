@@ -52,7 +52,9 @@ class Schedule:
     """The learning rate of each step, and the factor of `plateau` so far."""
 
     def __init__(self, config: OptimizerConfig, steps: int, steps_per_epoch: int) -> None:
+        assert config.learning_rate is not None
         self.config = config
+        self.base_rate = config.learning_rate
         self.steps = steps
         self.steps_per_epoch = steps_per_epoch
         self.factor = 1.0  # of `plateau`; each decay multiplies it
@@ -63,7 +65,7 @@ class Schedule:
         factor = SCHEDULES[config.schedule](self, step)
         if step < config.warmup:
             factor *= (step + 1) / config.warmup
-        return config.learning_rate * factor
+        return self.base_rate * factor
 
     def record_validation(self, waited: int) -> None:
         """Decay the factor of `plateau` when `waited` validations in a row were no better."""

@@ -22,7 +22,7 @@ from charrnn.errors import CheckpointError, ConfigError
 from charrnn.parallel.group import ProcessGroup
 from charrnn.training import loop
 from charrnn.training.loop import Callbacks
-from charrnn.training.outputs import best_path, metrics_path
+from charrnn.training.outputs import metrics_path, old_path
 from charrnn.training.resume import check_same_run
 from charrnn.training.trainer import Trainer
 from charrnn.training.warm_start import new_characters
@@ -56,10 +56,9 @@ def resolve_config(
         _check_not_overwritten([config_path], "the config", outputs)
     _check_not_overwritten(config.corpus.path, "the corpus", outputs)
     if init_from is not None:
-        replaced = outputs if config.output.keep == "best" else [path]
-        _check_not_overwritten([init_from], "the checkpoint of --init-from", replaced)
+        _check_not_overwritten([init_from], "the checkpoint of --init-from", outputs)
     _check_ranks(config, group.size)
-    return _with_seed(config, path, resume), path
+    return _with_seed_and_rate(config, path, resume), path
 
 
 def run(
@@ -69,17 +68,21 @@ def run(
     init_from: str | None,
     group: ProcessGroup,
     reporter: AbstractContextManager[Callbacks],
+    force: bool = False,
 ) -> None:
     """Train until the run ends, while a lock keeps other runs from its files.
 
-    Every rank of `group` calls this. `reporter` is entered before the first step and returns the
-    callbacks. Raises the errors of `loop.run`, and CharrnnError for a file, weights or a text that
-    the run cannot use.
+    A finished run in its place is kept as NAME.old.npz; an unfinished one needs `force`. Every rank
+    of `group` calls this. `reporter` is entered before the first step and returns the callbacks.
+    Raises the errors of `loop.run`, and CharrnnError for a file, weights or a text that the run
+    cannot use.
     """
     with contextlib.ExitStack() as stack:
 
         def lock_and_load() -> Checkpoint | None:
             _lock_outputs(path, stack)
+            if not resume:
+                _check_replaceable(path, config, force)
             source_path = path if resume else init_from
             return None if source_path is None else checkpoint.load(source_path)
 
@@ -96,8 +99,6 @@ def run(
                 logger.info(f"starting from the weights of {init_from} at step {source.step:,}")
                 for notice in new_characters(source, corpus.vocab):
                     logger.info(notice)
-            if os.path.exists(path):
-                logger.info(f"{path} already exists; the first save replaces it")
             return trainer
 
         # An error here is the same on all ranks: rank 0 raises it before the others build theirs.
@@ -107,8 +108,6 @@ def run(
             # Different processors may round the initial weights differently, so all ranks take
             # those of rank 0. From here on, the reporter handles signals on every rank.
             trainer.params.flat[:] = group.broadcast(trainer.params.flat)
-            if init_from is not None:
-                trainer.expected_nats = trainer.initial_nats()
             loop.run(trainer, path, callbacks)
 
 
@@ -119,6 +118,9 @@ def _load_config(path: str, overrides: Sequence[str], extra: Sequence[Assignment
     saved = configs.replace(
         checkpoint.load(path).config, "output", checkpoint=os.path.abspath(path)
     )
+    rule = configs.replace(saved, "optimizer", learning_rate=None)
+    if rule.learning_rate == saved.learning_rate:  # so it follows an override of the optimizer
+        saved = rule
     config = configs.override(saved, overrides, extra, path)
     keys = {override.partition("=")[0].strip() for override in overrides}
     if "corpus.path" not in keys | {setting.key for setting in extra}:
@@ -128,7 +130,7 @@ def _load_config(path: str, overrides: Sequence[str], extra: Sequence[Assignment
 
 def _output_paths(path: str) -> list[str]:
     """Return the paths that a run with its checkpoint at `path` writes."""
-    return [path, best_path(path), str(metrics_path(path))]
+    return [path, old_path(path), str(metrics_path(path))]
 
 
 def _check_not_overwritten(inputs: Iterable[str], role: str, outputs: Iterable[str]) -> None:
@@ -152,18 +154,50 @@ def _check_ranks(config: Config, size: int) -> None:
         )
 
 
-def _with_seed(config: Config, path: str, resume: bool) -> Config:
-    """Return the config with a seed: its own, that of the resumed run, or a random one."""
-    if config.train.seed is not None:
-        return config
-    seed = checkpoint.load(path).config.train.seed if resume else rng.random_seed()
-    if seed is None:
-        raise CheckpointError(
-            f"{path} does not contain the seed of its run: it can be sampled and scored, "
-            "but not resumed"
-        )
-    logger.info(f"seed {seed}")
-    return configs.replace(config, "train", seed=seed)
+def _with_seed_and_rate(config: Config, path: str, resume: bool) -> Config:
+    """Return the config with a seed and a learning rate, those of a resumed run where null."""
+    seed, rate = config.train.seed, config.optimizer.learning_rate
+    if resume and (seed is None or os.path.isfile(path)):
+        saved = checkpoint.load(path).config
+        seed = saved.train.seed if seed is None else seed
+        rate = saved.learning_rate if rate is None else rate
+        if seed is None:
+            raise CheckpointError(
+                f"{path} does not contain the seed of its run: it can be sampled and scored, "
+                "but not resumed"
+            )
+    elif seed is None:
+        seed = rng.random_seed()
+    if config.train.seed is None:
+        logger.info(f"seed {seed}")
+    config = configs.replace(config, "train", seed=seed)
+    return configs.replace(config, "optimizer", learning_rate=rate or config.learning_rate)
+
+
+def _check_replaceable(path: str, config: Config, force: bool) -> None:
+    """Raise ConfigError unless there is no file, a finished run of this network, or `force`."""
+    if not os.path.isfile(path):
+        return
+    hint = "Choose another file with --out FILE, or replace it with --force"
+    try:
+        saved = checkpoint.load(path)
+    except CheckpointError:
+        reason = f"{path} is not a checkpoint of this version"
+    else:
+        reason, network = "", _network(saved.config)
+        if network != _network(config):
+            reason = f"{path} has a run of another network ({network})"
+        elif not saved.training_state.get("finished"):
+            reason = f"{path} has a run that is not finished (step {saved.step:,})"
+            hint = f"Resume it with --resume. {hint}"
+    if reason and not force:
+        raise ConfigError(reason, hint)
+    logger.info(f"{path} is there already: its run is kept as {old_path(path)}")
+
+
+def _network(config: Config) -> str:
+    """Return the cell and the size of a config's network."""
+    return f"{config.model.cell} {config.model.layers} x {config.model.hidden}"
 
 
 def _lock_outputs(path: str, stack: contextlib.ExitStack) -> None:

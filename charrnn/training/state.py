@@ -1,4 +1,4 @@
-"""The training state: numbers that change during a run, and the report of a validation."""
+"""The training state: numbers that change during a run, and the points of its loss curve."""
 
 from __future__ import annotations
 
@@ -13,23 +13,26 @@ from charrnn.config.schema import MAX_INT
 from charrnn.evaluation.evaluator import Score
 from charrnn.units import bits
 
+SMOOTH_UPDATES = 100  # updates that the training loss on the screen is the mean of
+
 
 @dataclass(frozen=True)
-class ValidationReport:
-    """The metrics of a run at a validation."""
+class LossPoint:
+    """A point of the loss curve: the metrics of a run since the point before."""
 
     step: int
-    steps: int
     epoch: int
     seconds: float  # of training so far, with validations, also before a resume
-    smooth_loss: float  # nats per window, as in Karpathy's gist: 0.999 old + 0.001 new
-    smooth_nats: float  # the same per character
-    train_nats: float  # per character, mean since the last report
-    validation: Score | None
-    chars_per_s: float  # since the last report, without validations
+    train_nats: float  # per character, the mean of all updates since the point before
+    validation: Score | None  # None where nothing was validated
+    chars_per_s: float  # without validations
     learning_rate: float  # of the last update
-    gradient_norm: float | None  # mean since the last report, before clipping by norm
-    best: bool = False  # better than every earlier validation
+    gradient_norm: float | None  # mean before clipping by norm
+
+    @property
+    def validation_nats(self) -> float:
+        """Nats per character of the validation part; NaN without one."""
+        return math.nan if self.validation is None else self.validation.nats
 
     def as_line(self) -> bytes:
         """Return the line of the metrics file, a JSON object."""
@@ -38,9 +41,6 @@ class ValidationReport:
             "step": self.step,
             "epoch": self.epoch,
             "seconds": round(self.seconds, 3),
-            "smooth_loss": self.smooth_loss,
-            "smooth_nats": self.smooth_nats,
-            "smooth_bits": bits(self.smooth_nats),
             "train_nats": self.train_nats,
             "train_bits": bits(self.train_nats),
             "validation_nats": nats,
@@ -58,40 +58,35 @@ class TrainingState:
 
     step: int = 0
     seconds: float = 0.0
-    smooth_loss: float = 0.0  # nats per row of a window; the first window sets it
-    smooth_chars: float = 0.0  # characters per row of a window, smoothed in the same way
-    first_nats: float = 0.0  # per character, of the first window
-    quick_nats: float = 0.0  # per character, 0.95 old + 0.05 new: detects divergence
-    recent_nats: float = 0.0  # this and the next three are sums since the last report
+    smooth_nats: float = 0.0  # per row of a window: the mean of about the last 100 updates
+    smooth_chars: float = 0.0  # the same of the characters
+    recent_nats: float = 0.0  # this and the next three are sums since the last point
     recent_chars: int = 0
     recent_seconds: float = 0.0
     recent_norms: float = 0.0
-    reported_at: int = 0  # step of the last report
+    logged_at: int = 0  # step of the last point
     validated_at: int = -1  # step; a resumed run does not validate or sample twice at a step
     sampled_at: int = -1
+    checked_at: int = -1
+    failed_checks: int = 0  # in a row: held-out text cost more than guessing
     best_nats: float | None = None  # lowest of all validations
     best_step: int = 0
     waited: int = 0  # validations since the best one
+    overfits: int = 0  # 1 once that was reported
 
     @property
-    def smooth_nats(self) -> float:
-        """The smoothed loss per character."""
-        return self.smooth_loss / self.smooth_chars if self.smooth_chars else math.nan
+    def train_nats(self) -> float:
+        """The training loss per character, the mean of about the last 100 updates."""
+        return self.smooth_nats / self.smooth_chars if self.smooth_chars else math.nan
 
-    def record_loss(self, loss: float, chars: int, B: int, expected_nats: float) -> None:
+    def record_loss(self, loss: float, chars: int, B: int) -> None:
         """Update the running losses by a window of B rows and `chars` characters.
 
-        `loss` is in nats per row. The smoothed loss starts from `expected_nats` per character.
+        `loss` is in nats per row.
         """
-        length = chars / B
-        nats = loss / length
-        if self.step == 0:
-            self.smooth_chars = length
-            self.smooth_loss = expected_nats * length
-            self.first_nats = self.quick_nats = nats
-        self.smooth_loss = self.smooth_loss * 0.999 + loss * 0.001
-        self.smooth_chars = self.smooth_chars * 0.999 + length * 0.001
-        self.quick_nats = self.quick_nats * 0.95 + nats * 0.05
+        share = 1 / min(self.step + 1, SMOOTH_UPDATES)  # of the first 100 updates the plain mean
+        self.smooth_nats += share * (loss - self.smooth_nats)
+        self.smooth_chars += share * (chars / B - self.smooth_chars)
         self.recent_nats += loss * B
         self.recent_chars += chars
 
@@ -104,23 +99,21 @@ class TrainingState:
             self.waited += 1
         return best
 
-    def report(self, clips_by_norm: bool, **fields: Any) -> ValidationReport:
-        """Return a report of the time since the last one, with `fields`, and reset the sums."""
-        updates = max(self.step - self.reported_at, 1)
-        report = ValidationReport(
+    def log(self, clips_by_norm: bool, **fields: Any) -> LossPoint:
+        """Return the point of the time since the last one, with `fields`, and reset the sums."""
+        updates = max(self.step - self.logged_at, 1)
+        point = LossPoint(
             step=self.step,
             seconds=self.seconds,
-            smooth_loss=self.smooth_loss,
-            smooth_nats=self.smooth_nats,
-            train_nats=self.recent_nats / max(self.recent_chars, 1),
+            train_nats=self.recent_nats / self.recent_chars if self.recent_chars else math.nan,
             chars_per_s=self.recent_chars / max(self.recent_seconds, 1e-9),
             gradient_norm=self.recent_norms / updates if clips_by_norm else None,
             **fields,
         )
         self.recent_nats, self.recent_seconds, self.recent_norms = 0.0, 0.0, 0.0
         self.recent_chars = 0
-        self.reported_at = self.validated_at = self.step
-        return report
+        self.logged_at = self.step
+        return point
 
     def restore(self, values: Mapping[str, Any]) -> None:
         """Set all fields to those of a checkpoint.

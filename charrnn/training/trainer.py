@@ -17,28 +17,32 @@ from collections.abc import Callable
 
 import numpy as np
 
-from charrnn.arrays import Batch, Floats
+from charrnn.arrays import Batch, Floats, Ints, StartStates
 from charrnn.checkpoint import HISTORY_COLUMNS, Checkpoint
+from charrnn.config.loader import replace
 from charrnn.config.schema import Config
 from charrnn.data import batches
 from charrnn.data.corpus import Corpus
 from charrnn.errors import CheckpointError, DivergedError
-from charrnn.evaluation.evaluator import Evaluator
+from charrnn.evaluation.evaluator import Evaluator, Score
 from charrnn.nn.initialization import initialize
 from charrnn.nn.model import Model
+from charrnn.nn.parameters import Params
 from charrnn.nn.workspace import Workspaces
 from charrnn.parallel.group import EXTRA_SUMS, ProcessGroup, SingleProcess, never_stop
 from charrnn.rng import Purpose, bit_generator, generator
+from charrnn.sampling import start_states
 from charrnn.sampling.sampler import Sampler, SamplingOptions, StopConditions
 from charrnn.training.optimizers import OPTIMIZERS, MovingAverage, clip_by_norm, clip_by_value
 from charrnn.training.schedules import Schedule, total_steps
-from charrnn.training.state import TrainingState, ValidationReport
+from charrnn.training.state import LossPoint, TrainingState
 from charrnn.training.warm_start import copy_weights
 
 SAMPLE_CHARS = 200  # length of the samples during training
-# A run has diverged when, after an epoch, its loss is this many times that of its first window or
-# of guessing, whichever is larger.
-DIVERGED_RATIO = 3.0
+MIN_RISING_STEPS = 200  # of the validation loss, and a third of the run, to call it overfitting
+MAX_LOSS_RATIO = 30.0  # to the loss of guessing: a run with a higher training loss has diverged
+UPDATE_COST, SCORING_COST = 1.3, 0.4  # times that of a gradient, for each character
+POINTS = 200  # of the loss curve of a run, where the config does not say how often
 
 
 class Trainer:
@@ -52,6 +56,7 @@ class Trainer:
         seed = config.train.seed
         assert seed is not None
         self.group = group or SingleProcess()
+        config = replace(config, "optimizer", learning_rate=config.learning_rate)
         self.config = config
         self.corpus = corpus
         self.seed = seed
@@ -70,14 +75,21 @@ class Trainer:
             None if ema_decay is None else MovingAverage(ema_decay, self.eval_params.flat)
         )
         self.evaluator = Evaluator(self.model, self.eval_params)
+        # The weights of the best validation, where the checkpoint has those, and their states.
+        self.best_params: Params | None = None
+        self._best_starts: StartStates | None = None
+        self._stretches: Ints | None = None
+        if corpus.records is None:
+            self._stretches = start_states.stretches(corpus.training, corpus.vocab, seed)
         self.state = self._zero_state(config.train.batch_size)  # (L, S, b, H), of this rank's rows
         self.stop_agreed = False  # whether any rank requested a stop at the last update
         self._workspaces = Workspaces(self.model)
         self.training_state = TrainingState()
         self.history: list[list[float]] = []
-        self.guessing_nats = self.expected_nats = math.log(len(corpus.vocab))  # per character
+        self.guessing_nats = math.log(len(corpus.vocab))  # per character
         per_epoch = self.batches.per_epoch()
         self.steps = total_steps(config.train, per_epoch)
+        self.log_every = config.output.log_every or max(1, self.steps // POINTS)
         self.schedule = Schedule(settings, self.steps, per_epoch)
 
     @property
@@ -102,6 +114,21 @@ class Trainer:
             shard, work = batch.rows(self.group.rows(B)), Workspaces(self.model).get(T, b)
             nats = b * self.model.forward(self.params, shard, state, work)[0]
         return float(sum(self.group.allgather(nats)) / batch.chars)
+
+    def estimate_seconds(self) -> float:
+        """Return about how long the rest of the run takes, by the gradient of the next window."""
+        batch, state = self._peek_batch(), self.state
+        for _ in range(2):  # the first also allocates memory
+            if batch.from_zero:
+                self.state = self._zero_state(batch.ids.shape[1])
+            start = time.perf_counter()
+            self._compute_gradient(batch, 1.0)
+            seconds_per_char = UPDATE_COST * (time.perf_counter() - start) / batch.chars
+            self.state = state
+        training, validation = self.corpus.chars()
+        steps, validate_every = self.steps - self.step, self.config.output.validate_every
+        chars = steps * training / self.batches.per_epoch()
+        return seconds_per_char * (chars + SCORING_COST * validation * steps / validate_every)
 
     def _zero_state(self, B: int) -> Floats:
         """Return the zero state (L, S, b, H) of this rank's b rows of B."""
@@ -133,7 +160,11 @@ class Trainer:
             self.group.allreduce(self.grads.vector)
             loss, stop_count = self.grads.vector[-EXTRA_SUMS:].tolist()
             self.stop_agreed = stop_count > 0
-        self._record_loss(loss, chars, B)
+        training_state.record_loss(loss, chars, B)
+        nats = training_state.train_nats
+        if not nats <= MAX_LOSS_RATIO * max(self.guessing_nats, 1.0):  # nor is NaN
+            loss_at = f"{nats:.4g} nats per character at step {self.step + 1:,}"
+            raise self.divergence_error(f"the loss is {loss_at}")
         self._clip(self.grads.flat)
         rate = self.schedule.rate(training_state.step)
         training_state.step += 1
@@ -176,32 +207,19 @@ class Trainer:
         elif clip is not None and math.isnan(clip_by_value(gradient, clip)):  # infinity is clipped
             raise self.divergence_error(f"the gradient is not a number at step {step:,}")
 
-    def _record_loss(self, loss: float, chars: int, B: int) -> None:
-        """Add a window's loss to the running means. Raises DivergedError."""
-        training_state, step = self.training_state, self.step + 1
-        training_state.record_loss(loss, chars, B, self.expected_nats)
-        if not math.isfinite(loss):
-            raise self.divergence_error(f"the loss is {loss} at step {step:,}")
-        # After a warm start the first loss may be low, and windows may differ by a factor over 3.
-        first, recent = training_state.first_nats, training_state.quick_nats
-        if self.batches.epoch and recent > DIVERGED_RATIO * max(first, self.guessing_nats):
-            rise = f"from {first:.3g} to {recent:.3g} nats per character"
-            raise self.divergence_error(f"the loss rose {rise} by step {step:,}")
+    def advice(self) -> str:
+        """Return settings to try for a run that diverges or does not learn."""
+        lower = f"--set optimizer.learning_rate={self.config.learning_rate / 10:g}"
+        clip = ", or clip by norm: --set optimizer.clip_by=norm --set optimizer.clip=1"
+        return f"Try a lower learning rate: {lower}{'' if self.clips_by_norm else clip}"
 
     def divergence_error(self, reason: str) -> Exception:
         """Return a DivergedError with the reason and with settings to try."""
-        advice = f"--set optimizer.learning_rate={self.config.optimizer.learning_rate / 10:g}"
-        if not self.clips_by_norm:
-            advice += ", or clip by norm: --set optimizer.clip_by=norm --set optimizer.clip=1"
-        return self.group.error_for_all_ranks(
-            DivergedError(
-                f"training diverged: {reason}. The last checkpoint is kept",
-                f"Try a lower learning rate: {advice}",
-            )
-        )
+        message = f"training diverged: {reason}. The last checkpoint is kept"
+        return self.group.error_for_all_ranks(DivergedError(message, self.advice()))
 
-    def validate(self, stop_requested: Callable[[], bool] = never_stop) -> ValidationReport:
-        """Score the validation part, append the result to the history and return a report.
+    def validate(self, stop_requested: Callable[[], bool] = never_stop) -> LossPoint:
+        """Score the validation part, and return the point of the loss curve with its score.
 
         Raises StopRequested on all ranks when `stop_requested` becomes true on any of them, and
         DivergedError when the loss is not finite.
@@ -215,18 +233,65 @@ class Trainer:
                 f"the validation loss is {nats} at step {training_state.step:,}"
             )
         best = validation is not None and training_state.record_validation(nats)
+        if best and self.config.output.keep == "best":
+            self.best_params, self._best_starts = self.eval_params.copy(), None
         self.schedule.record_validation(training_state.waited)
-        report = training_state.report(
+        training_state.validated_at = self.step
+        return self.log(validation)
+
+    def log(self, validation: Score | None = None) -> LossPoint:
+        """Append a point to the history, and return it."""
+        point = self.training_state.log(
             self.clips_by_norm,
-            steps=self.steps,
             epoch=self.batches.epoch,
             validation=validation,
-            learning_rate=self.schedule.rate(max(training_state.step - 1, 0)),
-            best=best,
+            learning_rate=self.schedule.rate(max(self.step - 1, 0)),
         )
-        row = [report.step, report.seconds, report.smooth_nats, report.train_nats, nats]
+        row = [point.step, point.seconds, point.train_nats, point.validation_nats]
         self.history.append(row)  # columns: HISTORY_COLUMNS
-        return report
+        return point
+
+    def learning_warning(self) -> str | None:
+        """Return a warning when the model predicts held-out text worse than guessing does."""
+        training_state = self.training_state
+        nats = self.group.on_rank_zero(self._check_nats)
+        training_state.checked_at = self.step
+        if nats <= self.guessing_nats:
+            training_state.failed_checks = 0
+            return None
+        training_state.failed_checks += 1
+        guessing = f"ln {self.model.vocab_size} = {self.guessing_nats:.4g}"
+        return (
+            f"at step {self.step:,} the model predicts worse than guessing: {nats:.4g} nats per "
+            f"character of held-out text, where guessing costs {guessing}"
+        )
+
+    def _check_nats(self) -> float:
+        """Return the nats per character of the first held-out characters, from the zero state.
+
+        A model that predicts the first characters of the training part better has learnt, and
+        overfits: its nats there are the result then.
+        """
+        corpus, nats = self.corpus, math.inf
+        for ids in (corpus.validation, corpus.training):
+            if len(ids) > 1 and nats > self.guessing_nats:
+                nats = min(nats, self.evaluator.first_nats(corpus, ids))
+        return nats
+
+    def overfitting_warning(self) -> str | None:
+        """Return a warning, once a run, when the validation has risen for a third of the run."""
+        training_state = self.training_state
+        best_nats, best_step = training_state.best_nats, training_state.best_step
+        if best_nats is None or training_state.overfits or self.history[-1][-1] <= best_nats:
+            return None
+        if self.step - best_step < max(self.steps / 3, MIN_RISING_STEPS):
+            return None
+        training_state.overfits = 1
+        dropout = min(self.model.dropout + 0.2, 0.7)
+        return (
+            f"the validation has risen since step {best_step:,}: the model overfits. Try "
+            f"--set model.dropout={dropout:g}, fewer hidden units, or fewer steps"
+        )
 
     def sample(self, stop_requested: Callable[[], bool] = never_stop) -> str | None:
         """Return a text sampled from the current model, or None when a stop is requested.
@@ -235,12 +300,19 @@ class Trainer:
         are not finite.
         """
         self._check_finite(self.state)
-        sampler = Sampler(self.model, self.eval_params, self.corpus.vocab, self.config.corpus.mode)
+        mode, starts = self.config.corpus.mode, self._starts(self.eval_params)
+        sampler = Sampler(self.model, self.eval_params, self.corpus.vocab, mode, starts)
         chars = sampler.stream(
             self.seed, SamplingOptions(), StopConditions(SAMPLE_CHARS), number=self.step
         )
         text = "".join(itertools.takewhile(lambda char: not stop_requested(), chars))
         return None if stop_requested() else text
+
+    def _starts(self, params: Params) -> StartStates | None:
+        """Return the states that these weights start texts from; None for lines."""
+        if self._stretches is None:
+            return None
+        return start_states.compute(self.model, params, self._stretches, self._workspaces)
 
     def _check_finite(self, state: Floats) -> None:
         """Raise DivergedError when an array to save is not finite, or a weight is too large."""
@@ -262,16 +334,24 @@ class Trainer:
         """
         state = np.concatenate(self.group.allgather(self.state), axis=2)
         self.group.on_rank_zero(lambda: self._check_finite(state))
+        params, starts = self.best_params or self.eval_params, self._best_starts
+        if self.group.is_rank_zero and starts is None:
+            starts = self._starts(params)
+            self._best_starts = None if self.best_params is None else starts
+        is_last = self.best_params is None or self.training_state.best_step == self.step
         return Checkpoint(
             config=self.config,
             vocab=self.corpus.vocab,
-            params=self.eval_params,
+            params=params,
+            starts=starts,
             optimizer_state=self.optimizer.state_vectors,
             state=state,
             history=np.array(self.history, dtype=np.float64).reshape(-1, len(HISTORY_COLUMNS)),
             corpus_sha256=self.corpus.sha256,
-            training_weights=None if self.average is None else self.params.flat,
+            training_weights=None if is_last and self.average is None else self.params.flat,
+            average_weights=None if is_last or self.average is None else self.eval_params.flat,
             training_state={
+                "finished": self.finished,
                 **dataclasses.asdict(self.training_state),
                 "position": self.batches.position(),
                 "schedule": {"factor": self.schedule.factor},
@@ -305,8 +385,12 @@ class Trainer:
                 "the checkpoint has no valid training state: it can be sampled and scored, but not "
                 "continued"
             ) from None
-        self.eval_params.flat[:] = checkpoint.params.flat
-        if checkpoint.training_weights is not None:
-            self.params.flat[:] = checkpoint.training_weights
+        weights, average = checkpoint.training_weights, checkpoint.average_weights
+        self.params.flat[:] = checkpoint.params.flat if weights is None else weights
+        if self.average is not None:
+            self.eval_params.flat[:] = checkpoint.params.flat if average is None else average
+        best_nats = self.training_state.best_nats
+        if self.config.output.keep == checkpoint.config.output.keep == "best" and best_nats:
+            self.best_params = checkpoint.params
         self.state = state[:, :, self.group.rows(state.shape[2])].copy()
         self.history = checkpoint.history.tolist()

@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import types
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from tqdm import tqdm
 import charrnn as package
 from charrnn import checkpoint
 from charrnn.cli.progress import ProgressReporter
+from charrnn.training.state import TrainingState
 
 
 def test_a_closed_pipe_ends_a_text_quietly(trained):
@@ -126,7 +128,7 @@ def test_a_stop_does_not_wait_for_a_validation_or_a_sample(
         stdout, stderr = process.communicate(b"go", timeout=60)
     assert (process.returncode, stdout) == (130, b"")
     assert stderr.decode().splitlines() == [
-        f"Error: stopped at step 10 of 20 and saved. To resume: charrnn train {path} --resume"
+        f"stopped at step 10 of 20 and saved. To resume: charrnn train {path} --resume"
     ]
     stderr = charrnn("train", path, "--resume").stderr
     assert ["step 10/20" in stderr, "step 20/20" in stderr] == [True, True]
@@ -149,7 +151,7 @@ def test_a_second_signal_exits_during_a_save(config, charrnn, trained, tmp_path,
         stdout, stderr = process.communicate()
     assert (stdout, stderr.decode().splitlines()) == (
         b"",
-        ["Error: stopped at once, without saving; the last checkpoint is unchanged"],
+        ["stopped at once, without saving; the last checkpoint is unchanged"],
     )
     assert Path(trained).read_bytes() == before
     assert sorted(os.listdir(tmp_path)) == files
@@ -186,7 +188,7 @@ import os, click
 echo = click.echo
 def waiting(message, **options):
     echo(message, **options)
-    if "smooth loss" in str(message):
+    if "validation" in str(message):
         os.read(0, 1)
 click.echo = waiting
 """
@@ -234,8 +236,9 @@ def test_a_bar_on_a_closed_terminal_does_not_end_the_run():
         bar = tqdm(total=10, file=io.StringIO(), mininterval=0)
         reporter._bar, bar.fp = bar, ClosedTerminal()
         bar.sp = bar.status_printer(bar.fp)
-        reporter.on_step(1, 2.0)
-        reporter.on_step(2, 2.0)
+        trainer = types.SimpleNamespace(training_state=TrainingState(), step=0)
+        for trainer.step in (1, 2):
+            reporter.on_step(trainer)
         reporter.on_end("not printed")
     # tqdm does not release its lock when a write fails; threads of a later test would wait for it.
     with contextlib.suppress(AssertionError, RuntimeError):
@@ -384,7 +387,7 @@ def test_other_errors_of_the_system_are_printed(charrnn, trained, monkeypatch):
     assert result.stderr == f"Error: some/file: {os.strerror(errno.EIO)}\n"
 
 
-@pytest.mark.parametrize("name", ["corpus.npz", "corpus.best.npz", "corpus.jsonl"])
+@pytest.mark.parametrize("name", ["corpus.npz", "corpus.old.npz", "corpus.jsonl"])
 def test_training_does_not_write_over_its_corpus(charrnn, config, tmp_path, name):
     """Training refuses a corpus at the path of one of its output files."""
     path = config(name="corpus")

@@ -39,12 +39,12 @@ def test_a_number_may_be_written_in_any_way(load, value):
         ("model.dropout", "1", "a number from 0 to below 1, not 1"),
         ("model.dropout", "-0.1", "a number from 0 to below 1, not -0.1"),
         ("model.dropout", ".nan", "a number from 0 to below 1, not .nan"),
-        ("optimizer.learning_rate", ".inf", "a number above 0, not .inf"),
-        ("optimizer.learning_rate", "0", "a number above 0, not 0"),
+        ("optimizer.learning_rate", ".inf", "a number above 0, or null, not .inf"),
+        ("optimizer.learning_rate", "0", "a number above 0, or null, not 0"),
         (
             "optimizer.learning_rate",
             "1" + "0" * 400,
-            "a number above 0, not a number of over 64 bits",
+            "a number above 0, or null, not a number of over 64 bits",
         ),
         ("optimizer.decay_factor", "1.1", "a number above 0 and at most 1, not 1.1"),
         ("optimizer.weight_decay", "-1", "a number, 0 or more, not -1"),
@@ -121,9 +121,7 @@ def test_momentum_is_refused_with_adam(mistakes):
     ]
 
 
-@pytest.mark.parametrize(
-    "setting", ["optimizer.schedule=plateau", "output.keep=best", "train.patience=3"]
-)
+@pytest.mark.parametrize("setting", ["optimizer.schedule=plateau", "train.patience=3"])
 def test_a_setting_that_uses_validation_needs_a_validation_part(load, mistakes, setting):
     """A setting that uses the validation loss is refused without a validation part."""
     report = mistakes(MINIMAL, setting, "corpus.validation=0")
@@ -178,3 +176,22 @@ def test_a_config_survives_a_round_trip_through_json():
         "a.npz: model.hidden must be a whole number from 1 to 65536, not 0",
         "a.npz: there is no setting 'train.': did you mean train?",
     ]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "rate"),
+    [
+        ((), 0.1),  # that of the gist
+        (("model.hidden=50",), 0.1),
+        (("model.hidden=400",), 0.025),
+        (("optimizer.name=adam",), 0.002),
+        (("optimizer.name=rmsprop", "model.hidden=200"), 0.001),
+        (("optimizer.name=sgd", "model.hidden=200"), 0.0035),
+        (("optimizer.name=sgd", "train.reduction=mean"), 0.0875),
+        (("train.reduction=mean",), 0.1),
+        (("optimizer.name=adam", "optimizer.learning_rate=3"), 3),
+    ],
+)
+def test_the_default_learning_rate_suits_the_run(load, overrides, rate):
+    """Without a rate, a run has one by its optimizer, hidden units and reduction."""
+    assert load(MINIMAL, *overrides).learning_rate == pytest.approx(rate)

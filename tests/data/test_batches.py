@@ -188,3 +188,22 @@ def test_more_rows_than_lines_are_refused(records):
         batches.LineBatches(records, T=256, B=count + 1, seed=1, dtype="float64")
     assert f"--set train.batch_size={count}" in error.value.hint
     batches.LineBatches(records, T=256, B=count, seed=1, dtype="float64")
+
+
+def test_a_share_of_the_windows_starts_from_zero():
+    """With a reset of 5 %, about one window in twenty starts from zero, from any position alike."""
+
+    def resets(seed, position=None, reset=0.05):
+        stream = batches.StreamBatches(np.arange(200_000), T=5, B=1, seed=seed, reset=reset)
+        if position is not None:
+            stream.seek(position)
+        return stream, [stream.next().from_zero for _ in range(20_000)]
+
+    stream, flags = resets(1)
+    assert 900 < sum(flags) < 1100
+    assert resets(1)[1] == flags
+    assert resets(2)[1] != flags
+    assert resets(1, {"epoch": 0, "offset": 5 * 7_000})[1][:13_000] == flags[7_000:]
+    assert resets(1, {"epoch": 1, "offset": 0})[1][1:] != flags[1:]
+    assert sum(resets(1, reset=0.0)[1]) == 1
+    assert stream.epoch == 0

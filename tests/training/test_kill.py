@@ -16,7 +16,7 @@ SETTINGS = {
     "optimizer": {"name": "adam", "learning_rate": 0.02},
     "output": {"validate_every": 2, "sample_every": 30, "keep": "best"},
 }
-FILES = ("small.npz", "small.best.npz")
+FILES = ("small.npz",)
 NEW_INTERPRETERS = 3  # first runs; the later ones are forks, which start faster
 
 
