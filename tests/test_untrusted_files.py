@@ -18,7 +18,7 @@ from run_helpers import save
 from charrnn import checkpoint
 from charrnn.api import TextModel
 from charrnn.checkpoint import Checkpoint
-from charrnn.cli import checkpoint_facts
+from charrnn.cli import info
 from charrnn.config import loader as configs
 from charrnn.config.loader import Config
 from charrnn.config.schema import KINDS, CorpusConfig
@@ -269,8 +269,8 @@ def use(path):
     with contextlib.suppress(CharrnnError), np.errstate(all="ignore"):
         loaded = checkpoint.load(str(path))
         assert isinstance(loaded, Checkpoint)
-        facts = checkpoint_facts.facts(loaded, str(path))
-        checkpoint_facts.page(facts)
+        facts = info.facts(loaded, str(path))
+        info.format_facts(facts)
         json.dumps(facts)
         model = TextModel(loaded)
         for text in model.texts(2, chars=3, seed=1):

@@ -10,8 +10,7 @@ from pathlib import PurePath
 
 import click
 
-from charrnn.cli import shade
-from charrnn.cli.terminal import result_file, write
+from charrnn.cli.terminal import colour_enabled, result_file, write
 from charrnn.errors import CharrnnError
 
 CLEAR = "\x1b[H\x1b[J"  # the screen, before the next curve
@@ -89,7 +88,7 @@ def _draw(checkpoint_paths: tuple[str, ...], by: str, follow: bool) -> None:
     from charrnn.plots import history
     from charrnn.plots import terminal as curve
 
-    style = curve.Style(0, 0, _has_braille(), shade.wanted(sys.stdout.isatty(), os.environ))
+    style = curve.Style(0, 0, _has_braille(), colour_enabled(sys.stdout.isatty(), os.environ))
     while True:
         saved_at = [os.stat(path).st_mtime_ns for path in checkpoint_paths if follow]
         runs, finished = history.read(checkpoint_paths, by)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import os
@@ -11,13 +12,19 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from charrnn.cli import shade
-from charrnn.cli.terminal import Number, logger, write
+from charrnn.cli.terminal import Number, colour_enabled, logger, write
 from charrnn.cli.text_options import TextOptions, text_options
+from charrnn.data.characters import escape_unprintable
 
 if TYPE_CHECKING:
+    from charrnn.arrays import Floats
     from charrnn.evaluation.line_scores import CharScore, LineScore
     from charrnn.evaluation.scoring_task import ScoringTask
+
+# The minimum bits of each background colour, and its number in the 256-colour palette.
+SHADES = ((1, 230), (2, 223), (4, 216), (6, 209), (8, 203))
+INK = 16  # black, readable on all of these backgrounds
+PLAIN = "\x1b[0m"
 
 
 class RowOptions(NamedTuple):
@@ -34,7 +41,7 @@ class RowOptions(NamedTuple):
     @property
     def shaded(self) -> bool:
         """Whether the characters of a row are shaded; never in JSON."""
-        auto = self.color == "auto" and shade.wanted(sys.stdout.isatty(), os.environ)
+        auto = self.color == "auto" and colour_enabled(sys.stdout.isatty(), os.environ)
         return (auto or self.color == "always") and not self.as_json
 
 
@@ -107,7 +114,7 @@ def _print_rows(task: ScoringTask, options: RowOptions) -> bool:
     raw = options.raw or shaded
     format_row: Callable[..., str] = _format_line if options.per == "line" else _format_char
     if shaded:
-        write(shade.legend(), raw)
+        write(legend(), raw)
     matched = False
     for rows in task.rows(options.per):
         band = [x for x in rows if not (x.bits_per_char <= above or x.bits_per_char >= below)]
@@ -142,7 +149,7 @@ def _format_line(line: LineScore, options: RowOptions, shaded: bool) -> str:
             "line": line.text,
         }
         return json.dumps(fields) + "\n"
-    text = shade.shaded(line.text, line.char_bits, options.raw) if shaded else line.text
+    text = shade(line.text, line.char_bits, options.raw) if shaded else line.text
     return f"{line.bits_per_char:.4f}\t{line.bits:.4f}\t{line.chars}\t{line.unknown}\t{text}\n"
 
 
@@ -152,5 +159,33 @@ def _format_char(score: CharScore, options: RowOptions, shaded: bool) -> str:
         return json.dumps(score._asdict()) + "\n"
     chars = (score.char, score.likeliest)
     char, likeliest = (json.dumps(c, ensure_ascii=not c.isprintable()) for c in chars)
-    char = shade.painted(char, shade.colour_of(score.bits)) if shaded else char
+    char = painted(char, colour_of(score.bits)) if shaded else char
     return f"{char}\t{score.bits:.4f}\t{score.rank}\t{score.entropy_bits:.4f}\t{likeliest}\n"
+
+
+def legend() -> str:
+    """Return a line that shows the minimum bits of each colour."""
+    samples = "".join(painted(f" {bits}+ ", colour) for bits, colour in SHADES)
+    return f"bits of surprisal: {samples}\n"
+
+
+def shade(text: str, bits: Floats, raw: bool = False) -> str:
+    """Return the text with each character on the background of its bits (N,).
+
+    A character whose bits are NaN has no background. Control characters are escaped unless `raw`.
+    """
+    show = str if raw else escape_unprintable
+    pairs = zip(text, (colour_of(value) for value in bits.tolist()), strict=True)
+    runs = itertools.groupby(pairs, key=lambda pair: pair[1])
+    return "".join(painted("".join(show(char) for char, _ in run), colour) for colour, run in runs)
+
+
+def colour_of(bits: float) -> int | None:
+    """Return the background for a surprisal in bits; None below 1 bit and for NaN."""
+    colours = [colour for min_bits, colour in SHADES if bits >= min_bits]
+    return colours[-1] if colours else None
+
+
+def painted(text: str, colour: int | None) -> str:
+    """Return the text on a background colour; unchanged if that is None."""
+    return text if colour is None else f"\x1b[38;5;{INK};48;5;{colour}m{text}{PLAIN}"

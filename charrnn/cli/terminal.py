@@ -11,7 +11,7 @@ import contextlib
 import logging
 import math
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, BinaryIO
 
 import click
@@ -101,6 +101,15 @@ quiet_option = click.option(
     callback=_set_quiet,
     help="Print only errors and warnings on stderr.",
 )
+
+
+def colour_enabled(is_terminal: bool, environment: Mapping[str, str]) -> bool:
+    """Return whether to print colours: on a terminal, unless the environment disables them.
+
+    `NO_COLOR` is described on https://no-color.org.
+    """
+    disabled = environment.get("NO_COLOR") or environment.get("TERM") == "dumb"
+    return is_terminal and not disabled
 
 
 def print_result(text: str) -> None:

@@ -381,7 +381,7 @@ def test_other_errors_of_the_system_are_printed(charrnn, trained, monkeypatch):
     def fails(*args):
         raise OSError(errno.EIO, os.strerror(errno.EIO), "some/file")
 
-    monkeypatch.setattr("charrnn.cli.checkpoint_facts.facts", fails)
+    monkeypatch.setattr("charrnn.cli.info.facts", fails)
     result = charrnn("info", trained)
     assert (result.exit_code, result.stdout) == (1, "")
     assert result.stderr == f"Error: some/file: {os.strerror(errno.EIO)}\n"

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from charrnn.checkpoint import Checkpoint
-from charrnn.cli import shade
+from charrnn.cli import score as shading
+from charrnn.cli import terminal
 from charrnn.config.schema import Config, CorpusConfig, ModelConfig
 from charrnn.data.vocabulary import Vocab
 from charrnn.errors import CharrnnError, DivergedError, VocabError
@@ -290,17 +291,17 @@ def test_the_interval_of_equal_blocks_is_that_of_the_mean():
 )
 def test_colour_is_only_for_terminals_that_support_it(is_terminal, environment, expected):
     """Text is shaded on a terminal unless NO_COLOR is set and not empty, or TERM is dumb."""
-    assert shade.wanted(is_terminal, environment) == expected
+    assert terminal.colour_enabled(is_terminal, environment) == expected
 
 
 def test_a_shaded_line_has_colours_and_escapes():
     """A shaded line has one colour per range of bits, and escapes for control characters."""
     bits = np.array([np.nan, 0.5, 1.0, 1.5, 9.0])
-    line = shade.shaded("abcd\x1b", bits)
+    line = shading.shade("abcd\x1b", bits)
     colour = "\x1b[38;5;16;48;5;{}m".format
     assert line == f"ab{colour(230)}cd\x1b[0m{colour(203)}\\x1b\x1b[0m"
-    assert [shade.colour_of(x) for x in (0, 1, 2, 4, 6, 8)] == [None, 230, 223, 216, 209, 203]
-    assert shade.legend().count("\x1b[0m") == len(shade.SHADES)
+    assert [shading.colour_of(x) for x in (0, 1, 2, 4, 6, 8)] == [None, 230, 223, 216, 209, 203]
+    assert shading.legend().count("\x1b[0m") == len(shading.SHADES)
 
 
 def test_windows_do_not_depend_on_the_pieces():
