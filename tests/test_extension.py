@@ -32,8 +32,7 @@ from charrnn.training.schedules import SCHEDULES
 )
 def test_the_choices_of_the_schema_are_the_names_in_the_registry(setting, registry):
     """The schema, which does not import the registries, lists the same names as they do."""
-    choices = KINDS[setting].expected.split(" or ")
-    assert choices == list(registry)
+    assert KINDS[setting].words == tuple(registry)
     assert Config().flat()[setting] in registry
 
 

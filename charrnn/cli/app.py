@@ -26,7 +26,18 @@ from charrnn.parallel.group import PeerFailed, exit_code
 from charrnn.parallel.mpi import launch
 
 # Each has a file of the same name in this folder.
-COMMANDS = ("train", "sample", "eval", "score", "page", "plot", "gradcheck", "info", "new")
+COMMANDS = (
+    "train",
+    "sample",
+    "eval",
+    "score",
+    "page",
+    "plot",
+    "gradcheck",
+    "info",
+    "new",
+    "settings",
+)
 
 # Parameters that name an input file; - is stdin.
 INPUTS = {"checkpoint_path", "text_path", "other_path", "prime_file"}
@@ -121,7 +132,7 @@ def _describe(error: OSError) -> str:
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100, "show_default": True}
 
-EPILOG = "Settings: configs/README.md; documentation: README.md, both in the source."
+EPILOG = "Settings: charrnn settings; documentation: README.md."
 
 
 @click.group(cls=Program, context_settings=CONTEXT, epilog=EPILOG)

@@ -3,6 +3,8 @@
 A text may contain control characters that clear the screen, rename the window or type for the user,
 and marks that reverse the reading direction, so that a line seems to read differently. On a
 terminal such characters are printed as escapes. Files and pipes receive them unchanged.
+
+The options that several commands have are here too, with the completion of `--set` in the shells.
 """
 
 from __future__ import annotations
@@ -10,12 +12,15 @@ from __future__ import annotations
 import contextlib
 import logging
 import math
+import re
 import sys
 from collections.abc import Iterator, Mapping
 from typing import Any, BinaryIO
 
 import click
+from click.shell_completion import BashComplete, CompletionItem, add_completion_class
 
+from charrnn.config.schema import FIELDS, KINDS, format_value
 from charrnn.data.characters import escape_unprintable
 
 logger = logging.getLogger("charrnn")
@@ -39,12 +44,46 @@ class Number(click.FloatRange):
         return number
 
 
+@add_completion_class
+class BashWordComplete(BashComplete):
+    """Completion in bash, where `key=value` arrives as three words and = is one of them."""
+
+    def get_completions(self, args: list[str], incomplete: str) -> list[CompletionItem[str]]:
+        """Return the completions of the word with its =, without what bash leaves as it is."""
+        *args, word = re.sub(r"\n=(\n(?=.))?", "=", "\n".join([*args, incomplete])).split("\n")
+        items = super().get_completions(args, word)
+        unchanged = word.removeprefix("--set=").removesuffix(incomplete.removeprefix("="))
+        return [CompletionItem(i.value.removeprefix(unchanged), i.type, i.help) for i in items]
+
+
+def complete_setting(
+    ctx: click.Context, param: click.Parameter, incomplete: str
+) -> list[CompletionItem[str]]:
+    """Return each `KEY=` that begins with the text, and each `KEY=VALUE` of a single key.
+
+    The values are the words that the setting may be, and its default.
+    """
+    prefix, equals, _ = incomplete.partition("=")
+    keys = [key for key in KINDS if key == prefix or (not equals and key.startswith(prefix))]
+    texts = {f"{key}=": key for key in keys}
+    if len(keys) == 1:
+        (key,) = keys
+        words = [*KINDS[key].words, format_value(FIELDS[key].default)]
+        texts |= {f"{key}={word}": key for word in words}
+    return [
+        CompletionItem(text, help=FIELDS[key].metadata["meaning"])
+        for text, key in texts.items()
+        if text.startswith(incomplete) and text != incomplete
+    ]
+
+
 set_option = click.option(
     "--set",
     "overrides",
     metavar="KEY=VALUE",
     multiple=True,
-    help="Change a setting, such as model.hidden=200. Repeatable.",
+    shell_complete=complete_setting,
+    help="Change a setting, such as model.hidden=200. Repeatable. All settings: charrnn settings.",
 )
 
 

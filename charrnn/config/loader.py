@@ -80,6 +80,7 @@ def _build(config: Config, assignments: Iterable[Assignment | str], source: str)
     """
     invalid: set[str] = set()
     mistakes: list[str] = []
+    hints: list[str] = []
     for item in assignments:
         if isinstance(item, str):
             mistakes.append(item)
@@ -89,6 +90,7 @@ def _build(config: Config, assignments: Iterable[Assignment | str], source: str)
             # The search for similar names is slow: mistakes that are only counted have no message.
             message = _unknown_key(key) if len(mistakes) < MAX_MISTAKES else ""
             mistakes.append(f"{location}: {message}")
+            hints = ["All settings: charrnn settings"]
             continue
         section, _, name = key.partition(".")
         try:
@@ -104,10 +106,10 @@ def _build(config: Config, assignments: Iterable[Assignment | str], source: str)
         listed = mistakes[:MAX_MISTAKES]
         if len(mistakes) > len(listed):
             listed.append(f"and {len(mistakes) - len(listed):,} more")
-        raise ConfigError(
-            "\n".join([f"{source}: {count} in the config", *listed]),
-            "Set corpus.path, or add --corpus FILE" if listed[-1].endswith(NO_PATH) else "",
-        )
+        if listed[-1].endswith(NO_PATH):
+            hints.append("Set corpus.path, or add --corpus FILE")
+        message = "\n".join([f"{source}: {count} in the config", *listed])
+        raise ConfigError(message, "\n".join(hints))
     return config
 
 

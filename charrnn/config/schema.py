@@ -26,11 +26,15 @@ def format_value(value: Any) -> str:
 
 
 class Kind(NamedTuple):
-    """The allowed values of a setting: a description, a test, and a conversion applied first."""
+    """The allowed values of a setting: a description, a test, and a conversion applied first.
+
+    `words` are the allowed values that have a name of their own, for completion.
+    """
 
     expected: str
     allowed: Callable[[Any], object] = lambda value: True
     convert: Callable[[Any, str], Any] = lambda value, base: value
+    words: tuple[str, ...] = ()
 
     def read(self, value: Any, base: str) -> Any:
         """Return the converted value; relative paths start from the folder `base`.
@@ -68,7 +72,7 @@ def integer(minimum: int, maximum: int | None = None) -> Kind:
 
 def choice(*names: str) -> Kind:
     """Return the kind of one of these words."""
-    return Kind(" or ".join(names), lambda value: value in names)
+    return Kind(" or ".join(names), lambda value: value in names, words=names)
 
 
 def optional(inner: Kind, word: str | None = None) -> Kind:
@@ -76,6 +80,7 @@ def optional(inner: Kind, word: str | None = None) -> Kind:
     return Kind(
         f"{inner.expected}, or {format_value(word)}",
         convert=lambda value, base: word if value == word else inner.read(value, base),
+        words=(*inner.words, format_value(word)),
     )
 
 
@@ -102,12 +107,12 @@ POSITIVE = Kind("a number above 0", lambda x: x > 0, _number)
 NOT_NEGATIVE = Kind("a number, 0 or more", lambda x: x >= 0, _number)
 SHARE = Kind("a number above 0 and at most 1", lambda x: 0 < x <= 1, _number)
 FRACTION = Kind("a number from 0 to below 1", lambda x: 0 <= x < 1, _number)
-FLAG = Kind("true or false", lambda value: isinstance(value, bool))
+FLAG = Kind("true or false", lambda value: isinstance(value, bool), words=("true", "false"))
 URL = Kind("an http or https URL", re.compile("https?://.*").fullmatch)
 SHA256 = Kind("64 hexadecimal digits", re.compile("[0-9a-f]{64}").fullmatch)
 ENCODING = Kind("the name of an encoding in Python", convert=_encoding)
 FILE = Kind("a path", convert=_path)
-FILES = Kind("a path, a list of paths, or - for standard input", convert=_paths)
+FILES = Kind("a path, a list of paths, or - for standard input", convert=_paths, words=("-",))
 
 
 # For `only`: the key of another setting, and the values of it that are required.

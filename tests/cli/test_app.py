@@ -15,6 +15,7 @@ from charrnn.config.schema import ModelConfig
 from charrnn.nn.model import Model
 
 COMMANDS = ["train", "sample", "eval", "score", "page", "gradcheck", "info", "new", "plot"]
+COMMANDS += ["settings"]
 PROSE = "the cat sat on the mat; the dog sat on the log. " * 12
 
 

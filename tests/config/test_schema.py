@@ -1,6 +1,7 @@
 """The allowed values of each setting, and the conflicts between settings."""
 
 import json
+import re
 
 import pytest
 
@@ -140,10 +141,17 @@ def test_steps_and_epochs_cannot_both_be_set(load, mistakes):
     assert load(content, "train.steps=null").train.epochs == 2
 
 
+@pytest.mark.parametrize("key", KINDS)
+def test_the_words_of_a_kind_are_allowed_and_described(key):
+    """Each word that completion offers is a value of the setting, and in its description."""
+    for word in KINDS[key].words:
+        assert re.search(rf"(^| ){word}($|,? )", KINDS[key].expected)
+        KINDS[key].read({"true": True, "false": False, "null": None}.get(word, word), "/")
+
+
 def value_other_than_default(key):
     """Return an allowed value of a setting that is not its default."""
-    words = KINDS[key].expected.replace(", or null", "").split(" or ")
-    for value in [0.25, 3, True, f"/{key}", *words, "utf-16", "https://a.b", "0" * 64]:
+    for value in [0.25, 3, True, f"/{key}", *KINDS[key].words, "utf-16", "https://a.b", "0" * 64]:
         try:
             allowed = KINDS[key].read(value, "/")
         except (ValueError, TypeError, LookupError):
