@@ -1,35 +1,70 @@
-"""The command `charrnn info`: the contents of a checkpoint, as JSON values and as a text."""
+"""The command `charrnn info`: the contents of checkpoints, as JSON values and as a text."""
 
 from __future__ import annotations
 
 import json
 import math
+import os
+import sys
+import time
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from charrnn import units
-from charrnn.cli.terminal import print_result
+from charrnn.cli.terminal import note, print_result
 from charrnn.config.schema import format_value
+from charrnn.errors import CharrnnError
 
 if TYPE_CHECKING:
     from charrnn.checkpoint import Checkpoint
 
 
-@click.command(short_help="Print the sizes, state and config of a checkpoint.")
-@click.argument("checkpoint_path", metavar="CKPT", envvar="CHARRNN_CHECKPOINT")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def info(checkpoint_path: str, as_json: bool) -> None:
+@click.command(short_help="Print what is in a checkpoint, or a line for each of many.")
+@click.argument(
+    "checkpoint_paths",
+    metavar="CKPT...",
+    nargs=-1,
+    required=True,
+    envvar="CHARRNN_CHECKPOINT",
+    type=click.Path(readable=False),  # the variable is a list like PATH
+)
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON object for each checkpoint.")
+def info(checkpoint_paths: tuple[str, ...], as_json: bool) -> None:
     """Print the sizes, vocabulary, training state and config of CKPT (- is stdin).
+
+    Of several checkpoints, print a line each: path, cell, layers x hidden units, steps, best
+    validation and its step, and the time of the file. One that cannot be read is an error on
+    stderr; the others are printed, and the exit code is 1.
 
     \b
     charrnn info runs/dinos.npz
-    charrnn info runs/dinos.npz --json
+    charrnn info runs/*.npz
+    charrnn info runs/*.npz --json
     """
+    if checkpoint_paths.count("-") > 1:
+        raise click.UsageError("only one checkpoint can come from standard input")
     from charrnn import checkpoint
 
-    values = facts(checkpoint.load(checkpoint_path), checkpoint_path)
-    print_result(json.dumps(values) if as_json else format_facts(values))
+    readable = []
+    for path in checkpoint_paths:
+        try:
+            readable.append(facts(checkpoint.load(path), path))
+        except CharrnnError as error:
+            if len(checkpoint_paths) == 1:
+                raise
+            note(f"Error: {error.with_hint}")
+    if as_json:
+        lines = list(map(json.dumps, readable))
+    elif len(checkpoint_paths) == 1:
+        lines = [format_facts(readable[0])]
+    else:
+        lines = format_lines(readable)
+    for line in lines:
+        print_result(line)
+    if len(readable) < len(checkpoint_paths):
+        sys.exit(1)
 
 
 def facts(loaded: Checkpoint, path: str) -> dict[str, Any]:
@@ -37,6 +72,7 @@ def facts(loaded: Checkpoint, path: str) -> dict[str, Any]:
     validations = [row[-1] for row in loaded.history.tolist() if math.isfinite(row[-1])]
     return {
         "checkpoint": path,
+        "modified": None if path == "-" else _time(os.path.getmtime(path)),
         "step": loaded.step,
         "seconds": loaded.training_state.get("seconds"),
         "validations": len(validations),
@@ -50,6 +86,32 @@ def facts(loaded: Checkpoint, path: str) -> dict[str, Any]:
         "config": loaded.config.as_dict(),
         "resume": loaded.resume_command(path),
     }
+
+
+def format_lines(checkpoints: Sequence[dict[str, Any]]) -> list[str]:
+    """Return the values of several `facts` as aligned lines: path and cell left, numbers right."""
+    rows = [_columns(facts) for facts in checkpoints]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    align = (str.ljust, str.ljust, str.rjust, str.rjust, str.rjust, str.rjust)
+    return [
+        "  ".join(
+            f(text, width) for f, text, width in zip(align, row, widths, strict=True)
+        ).rstrip()
+        for row in rows
+    ]
+
+
+def _columns(facts: dict[str, Any]) -> list[str]:
+    """Return the texts of one line."""
+    model, nats = facts["config"]["model"], facts["best_validation_nats"]
+    return [
+        facts["checkpoint"],
+        model["cell"],
+        f"{model['layers']} x {model['hidden']}",
+        f"{facts['step']:,} steps",
+        "no validation" if nats is None else f"{nats:.4f} nats at step {facts['best_step'] or 0:,}",
+        (facts["modified"] or "").replace("T", " ")[:16],
+    ]
 
 
 def format_facts(facts: dict[str, Any]) -> str:
@@ -82,6 +144,11 @@ def format_facts(facts: dict[str, Any]) -> str:
 def _finite(value: object) -> float | None:
     """Return a finite number, else None, because JSON has no infinity."""
     return value if isinstance(value, float) and math.isfinite(value) else None
+
+
+def _time(seconds: float) -> str:
+    """Return a time since the epoch as local time in ISO 8601, with its offset."""
+    return time.strftime("%Y-%m-%dT%H:%M:%S%z", time.localtime(seconds))
 
 
 def _nats(nats: float | None) -> str:
