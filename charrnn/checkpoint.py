@@ -37,8 +37,9 @@ import numpy as np
 from charrnn import __version__, archive
 from charrnn.arrays import Floats, StartStates
 from charrnn.atomic import as_checkpoint_error, replace_file
+from charrnn.config.kinds import MAX_INT
 from charrnn.config.loader import from_dict
-from charrnn.config.schema import MAX_INT, Config
+from charrnn.config.schema import Config
 from charrnn.data.vocabulary import Vocab
 from charrnn.errors import CheckpointError, ConfigError, VocabError
 from charrnn.nn.model import Model

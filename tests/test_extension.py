@@ -11,7 +11,8 @@ from run_helpers import RecordingCallbacks
 from charrnn import checkpoint
 from charrnn.cli import app
 from charrnn.config import schema
-from charrnn.config.schema import KINDS, Config, choice
+from charrnn.config.kinds import choice
+from charrnn.config.schema import KINDS, Config
 from charrnn.nn import gradcheck
 from charrnn.nn.cells import CELLS, Layer
 from charrnn.nn.model import Model

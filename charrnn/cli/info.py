@@ -14,7 +14,7 @@ import click
 
 from charrnn import units
 from charrnn.cli.terminal import note, print_result
-from charrnn.config.schema import format_value
+from charrnn.config.kinds import format_value
 from charrnn.errors import CharrnnError
 
 if TYPE_CHECKING:

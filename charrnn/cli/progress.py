@@ -17,6 +17,7 @@ from charrnn.bar import Bar
 from charrnn.cli.terminal import escape_controls, logger
 from charrnn.errors import SIGNALS, Interrupted
 from charrnn.parallel.group import ProcessGroup, SingleProcess, StopRequested
+from charrnn.training.loop import estimate_seconds
 from charrnn.training.state import LossPoint
 from charrnn.training.trainer import Trainer
 from charrnn.units import duration
@@ -82,7 +83,7 @@ class ProgressReporter:
         self._print(
             f"{trainer.config.model.cell}, {layers} of {model.hidden} units, "
             f"{trainer.params.flat.size:,} parameters; {workers}; "
-            f"about {duration(trainer.estimate_seconds())}"
+            f"about {duration(estimate_seconds(trainer))}"
         )
         training, validation = trainer.corpus.chars()
         self._print(f"{training:,} characters to learn from, {validation:,} held out")

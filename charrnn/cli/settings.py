@@ -11,7 +11,8 @@ from typing import Any
 import click
 
 from charrnn.cli.terminal import print_result
-from charrnn.config.schema import FIELDS, KINDS, format_value
+from charrnn.config.kinds import format_value
+from charrnn.config.schema import FIELDS, KINDS
 from charrnn.errors import CharrnnError
 
 COLUMNS = 80

@@ -20,7 +20,8 @@ from typing import Any, BinaryIO
 import click
 from click.shell_completion import BashComplete, CompletionItem, add_completion_class
 
-from charrnn.config.schema import FIELDS, KINDS, format_value
+from charrnn.config.kinds import format_value
+from charrnn.config.schema import FIELDS, KINDS
 from charrnn.data.characters import escape_unprintable
 
 logger = logging.getLogger("charrnn")

@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 import yaml
 from yaml.constructor import SafeConstructor
 
-from charrnn.config.schema import FIELDS, KINDS, MAX_INT, SECTIONS, Config, format_value
+from charrnn.config.kinds import MAX_INT, format_value
+from charrnn.config.schema import FIELDS, KINDS, SECTIONS, Config
 from charrnn.errors import ConfigError
 from charrnn.streams import display_name, open_binary
 

@@ -17,7 +17,7 @@ import numpy as np
 
 from charrnn.arrays import Floats
 from charrnn.checkpoint import Checkpoint
-from charrnn.config.schema import format_value
+from charrnn.config.kinds import format_value
 from charrnn.data.vocabulary import code_points
 from charrnn.errors import CharrnnError, CorpusError
 from charrnn.evaluation.dynamic_evaluation import windows

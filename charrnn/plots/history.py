@@ -12,7 +12,7 @@ import numpy as np
 from charrnn import checkpoint
 from charrnn.arrays import Floats
 from charrnn.checkpoint import HISTORY_COLUMNS
-from charrnn.config.schema import MAX_INT
+from charrnn.config.kinds import MAX_INT
 from charrnn.data.characters import escape_unprintable
 from charrnn.errors import CheckpointError
 from charrnn.streams import display_name

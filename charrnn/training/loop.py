@@ -5,6 +5,7 @@ The loop prints nothing. It calls a `Callbacks`, which reports to the user and c
 
 from __future__ import annotations
 
+import math
 import os
 import shlex
 import time
@@ -18,6 +19,8 @@ from charrnn.training.trainer import Trainer
 
 STEP_INTERVAL_S = 0.1  # seconds between two calls of `on_step`
 CHECKED_STEPS = (200, 500, 1000)  # checks whether the model learns; later, at every validation
+MIN_RISING_STEPS = 200  # of the validation loss, and a third of the run, to call it overfitting
+UPDATE_COST, SCORING_COST = 1.3, 0.4  # times that of a gradient, for each character
 LEARNS_BY = 500  # updates after which a run that ends above guessing has failed
 
 
@@ -104,14 +107,14 @@ def _check(trainer: Trainer, files: RunFiles, callbacks: Callbacks, validated: b
     state, step, warning = trainer.training_state, trainer.step, None
     at_end = trainer.finished and step >= LEARNS_BY
     if step in CHECKED_STEPS or at_end or (validated and step > CHECKED_STEPS[-1]):
-        warning = trainer.learning_warning() if state.checked_at != step else None
+        warning = _learning_warning(trainer) if state.checked_at != step else None
     if warning is not None and (at_end or state.failed_checks > 1):
         files.save()
         error = DivergedError(f"the run does not learn: {warning}", trainer.advice())
         raise trainer.group.error_for_all_ranks(error)
     if warning is not None:
         callbacks.on_warning(f"{warning}. {trainer.advice()}")
-    warning = trainer.overfitting_warning() if validated else None
+    warning = _overfitting_warning(trainer) if validated else None
     if warning is not None:
         callbacks.on_warning(warning)
 
@@ -153,3 +156,64 @@ def _report_best(trainer: Trainer, path: str, callbacks: Callbacks) -> None:
         callbacks.on_end(f"stopped early: no validation since {best_step} was better ({patience})")
     best = f"best validation {state.best_nats:.4f} nats at {best_step}; " if state.best_nats else ""
     callbacks.on_end(f"{best}try: charrnn sample {shlex.quote(os.path.relpath(path))}")
+
+
+def _learning_warning(trainer: Trainer) -> str | None:
+    """Return a warning when the model predicts held-out text worse than guessing does.
+
+    All ranks call it. Counts the failed checks in a row in the training state.
+    """
+    training_state = trainer.training_state
+    nats = trainer.group.on_rank_zero(lambda: _first_nats(trainer))
+    training_state.checked_at = trainer.step
+    if nats <= trainer.guessing_nats:
+        training_state.failed_checks = 0
+        return None
+    training_state.failed_checks += 1
+    guessing = f"ln {trainer.model.vocab_size} = {trainer.guessing_nats:.4g}"
+    return (
+        f"at step {trainer.step:,} the model predicts worse than guessing: {nats:.4g} nats per "
+        f"character of held-out text, where guessing costs {guessing}"
+    )
+
+
+def _first_nats(trainer: Trainer) -> float:
+    """Return the nats per character of the first held-out characters, from the zero state.
+
+    A model that predicts the first characters of the training part better has learnt, and
+    overfits: its nats there are the result then.
+    """
+    corpus, nats = trainer.corpus, math.inf
+    for ids in (corpus.validation, corpus.training):
+        if len(ids) > 1 and nats > trainer.guessing_nats:
+            nats = min(nats, trainer.evaluator.first_nats(corpus, ids))
+    return nats
+
+
+def _overfitting_warning(trainer: Trainer) -> str | None:
+    """Return a warning, once a run, when the validation loss has risen for a third of the run."""
+    training_state = trainer.training_state
+    best_nats, best_step = training_state.best_nats, training_state.best_step
+    if best_nats is None or training_state.overfits or trainer.history[-1][-1] <= best_nats:
+        return None
+    if trainer.step - best_step < max(trainer.steps / 3, MIN_RISING_STEPS):
+        return None
+    training_state.overfits = 1
+    dropout = min(trainer.model.dropout + 0.2, 0.7)
+    return (
+        f"the validation has risen since step {best_step:,}: the model overfits. Try "
+        f"--set model.dropout={dropout:g}, fewer hidden units, or fewer steps"
+    )
+
+
+def estimate_seconds(trainer: Trainer) -> float:
+    """Return about how long the rest of the run takes, by the gradient of the next window."""
+    batch = trainer.peek_batch()
+    for _ in range(2):  # the first also allocates memory
+        start = time.perf_counter()
+        trainer.try_gradient(batch)
+        seconds_per_char = UPDATE_COST * (time.perf_counter() - start) / batch.chars
+    training, validation = trainer.corpus.chars()
+    steps, validate_every = trainer.steps - trainer.step, trainer.config.output.validate_every
+    chars = steps * training / trainer.batches.per_epoch()
+    return seconds_per_char * (chars + SCORING_COST * validation * steps / validate_every)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from charrnn.checkpoint import Checkpoint
-from charrnn.config.schema import Config, format_value
+from charrnn.config.kinds import format_value
+from charrnn.config.schema import Config
 from charrnn.data.characters import list_characters
 from charrnn.data.corpus import Corpus
 from charrnn.errors import CheckpointError

@@ -13,7 +13,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from charrnn.config.schema import DEFAULT_STEPS, MAX_INT, OptimizerConfig, TrainConfig
+from charrnn.config.kinds import MAX_INT
+from charrnn.config.schema import DEFAULT_STEPS, OptimizerConfig, TrainConfig
 
 MAX_CHANGES = 1e9  # of `step`: after so many, any factor below 1 has reduced the rate to 0
 

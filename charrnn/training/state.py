@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from charrnn.config.schema import MAX_INT
+from charrnn.config.kinds import MAX_INT
 from charrnn.evaluation.evaluator import Score
 from charrnn.units import bits
 

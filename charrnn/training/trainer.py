@@ -39,9 +39,7 @@ from charrnn.training.state import LossPoint, TrainingState
 from charrnn.training.warm_start import copy_weights
 
 SAMPLE_CHARS = 200  # length of the samples during training
-MIN_RISING_STEPS = 200  # of the validation loss, and a third of the run, to call it overfitting
 MAX_LOSS_RATIO = 30.0  # to the loss of guessing: a run with a higher training loss has diverged
-UPDATE_COST, SCORING_COST = 1.3, 0.4  # times that of a gradient, for each character
 POINTS = 200  # of the loss curve of a run, where the config does not say how often
 
 
@@ -106,7 +104,7 @@ class Trainer:
 
     def initial_nats(self) -> float:
         """Return the loss of the next window, in nats per character, without an update."""
-        batch = self._peek_batch()
+        batch = self.peek_batch()
         T, B = batch.ids.shape
         state = self._zero_state(B) if batch.from_zero else self.state
         b, nats = state.shape[2], 0.0
@@ -115,27 +113,20 @@ class Trainer:
             nats = b * self.model.forward(self.params, shard, state, work)[0]
         return float(sum(self.group.allgather(nats)) / batch.chars)
 
-    def estimate_seconds(self) -> float:
-        """Return about how long the rest of the run takes, by the gradient of the next window."""
-        batch, state = self._peek_batch(), self.state
-        for _ in range(2):  # the first also allocates memory
-            if batch.from_zero:
-                self.state = self._zero_state(batch.ids.shape[1])
-            start = time.perf_counter()
-            self._compute_gradient(batch, 1.0)
-            seconds_per_char = UPDATE_COST * (time.perf_counter() - start) / batch.chars
-            self.state = state
-        training, validation = self.corpus.chars()
-        steps, validate_every = self.steps - self.step, self.config.output.validate_every
-        chars = steps * training / self.batches.per_epoch()
-        return seconds_per_char * (chars + SCORING_COST * validation * steps / validate_every)
+    def try_gradient(self, batch: Batch) -> None:
+        """Compute the gradient of a window; neither the state nor the weights change."""
+        state = self.state
+        if batch.from_zero:
+            self.state = self._zero_state(batch.ids.shape[1])
+        self._compute_gradient(batch, 1.0)
+        self.state = state
 
     def _zero_state(self, B: int) -> Floats:
         """Return the zero state (L, S, b, H) of this rank's b rows of B."""
         rows = self.group.rows(B)
         return self.model.zero_state(rows.stop - rows.start)
 
-    def _peek_batch(self) -> Batch:
+    def peek_batch(self) -> Batch:
         """Return the next window, without moving past it."""
         position = self.batches.position()
         batch = self.batches.next()
@@ -251,48 +242,6 @@ class Trainer:
         self.history.append(row)  # columns: HISTORY_COLUMNS
         return point
 
-    def learning_warning(self) -> str | None:
-        """Return a warning when the model predicts held-out text worse than guessing does."""
-        training_state = self.training_state
-        nats = self.group.on_rank_zero(self._check_nats)
-        training_state.checked_at = self.step
-        if nats <= self.guessing_nats:
-            training_state.failed_checks = 0
-            return None
-        training_state.failed_checks += 1
-        guessing = f"ln {self.model.vocab_size} = {self.guessing_nats:.4g}"
-        return (
-            f"at step {self.step:,} the model predicts worse than guessing: {nats:.4g} nats per "
-            f"character of held-out text, where guessing costs {guessing}"
-        )
-
-    def _check_nats(self) -> float:
-        """Return the nats per character of the first held-out characters, from the zero state.
-
-        A model that predicts the first characters of the training part better has learnt, and
-        overfits: its nats there are the result then.
-        """
-        corpus, nats = self.corpus, math.inf
-        for ids in (corpus.validation, corpus.training):
-            if len(ids) > 1 and nats > self.guessing_nats:
-                nats = min(nats, self.evaluator.first_nats(corpus, ids))
-        return nats
-
-    def overfitting_warning(self) -> str | None:
-        """Return a warning, once a run, when the validation has risen for a third of the run."""
-        training_state = self.training_state
-        best_nats, best_step = training_state.best_nats, training_state.best_step
-        if best_nats is None or training_state.overfits or self.history[-1][-1] <= best_nats:
-            return None
-        if self.step - best_step < max(self.steps / 3, MIN_RISING_STEPS):
-            return None
-        training_state.overfits = 1
-        dropout = min(self.model.dropout + 0.2, 0.7)
-        return (
-            f"the validation has risen since step {best_step:,}: the model overfits. Try "
-            f"--set model.dropout={dropout:g}, fewer hidden units, or fewer steps"
-        )
-
     def sample(self, stop_requested: Callable[[], bool] = never_stop) -> str | None:
         """Return a text sampled from the current model, or None when a stop is requested.
 
@@ -376,7 +325,7 @@ class Trainer:
             self.training_state.restore(values)
             self.batches.seek({key: int(n) for key, n in values["position"].items()})
             self.schedule.restore(values["schedule"]["factor"])
-            batch = self._peek_batch()
+            batch = self.peek_batch()
             if not batch.from_zero and batch.ids.shape[1] != state.shape[2]:
                 raise ValueError("the state and the next batch differ in their number of rows")
             self.optimizer.restore(checkpoint.optimizer_state)

@@ -127,7 +127,7 @@ def test_a_run_resumes_within_a_record(short, tmp_path):
     resumed = short(*settings, mode="lines")
     resumed.restore(checkpoint.load(path))
     assert resumed.batches.position()["offset"] == 9
-    assert not resumed._peek_batch().from_zero
+    assert not resumed.peek_batch().from_zero
     assert resumed.state.any()
     assert resumed.update() == run.update()
 

@@ -58,7 +58,7 @@ def test_without_new_characters_the_initial_loss_is_that_of_the_old_model(charrn
     run = trainer_of(config(OLD), checkpoint.load(path))
     saved = checkpoint.load(path)
     assert run.params.flat.tobytes() == saved.params.flat.tobytes()
-    batch = run._peek_batch()
+    batch = run.peek_batch()
     ids = np.concatenate([batch.ids[:1], batch.targets]).T  # (1, T + 1)
     nats, _ = Evaluator(saved.model, saved.params).score_sequence(ids[0], saved.model.zero_state(1))
     assert run.initial_nats() == pytest.approx(nats.mean(), rel=1e-6)
