@@ -230,7 +230,8 @@ def matrix_product() -> Call:
 
 def sampling(cell: str, hidden: int) -> Call:
     """Return a call that samples one text as `charrnn sample` does."""
-    from charrnn.sampling.sampler import Sampler, SamplingOptions, StopConditions
+    from charrnn.sampling.drawing import SamplingOptions
+    from charrnn.sampling.sampler import Sampler, StopConditions
 
     run = trainer(f"model.cell={cell}", f"model.hidden={hidden}")
     sampler = Sampler(run.model, run.params, run.corpus.vocab, "stream")
@@ -252,7 +253,8 @@ def sampling_names(hidden: int, count: int) -> tuple[Call, dict[str, Any]]:
 
     The facts are the number of characters per call.
     """
-    from charrnn.sampling.sampler import Sampler, SamplingOptions, StopConditions
+    from charrnn.sampling.drawing import SamplingOptions
+    from charrnn.sampling.sampler import Sampler, StopConditions
 
     run = trainer("corpus.mode=lines", f"model.hidden={hidden}", text=NAMES)
     for _ in range(3000):

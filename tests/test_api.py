@@ -8,7 +8,13 @@ import pytest
 from run_helpers import LINES
 
 import charrnn as package
-from charrnn.errors import CharrnnError, CheckpointError, CorpusError
+from charrnn.errors import (
+    CharrnnError,
+    CheckpointError,
+    ConfigError,
+    CorpusError,
+    VocabError,
+)
 
 
 @pytest.fixture
@@ -99,3 +105,80 @@ def test_an_error_message_names_no_command_line_options(model):
     assert "--" not in str(raised.value)
     assert raised.value.hint == "To leave such characters out and count them: --unknown skip"
     assert pickle.loads(pickle.dumps(raised.value)).with_hint == raised.value.with_hint
+
+
+@pytest.mark.parametrize("mode", ["lines", "stream"])
+def test_next_characters_have_the_probabilities_of_scoring(charrnn, config, mode):
+    """`next` returns the likeliest characters first, with the probabilities of `char_scores`."""
+    model = package.load(charrnn("train", config(mode=mode), "-q").stdout.strip())
+    predicted = model.next("an", top=None)
+    assert sum(p for _, p in predicted) == pytest.approx(1)
+    assert [p for _, p in predicted] == sorted((p for _, p in predicted), reverse=True)
+    assert model.next("an", top=3) == predicted[:3]
+    for rank, (char, p) in enumerate(predicted, 1):
+        score = [*model.char_scores(("\nan" if mode == "stream" else "an") + char)][2]
+        assert (score.char, score.rank) == (char, rank)
+        assert 2**-score.bits == pytest.approx(p, rel=1e-4)
+    first = dict(model.next("", top=None))
+    assert ("\n" in first) == (mode == "stream")  # no record is empty
+    same = model.next("bob\nan") == model.next("an")
+    assert same == (mode == "lines")
+    with pytest.raises(VocabError, match="the text has '\\?'"):
+        model.next("an?")
+
+
+def test_next_needs_no_newline_in_the_vocabulary(charrnn, config):
+    """A model without a newline predicts too, the same at every call."""
+    model = package.load(charrnn("train", config("abcd" * 99, "stream"), "-q").stdout.strip())
+    assert model.next("ab", top=1) == model.next("ab", top=1)
+    assert {char for char, _ in model.next("", top=None)} == set("abcd")
+
+
+@pytest.mark.parametrize("mode", ["lines", "stream"])
+def test_scored_rows_equal_those_of_the_command(charrnn, config, mode):
+    """`line_scores` and `char_scores` are the rows of `charrnn score`, in the original case."""
+    lowercase = ("--set", "corpus.lowercase=true")
+    path = charrnn("train", config(mode=mode), "-q", *lowercase).stdout.strip()
+    model, text = package.load(path), "Anna\nbob?\n\nida"
+    command = ("score", path, "-", "--json", "--unknown", "skip", "--per")
+    rows = [*map(json.loads, charrnn(*command, "line", stdin=text).stdout.splitlines())]
+    for pieces in (text, iter(["An", "na\nbob", "?\n\nida"])):
+        lines = list(model.line_scores(pieces, skip_unknown=True))
+        assert [line.text for line in lines] == [row["line"] for row in rows]
+        assert [line.bits for line in lines] == pytest.approx([row["bits"] for row in rows])
+        assert [line.unknown for line in lines] == [row["unknown"] for row in rows]
+    assert lines[0].text == "Anna"
+    rows = [*map(json.loads, charrnn(*command, "char", stdin=text).stdout.splitlines())]
+    assert [score._asdict() for score in model.char_scores(text, skip_unknown=True)] == rows
+    for scores in (model.line_scores, model.char_scores):
+        with pytest.raises(VocabError, match="the text has '\\?'"):
+            list(scores(text))
+
+
+def test_a_model_describes_itself(model):
+    """`repr` has the network, its size, the step and the best validation."""
+    best = model.checkpoint.training_state["best_nats"]
+    size, V = model.params.flat.size, len(model.vocab)
+    assert repr(model) == (
+        f"<TextModel: rnn 1 x 8, {size:,} parameters, {V} characters, step 20, "
+        f"best validation {best:.4f} nats>"
+    )
+    model.checkpoint.training_state["best_nats"] = None
+    assert repr(model).endswith("step 20>")
+
+
+def test_generate_returns_the_text_of_sample(model):
+    """`generate` joins what `sample` yields, and refuses a text without an end."""
+    options = {"seed": 3, "prime": "an", "temperature": 0.5}
+    assert model.generate(40, **options) == "".join(model.sample(40, **options))
+    assert model.generate(None, lines=2, **options).count("\n") == 2
+    with pytest.raises(ConfigError, match="has no end"):
+        model.generate(None)
+
+
+def test_continuations_take_no_common_prime(model):
+    """Each prime is continued, and the keyword `prime` of the other methods is refused."""
+    texts = list(model.continuations(["an", "bo"], seed=1))
+    assert [text.text[:2] for text in texts] == ["an", "bo"]
+    with pytest.raises(TypeError, match="prime"):
+        model.continuations(["an"], prime="b")

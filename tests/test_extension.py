@@ -17,7 +17,8 @@ from charrnn.nn import gradcheck
 from charrnn.nn.cells import CELLS, Layer
 from charrnn.nn.model import Model
 from charrnn.nn.workspace import Workspace
-from charrnn.sampling.sampler import Sampler, SamplingOptions, StopConditions
+from charrnn.sampling.drawing import SamplingOptions
+from charrnn.sampling.sampler import Sampler, StopConditions
 from charrnn.training import loop
 from charrnn.training.optimizers import OPTIMIZERS, Optimizer
 from charrnn.training.schedules import SCHEDULES

@@ -27,21 +27,13 @@ from charrnn.parallel.mpi import launch
 
 # Each has a file of the same name in this folder.
 COMMANDS = (
-    "train",
-    "sample",
-    "eval",
-    "score",
-    "page",
-    "plot",
-    "gradcheck",
-    "info",
-    "new",
-    "settings",
+    *("train", "new", "settings", "info", "plot", "gradcheck"),
+    *("sample", "next", "eval", "score", "page"),
 )
 
 # Parameters that name an input file; - is stdin.
 INPUTS = {"checkpoint_path", "text_path", "other_path", "prime_file"}
-INPUTS |= {"config_path", "corpus", "init_from"}
+INPUTS |= {"config_path", "corpus", "init_from", "primes", "text"}
 
 VARIABLES = {"CHARRNN_CHECKPOINT", "CHARRNN_CACHE"}  # `_add_command` adds one for each option
 
@@ -146,6 +138,7 @@ def main() -> None:
     charrnn sample ckpt.npz --n 200     checkpoint -> new text on stdout
     charrnn eval ckpt.npz text.txt      checkpoint + text -> bits per character
     charrnn score ckpt.npz text.txt     checkpoint + text -> bits of each line
+    charrnn next ckpt.npz "text"        checkpoint + text -> what may come next
     charrnn page ckpt.npz -o page.html  checkpoint -> a web page to explore
     charrnn plot ckpt.npz               checkpoint -> its loss curves
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
 from charrnn.cli.terminal import Number, logger, quiet_option, write
-from charrnn.errors import CharrnnError, VocabError
+from charrnn.errors import CharrnnError, CorpusError, VocabError
+from charrnn.streams import display_name
 
 if TYPE_CHECKING:
     from charrnn.api import TextModel
@@ -20,6 +21,7 @@ DEFAULT_RECORDS = 5  # at each temperature of a range
 TEMPERATURES = 6  # in a range
 
 FILTERS = ("match", "unique", "novel", "attempts")
+NOT_WITH_PRIMES = ("prime", "prime_file", "count", "lines", *FILTERS)
 OPTION_GROUPS = {  # heading in --help: names of parameters
     "Length": ("chars", "lines", "count", "max_lines", "stop"),
     "Choice of characters": ("temperatures", "top_k", "top_p"),
@@ -48,6 +50,7 @@ class Options(NamedTuple):
     top_p: float
     prime: str | None
     prime_file: str | None
+    primes: str | None
     from_zero: bool
     seed: int | None
     raw: bool
@@ -107,7 +110,8 @@ class _SampleCommand(click.Command):
     "--json",
     "as_json",
     is_flag=True,
-    help="Write a JSON object per text: text, log-probability in nats, bits per character, seed.",
+    help="Write a JSON object per text: text, log-probability in nats, bits per character, seed, "
+    "and its prime with --primes.",
 )
 @click.option(
     "--match",
@@ -141,6 +145,12 @@ class _SampleCommand(click.Command):
 @click.option("--prime", metavar="TEXT", help="Begin each text or record with TEXT.")
 @click.option("--prime-file", metavar="FILE", help="Read the prime from FILE, or - for stdin.")
 @click.option(
+    "--primes",
+    metavar="FILE",
+    help="Continue each line of FILE, or - for stdin, to the end of the line: a text for each, in "
+    "their order. --max-lines sets more lines.",
+)
+@click.option(
     "--from-zero",
     is_flag=True,
     help="Start running text from the zero state.  [default: from a state after a stretch of the "
@@ -164,33 +174,80 @@ def sample(checkpoint_path: str, **arguments: Any) -> None:
     charrnn sample runs/dinos.npz --lines 10 --prime ty --temperature 0.7
     charrnn sample runs/dinos.npz --lines 10 --match '^tri.*tops$' --unique --novel
     charrnn sample runs/dinos.npz --n -1 | head -c 1000
+    cut -c -3 names.txt | charrnn sample runs/dinos.npz --primes - --json
     """
     options = Options(**arguments)
-    for names, conflict in (
-        ("--prime and --prime-file", options.prime and options.prime_file),
-        ("--count and --lines", options.count and options.lines),
-        ("--null and --json", options.null and options.as_json),
-    ):
+    conflicts = {
+        "--prime and --prime-file": options.prime and options.prime_file,
+        "--count and --lines": options.count and options.lines,
+        "--null and --json": options.null and options.as_json,
+    }
+    if options.primes is not None:
+        for name in NOT_WITH_PRIMES:
+            conflicts[f"--primes and --{name.replace('_', '-')}"] = getattr(options, name)
+    for names, conflict in conflicts.items():
         if conflict:
             raise click.UsageError(f"{names} cannot be used together")
     from charrnn import api, rng
-    from charrnn.data.reader import open_text
 
     model = api.load(checkpoint_path)
     if "\n" not in model.vocab and (options.lines or options.max_lines):
         raise VocabError("the vocabulary has no newline, so no line can end", "Use --n N instead")
     if options.prime_file is not None:
-        reader = open_text(options.prime_file)
-        with reader.stream:
-            prime = "".join(reader)  # a final newline included
-        options = options._replace(prime=prime)
+        options = options._replace(prime=_read(options.prime_file))  # a final newline included
+    primes = None
+    if options.primes is not None:
+        text = _read(options.primes)
+        if not text:
+            raise CorpusError(
+                f"{display_name(options.primes)} is empty", "Write the start of a text on each line"
+            )
+        primes = text.removesuffix("\n").split("\n")
     if options.seed is None:
         options = options._replace(seed=rng.random_seed())
         logger.info(f"seed {options.seed}")
     for temperature in options.temperatures:
         if len(options.temperatures) > 1 and not options.as_json:
             write(f"--- temperature {temperature:g}\n")
-        _generate(temperature, model, options)
+        if primes is not None:
+            _continue(primes, temperature, model, options)
+        else:
+            _generate(temperature, model, options)
+
+
+def _read(path: str) -> str:
+    """Return the text of a file, or of stdin for `-`. Raises CorpusError."""
+    from charrnn.data.reader import open_text
+
+    reader = open_text(path)
+    with reader.stream:
+        return "".join(reader)
+
+
+def _continue(primes: list[str], temperature: float, model: TextModel, options: Options) -> None:
+    """Continue each prime at one temperature, and write the texts.
+
+    Raises UsageError for texts without an end.
+    """
+    from charrnn.api import DEFAULT_CHARS
+
+    chars = options.chars
+    if chars is None:
+        chars = None if model.mode == "lines" else DEFAULT_CHARS
+    elif chars == -1:
+        chars = None
+        if "\n" not in model.vocab and not options.stop:
+            raise click.UsageError("with --n -1 no text ends: use --n N or --stop")
+    texts = model.continuations(
+        primes,
+        chars=chars,
+        lines=options.max_lines or 1,
+        stop=options.stop or "",
+        scored=options.as_json,
+        temperature=temperature,
+        **{name: getattr(options, name) for name in ("seed", "top_k", "top_p", "from_zero")},
+    )
+    _write_texts(texts, temperature, options, primes)
 
 
 def _generate(temperature: float, model: TextModel, options: Options) -> None:
@@ -235,11 +292,17 @@ def _generate(temperature: float, model: TextModel, options: Options) -> None:
             write("\n")  # a shell prompt starts on a new line
 
 
-def _write_texts(texts: Iterable[GeneratedText], temperature: float, options: Options) -> None:
+def _write_texts(
+    texts: Iterable[GeneratedText],
+    temperature: float,
+    options: Options,
+    primes: Sequence[str] | None = None,
+) -> None:
     """Write complete texts, each with its separator or as a JSON object."""
     for text in texts:
         if options.as_json:
-            fields = {
+            fields: dict[str, Any] = {} if primes is None else {"prime": primes[text.number]}
+            fields |= {
                 "text": text.text,
                 "log_probability": -text.nats,
                 "bits_per_char": text.bits_per_char,

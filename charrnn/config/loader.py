@@ -35,7 +35,19 @@ class Assignment(NamedTuple):
     base: str = ""  # the folder that relative paths start from; empty is the current folder
 
 
-def load(path: str, overrides: Sequence[str] = (), extra: Iterable[Assignment] = ()) -> Config:
+Extra = Iterable[Assignment | str]  # a string is the message of a mistake
+
+
+def load(path: str, overrides: Sequence[str] = (), extra: Extra = ()) -> Config:
+    """Return the config of `read`, with the default path of the checkpoint where none is set."""
+    config = read(path, overrides, extra)
+    if config.output.checkpoint is None:
+        stem = "charrnn" if path == "-" else re.sub(r"\.ya?ml$", "", Path(path).name)
+        config = replace(config, "output", checkpoint=os.path.abspath(f"{stem}.npz"))
+    return config
+
+
+def read(path: str, overrides: Sequence[str] = (), extra: Extra = ()) -> Config:
     """Read the YAML file `path` (`-` is stdin), then `--set` overrides, then other options.
 
     Paths in the file are relative to the file's folder, paths on the command line to the current
@@ -43,16 +55,10 @@ def load(path: str, overrides: Sequence[str] = (), extra: Iterable[Assignment] =
     """
     name = display_name(path)
     assignments = [*_from_yaml(path, name), *_from_overrides(overrides), *extra]
-    config = _build(Config(), assignments, name)
-    if config.output.checkpoint is None:
-        stem = "charrnn" if path == "-" else re.sub(r"\.ya?ml$", "", Path(path).name)
-        config = replace(config, "output", checkpoint=os.path.abspath(f"{stem}.npz"))
-    return config
+    return _build(Config(), assignments, name)
 
 
-def override(
-    config: Config, overrides: Sequence[str], extra: Iterable[Assignment], source: str
-) -> Config:
+def override(config: Config, overrides: Sequence[str], extra: Extra, source: str) -> Config:
     """Return a config changed by `--set` and other options. Raises ConfigError."""
     return _build(config, [*_from_overrides(overrides), *extra], source)
 

@@ -1,9 +1,7 @@
 """Generates text from a model, one character at a time: each is drawn, then fed back in.
 
-    p = softmax(logits / temperature), cut to the top k, cut to the smallest set of mass p
-
-Temperature 0 takes the likeliest character. A model of lines starts every record from the zero
-state after a newline, as in training; one of running text starts from a state of `start_states`.
+A model of lines starts every record from the zero state after a newline, as in training; one of
+running text starts from a state of `start_states`.
 
 The random number for the j-th character of text i depends on the seed, i and j alone (see `rng`),
 so a text does not depend on the number of texts.
@@ -13,39 +11,25 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from charrnn import units
 from charrnn.arrays import Floats, Ints, StartStates
 from charrnn.data.vocabulary import Vocab
 from charrnn.nn.model import Model
 from charrnn.nn.parameters import Params
-from charrnn.nn.workspace import Workspaces
+from charrnn.nn.workspace import Workspace, Workspaces
 from charrnn.rng import text_keys, uniforms
+from charrnn.sampling.drawing import RowSampler, SamplingOptions, sample_ids, surprisals
 from charrnn.sampling.single_step import make_step
 
 PRIME_WINDOW = 256  # steps of a prime run at a time
 MAX_ROWS, MIN_ROWS = 1024, 8  # texts generated side by side
 PARAMETERS_X_ROWS = 1 << 25  # parameters times rows; a step then takes about a millisecond
-
-
-@dataclass(frozen=True)
-class SamplingOptions:
-    """How a character is drawn from the probabilities."""
-
-    temperature: float = 1.0  # 0 or more; 0 takes the likeliest
-    top_k: int | None = None  # draw only from the k likeliest
-    top_p: float = 1.0  # draw only from the smallest set with this mass
-
-    @property
-    def truncates(self) -> bool:
-        """Whether some characters are never drawn."""
-        return self.top_k is not None or self.top_p < 1
 
 
 @dataclass(frozen=True)
@@ -69,80 +53,6 @@ class GeneratedText(NamedTuple):
     def bits_per_char(self) -> float:
         """Bits per drawn character."""
         return units.bits(self.nats / max(self.chars, 1))
-
-
-def probabilities(logits: Floats, options: SamplingOptions) -> Floats:
-    """Return the unnormalized probability (V, B) of drawing each character, for temperature > 0.
-
-    `logits` is (B, V). Sums over characters run down the columns: NumPy adds whole rows at a time,
-    which is five times as fast for 1,024 texts as a sum along each row.
-    """
-    p: Floats = np.array(logits.T, order="C")
-    p -= p.max(axis=0)
-    if options.temperature != 1:
-        with np.errstate(over="ignore"):  # -inf is right for a temperature near 0
-            p = p.astype(np.float64) / options.temperature
-    np.exp(p, p)
-    if options.truncates:
-        order = np.argsort(-p, axis=0, kind="stable")
-        ordered = np.take_along_axis(p, order, axis=0)
-        if options.top_k is not None:
-            ordered[options.top_k :] = 0
-        if options.top_p < 1:
-            likelier = ordered.cumsum(axis=0) - ordered  # the mass of all likelier characters
-            ordered[likelier >= options.top_p * ordered.sum(axis=0)] = 0
-        np.put_along_axis(p, order, ordered, axis=0)
-    return p
-
-
-def sample_ids(logits: Floats, options: SamplingOptions, u: Floats) -> Ints:
-    """Draw one id (B,) for each row of logits (B, V), by random numbers `u` (B,) in [0, 1)."""
-    if options.temperature == 0:
-        greedy: Ints = logits.argmax(axis=1)
-        return greedy
-    cumulative = probabilities(logits, options).astype(np.float64)
-    for previous, row in itertools.pairwise(cumulative):
-        np.add(previous, row, row)  # twenty times as fast as cumsum for 1,024 texts
-    # The threshold is a fraction of the last sum, so rounding cannot lead beyond the last possible
-    # character. The drawn id is the number of cumulative sums up to the threshold.
-    drawn: Ints = np.add.reduce(cumulative <= u * cumulative[-1], axis=0, dtype=np.int64)
-    return drawn
-
-
-class RowSampler:
-    """Draws like `sample_ids`, up to rounding, from one row of logits (V,), but much faster."""
-
-    def __init__(
-        self, options: SamplingOptions, V: int, max_logit: float, dtype: npt.DTypeLike
-    ) -> None:
-        """Allocate the arrays; no logit is larger than `max_logit`, so exp may need no shift."""
-        self.options = options
-        temperature, max_float = options.temperature, float(np.finfo(dtype).max)
-        no_overflow = max_logit < min(1.0, temperature) * (math.log(max_float / V) - 1)
-        self._plain = not options.truncates and no_overflow and 0 < temperature < max_float
-        self._p, self._p64 = np.empty(V, dtype=dtype), np.empty(V)
-        self._cumulative = np.empty(V)
-
-    def draw(self, logits: Floats, u: float) -> int:
-        """Draw one id, by a random number `u` in [0, 1)."""
-        p, cumulative, temperature = self._p, self._cumulative, self.options.temperature
-        if temperature == 0:
-            return int(logits.argmax())
-        if self._plain:
-            np.exp(logits if temperature == 1 else np.divide(logits, temperature, p), p)
-        else:
-            p = probabilities(logits.reshape(1, -1), self.options)[:, 0]
-        self._p64[:] = p
-        np.add.accumulate(self._p64, 0, None, cumulative)
-        return int(cumulative.searchsorted(u * cumulative.item(-1), "right"))
-
-
-def surprisals(logits: Floats, ids: Ints) -> Floats:
-    """Return -ln p (B,) of one character of each row, at temperature 1 without truncation."""
-    shifted = logits - logits.max(axis=1, keepdims=True)
-    picked = np.take_along_axis(shifted, ids.reshape(-1, 1), axis=1)[:, 0]
-    nats: Floats = np.log(np.exp(shifted).sum(axis=1)) - picked
-    return nats
 
 
 class Sampler:
@@ -227,6 +137,35 @@ class Sampler:
         u = uniforms(text_keys(seed, numbers), np.full(len(numbers), -2))
         return (u * len(self.starts.ids)).astype(np.intp)
 
+    def _after_primes(
+        self, seed: int, prime: str | Sequence[str]
+    ) -> Callable[[Ints], tuple[Floats, Floats]]:
+        """Return a function of the numbers (K,) of texts: the logits and states after their primes.
+
+        They are as in `after_prime`. Each prime of a sequence is read by itself; the texts beyond
+        the sequence, which are not yielded, start from zeros.
+        """
+        if isinstance(prime, str):
+            logits, state = self.after_prime(seed, prime, np.arange(len(self.starts.ids)))
+
+            def select(numbers: Ints) -> tuple[Floats, Floats]:
+                starts = self._starts(seed, numbers)
+                return logits[starts], state[:, :, starts]
+
+            return select
+
+        def read(numbers: Ints) -> tuple[Floats, Floats]:
+            K, starts = len(numbers), self._starts(seed, numbers)
+            logits = np.zeros((K, len(self.vocab)), self.model.dtype)
+            state = self.model.zero_state(K)
+            for i in np.flatnonzero(numbers < len(prime)).tolist():
+                row = slice(i, i + 1)
+                text = prime[numbers[i]]
+                logits[row], state[:, :, row] = self.after_prime(seed, text, starts[row])
+            return logits, state
+
+        return read
+
     def rows(self) -> int:
         """Return how many texts are generated side by side.
 
@@ -242,21 +181,21 @@ class Sampler:
         seed: int,
         options: SamplingOptions,
         until: StopConditions,
-        prime: str = "",
+        prime: str | Sequence[str] = "",
         count: int | None = None,
         scored: bool = False,
     ) -> Iterator[GeneratedText]:
         """Yield `count` independent texts in the order of their numbers, generated side by side.
 
-        In a model of lines a text is one record. `nats` are 0 unless `scored`. When the text of a
-        row ends, the row starts the text with the next number.
+        A sequence has the prime of each text. In a model of lines a text is one record. `nats` are
+        0 unless `scored`. When the text of a row ends, the row starts the text with the next
+        number.
         """
         B = self.rows()
-        logits_0, state_0 = self.after_prime(seed, prime, np.arange(len(self.starts.ids)))
+        after_primes = self._after_primes(seed, prime)
         numbers = np.arange(B)  # (B,): the number of each row's text
-        starts = self._starts(seed, numbers)
-        logits, state = logits_0[starts], state_0[:, :, starts]
-        work = self.workspaces.get(1, B)
+        logits, state = after_primes(numbers)
+        work = Workspace(self.model, 1, B)  # of its own: reading a prime overwrites the shared ones
         row_keys = text_keys(seed, numbers)
         drawn: list[list[str]] = [[] for _ in numbers]  # the characters of each row's text
         lengths, newlines = np.zeros((2, B), dtype=np.int64)  # characters and newlines drawn
@@ -265,7 +204,8 @@ class Sampler:
         finished: dict[int, GeneratedText] = {}
         for next_number in itertools.islice(itertools.count(), count):
             if until.chars == 0:
-                finished[next_number] = GeneratedText(next_number, prime, 0, 0.0)
+                text = _prime_of(prime, next_number)
+                finished[next_number] = GeneratedText(next_number, text, 0, 0.0)
             while next_number not in finished:
                 ids = sample_ids(logits, options, uniforms(row_keys, lengths))
                 if scored:
@@ -284,15 +224,23 @@ class Sampler:
                 rows = np.flatnonzero(ended)
                 for i in rows.tolist():
                     chars, number = "".join(drawn[i]), int(numbers[i])
-                    text = prime + (chars.removesuffix("\n") if self.lines else chars)
+                    text = _prime_of(prime, number)
+                    text += chars.removesuffix("\n") if self.lines else chars
                     finished[number] = GeneratedText(number, text, len(chars), float(nats[i]))
                     drawn[i] = []
                 numbers[rows] = numbers.max() + 1 + np.arange(len(rows))
                 row_keys[rows] = text_keys(seed, numbers[rows])
                 lengths[rows], nats[rows], newlines[rows] = 0, 0.0, 0
-                starts = self._starts(seed, numbers[rows])
-                logits[rows], state[:, :, rows] = logits_0[starts], state_0[:, :, starts]
+                if len(rows):
+                    logits[rows], state[:, :, rows] = after_primes(numbers[rows])
             yield finished.pop(next_number)
+
+
+def _prime_of(prime: str | Sequence[str], number: int) -> str:
+    """Return the prime of a text; none for the texts beyond a sequence."""
+    if isinstance(prime, str):
+        return prime
+    return prime[number] if number < len(prime) else ""
 
 
 def _random_numbers(seed: int, number: int, block: int = 256) -> Iterator[float]:

@@ -5,6 +5,7 @@ The loop prints nothing. It calls a `Callbacks`, which reports to the user and c
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 import shlex
@@ -16,6 +17,8 @@ from charrnn.parallel.group import StopRequested
 from charrnn.training.outputs import RunFiles
 from charrnn.training.state import LossPoint
 from charrnn.training.trainer import Trainer
+
+logger = logging.getLogger("charrnn")
 
 STEP_INTERVAL_S = 0.1  # seconds between two calls of `on_step`
 CHECKED_STEPS = (200, 500, 1000)  # checks whether the model learns; later, at every validation
@@ -50,6 +53,37 @@ class Callbacks(Protocol):
 
     def stop_requested(self) -> bool:
         """Return whether the run should save and stop."""
+
+
+class LoggingCallbacks:
+    """Callbacks that log validations and warnings, ignore the rest, and never stop the run."""
+
+    def on_start(self, trainer: Trainer, initial_nats: float) -> None:
+        """Do nothing."""
+
+    def on_step(self, trainer: Trainer) -> None:
+        """Do nothing."""
+
+    def on_validation(self, trainer: Trainer, point: LossPoint) -> None:
+        """Log the losses of a validation."""
+        logger.info(
+            f"step {point.step:,}/{trainer.steps:,}  train {point.train_nats:.4f}  "
+            f"validation {point.validation_nats:.4f} nats"
+        )
+
+    def on_warning(self, message: str) -> None:
+        """Log a warning."""
+        logger.warning(message)
+
+    def on_sample(self, step: int, text: str) -> None:
+        """Do nothing."""
+
+    def on_end(self, message: str) -> None:
+        """Do nothing."""
+
+    def stop_requested(self) -> bool:
+        """Return False."""
+        return False
 
 
 def run(trainer: Trainer, path: str, callbacks: Callbacks) -> None:

@@ -32,7 +32,8 @@ from charrnn.nn.workspace import Workspaces
 from charrnn.parallel.group import EXTRA_SUMS, ProcessGroup, SingleProcess, never_stop
 from charrnn.rng import Purpose, bit_generator, generator
 from charrnn.sampling import start_states
-from charrnn.sampling.sampler import Sampler, SamplingOptions, StopConditions
+from charrnn.sampling.drawing import SamplingOptions
+from charrnn.sampling.sampler import Sampler, StopConditions
 from charrnn.training.optimizers import OPTIMIZERS, MovingAverage, clip_by_norm, clip_by_value
 from charrnn.training.schedules import Schedule, total_steps
 from charrnn.training.state import LossPoint, TrainingState

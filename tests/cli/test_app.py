@@ -14,7 +14,7 @@ from charrnn.cli.app import main
 from charrnn.config.schema import ModelConfig
 from charrnn.nn.model import Model
 
-COMMANDS = ["train", "sample", "eval", "score", "page", "gradcheck", "info", "new", "plot"]
+COMMANDS = ["train", "sample", "eval", "score", "page", "gradcheck", "info", "new", "next", "plot"]
 COMMANDS += ["settings"]
 PROSE = "the cat sat on the mat; the dog sat on the log. " * 12
 

@@ -103,7 +103,7 @@ def start_waiting(function, line, *arguments):
     ("line", "function", "options"),
     [
         ("scoring", "charrnn.evaluation.evaluator:Evaluator._window", []),
-        ("drawing", "charrnn.sampling.sampler:RowSampler.draw", []),
+        ("drawing", "charrnn.sampling.drawing:RowSampler.draw", []),
         (
             "scoring",
             "charrnn.evaluation.evaluator:Evaluator._window",

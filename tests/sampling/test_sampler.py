@@ -6,17 +6,12 @@ import networks
 import numpy as np
 import pytest
 
+from charrnn.arrays import StartStates
 from charrnn.data.vocabulary import Vocab
 from charrnn.nn.cells import CELLS
 from charrnn.rng import text_keys, uniforms
-from charrnn.sampling.sampler import (
-    RowSampler,
-    Sampler,
-    SamplingOptions,
-    StopConditions,
-    probabilities,
-    sample_ids,
-)
+from charrnn.sampling.drawing import RowSampler, SamplingOptions, probabilities, sample_ids
+from charrnn.sampling.sampler import Sampler, StopConditions
 from charrnn.sampling.single_step import RNNSingleStep, make_step
 
 LOGITS = np.log(np.array([[0.4, 0.3, 0.15, 0.1, 0.05]]))
@@ -292,3 +287,25 @@ def test_a_record_is_never_empty():
     assert all(text.text for text in sampler.texts(1, options, StopConditions(), count=200))
     streamed = "".join(sampler.stream(1, options, StopConditions(lines=200)))
     assert "\n\n" not in "\n" + streamed
+
+
+@pytest.mark.parametrize("mode", ["stream", "lines"])
+@pytest.mark.parametrize("cell", CELLS)
+def test_each_text_may_have_its_own_prime(cell, mode):
+    """Text i is what a stream of number i continues from prime i, whatever the other primes are."""
+    sampler = make_sampler(mode, cell, layers=2)
+    state = np.random.default_rng(3).uniform(-1, 1, sampler.model.state_shape(16))
+    if mode == "stream":
+        sampler.starts = StartStates(state.astype(sampler.model.dtype), np.arange(16) % 7)
+    primes = ["abcdef"[: n % 7] * (n % 5) for n in range(sampler.rows() + 40)]
+    until = StopConditions(chars=9, lines=1)
+    texts = list(sampler.texts(5, SamplingOptions(), until, primes, len(primes), scored=True))
+    for number in (0, 1, 5, 33, sampler.rows() - 1, sampler.rows() + 39):
+        streamed = "".join(sampler.stream(5, SamplingOptions(), until, primes[number], number))
+        expected = streamed.removesuffix("\n") if mode == "lines" else streamed
+        assert texts[number].text == expected
+        assert texts[number].chars == len(streamed) - len(primes[number])
+    few = sampler.texts(5, SamplingOptions(), until, primes[:3], 3, scored=True)
+    assert list(few) == texts[:3]
+    none = sampler.texts(5, SamplingOptions(), StopConditions(chars=0), primes, 4)
+    assert [text.text for text in none] == primes[:4]

@@ -10,7 +10,8 @@ from charrnn.arrays import StartStates
 from charrnn.data.vocabulary import Vocab
 from charrnn.nn.workspace import Workspaces
 from charrnn.sampling import start_states
-from charrnn.sampling.sampler import Sampler, SamplingOptions, StopConditions
+from charrnn.sampling.drawing import SamplingOptions
+from charrnn.sampling.sampler import Sampler, StopConditions
 from charrnn.training import loop
 
 VOCAB = Vocab("\nabcdef")

@@ -1,0 +1,54 @@
+"""The command `charrnn next`: prints the likeliest next characters after a text."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+
+import click
+
+from charrnn.cli.terminal import write
+
+
+@click.command(short_help="Print the likeliest next characters after a text.")
+@click.argument("checkpoint_path", metavar="CKPT", envvar="CHARRNN_CHECKPOINT")
+@click.argument("text", metavar="TEXT", required=False)
+@click.option(
+    "--top", type=click.IntRange(1), default=10, metavar="K", help="Print the K likeliest."
+)
+@click.option(
+    "--json", "as_json", is_flag=True, help="Print a list of objects: char, probability, bits."
+)
+def next(checkpoint_path: str, text: str | None, top: int, as_json: bool) -> None:
+    """Print the likeliest next characters after TEXT, by the model in CKPT (- is stdin).
+
+    A tab-separated row for each character: the character, its probability, its bits. TEXT is the
+    text itself, or - for stdin, of which a model of running text also reads the final newline. A
+    model of lines reads one record.
+
+    \b
+    charrnn next runs/dinos.npz tyranno
+    charrnn next runs/dinos.npz '' --top 3 --json
+    """
+    default = os.environ.get("CHARRNN_CHECKPOINT")
+    if text is None and default and checkpoint_path != default:
+        checkpoint_path, text = default, checkpoint_path
+    if text is None:
+        raise click.UsageError("Missing argument 'TEXT'.")
+    from charrnn import api
+    from charrnn.data.reader import open_text
+
+    model = api.load(checkpoint_path)
+    if text == "-":
+        reader = open_text(text)
+        text = "".join(reader)
+        if model.mode == "lines":  # an `echo` ends the line that is to be continued
+            text = text.removesuffix("\n")
+    rows = [(char, p, -math.log2(p)) for char, p in model.next(text, top)]
+    if as_json:
+        names = ("char", "probability", "bits")
+        write(json.dumps([dict(zip(names, row, strict=True)) for row in rows]) + "\n")
+        return
+    for char, p, bits in rows:
+        write(f"{json.dumps(char, ensure_ascii=not char.isprintable())}\t{p:.4f}\t{bits:.4f}\n")
