@@ -21,13 +21,14 @@ from charrnn.checkpoint import Checkpoint
 from charrnn.data.reader import to_lowercase
 from charrnn.errors import ConfigError
 from charrnn.rng import random_seed
-from charrnn.sampling.record_selection import (
+from charrnn.sampling.record_selection import Selection, compile_pattern, literal_prefix
+from charrnn.sampling.sampler import (
     MAX_RECORD_CHARS,
-    Selection,
-    compile_pattern,
-    literal_prefix,
+    GeneratedText,
+    Sampler,
+    SamplingOptions,
+    StopConditions,
 )
-from charrnn.sampling.sampler import GeneratedText, Sampler, SamplingOptions, StopConditions
 
 if TYPE_CHECKING:  # importing the evaluator would delay the first character
     from typing_extensions import Unpack  # in typing from Python 3.11 on
