@@ -26,13 +26,8 @@ from charrnn.data.reader import to_lowercase, whole_lines
 from charrnn.errors import ConfigError
 from charrnn.rng import random_seed
 from charrnn.sampling.drawing import SamplingOptions, probabilities
-from charrnn.sampling.record_selection import (
-    MAX_RECORD_CHARS,
-    Selection,
-    compile_pattern,
-    literal_prefix,
-)
-from charrnn.sampling.sampler import GeneratedText, Sampler, StopConditions
+from charrnn.sampling.record_selection import Selection, compile_pattern, literal_prefix
+from charrnn.sampling.sampler import MAX_RECORD_CHARS, GeneratedText, Sampler, StopConditions
 
 if TYPE_CHECKING:  # importing the evaluator would delay the first character
     from typing_extensions import Unpack  # in typing from Python 3.11 on

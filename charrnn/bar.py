@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import MutableMapping
 from typing import Any
 
 from tqdm import tqdm
@@ -19,6 +20,14 @@ class Bar(tqdm):  # type: ignore[type-arg]  # it takes no type argument at run t
     """
 
     monitor_interval = 0
+
+    @property
+    def format_dict(self) -> MutableMapping[str, Any]:
+        """The values of a frame; two columns are left for the ^C of Ctrl-C."""
+        values = super().format_dict
+        if values["ncols"]:
+            values["ncols"] = max(1, values["ncols"] - 2)
+        return values
 
     @classmethod
     def for_bytes(cls, label: str, total: int | None, **settings: Any) -> Bar:

@@ -23,4 +23,5 @@ def hostile_page(path, folder):
     task.name = "a <b> & \u202e\udcff.txt"
     inspection = inspections.inspect_text(task)
     assert inspection.text == HOSTILE_TEXT
-    return pages.render(task, dataclasses.replace(inspection, text="\ud83d" + HOSTILE_TEXT[1:]))
+    inspection = dataclasses.replace(inspection, text="\ud83d" + HOSTILE_TEXT[1:])
+    return pages.render(task, inspection, "<i>&\u2066.npz")

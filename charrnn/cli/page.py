@@ -34,4 +34,4 @@ def page(options: TextOptions, out_path: str) -> None:
     from charrnn.web.page import make_page
 
     with options.open() as task, result_file(out_path) as stream:
-        stream.write(make_page(task).encode())
+        stream.write(make_page(task, options.checkpoint_path).encode())

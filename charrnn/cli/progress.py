@@ -24,6 +24,7 @@ from charrnn.units import duration
 
 LINE_S = 10  # seconds between two lines where there is no bar
 NARROW = 60  # columns of a terminal that have no room for long words
+CLEAR_LINE = "\x1b[K"
 BAR = "{percentage:3.0f}% {bar} {remaining} {desc}"
 
 
@@ -59,6 +60,7 @@ class ProgressReporter:
             signal.signal(number, _exit_at_once if self._stop_requested else handler)
         if self._bar is not None:
             self._write(self._bar.close)
+            self._write(click.echo, CLEAR_LINE, nl=False, err=True)  # of a ^C after the bar
 
     def _on_signal(self, number: int, frame: types.FrameType | None) -> None:
         if self._stop_requested and not self.group.is_rank_zero:
@@ -110,15 +112,20 @@ class ProgressReporter:
             self._print(f"{_step(trainer)}  train {train_nats:.4f} nats")
 
     def on_validation(self, trainer: Trainer, point: LossPoint) -> None:
-        """Print the losses of a validation and the speed on one line."""
-        validation = ""
+        """Print the losses of a validation on one line, and the speed if there is room."""
+        columns = NARROW if self._bar is None else self._bar.format_dict["ncols"] or NARROW
+        narrow = columns < NARROW
+        validation, train_nats = "", trainer.training_state.train_nats
         if point.validation is not None:
             validation = f"  validation {point.validation.nats:.4f}"
-            columns = NARROW if self._bar is None else self._bar.format_dict["ncols"] or NARROW
-            word = "val" if columns < NARROW else "validation"
+            word = "val" if narrow else "validation"
             self._validation = f"  {word} {point.validation.nats:.3f}"
+        if narrow:
+            step = _step(trainer).removeprefix("step ")
+            self._print(f"{step}  train {train_nats:.3f}{self._validation}")
+            return
         self._print(
-            f"{_step(trainer)}  train {trainer.training_state.train_nats:.4f}{validation} nats"
+            f"{_step(trainer)}  train {train_nats:.4f}{validation} nats"
             f"  {point.chars_per_s / 1000:,.0f}k chars/s"
         )
 

@@ -285,11 +285,13 @@ def _generate(temperature: float, model: TextModel, options: Options) -> None:
         _write_texts(texts, temperature, options)
     else:
         last = "\n"
-        for char in model.sample(**stops, **sampling):
-            write(char, options.raw)
-            last = char
-        if last != "\n" and (is_range or not options.raw):
-            write("\n")  # a shell prompt starts on a new line
+        try:
+            for char in model.sample(**stops, **sampling):
+                write(char, options.raw)
+                last = char
+        finally:  # also after an error
+            if last != "\n" and (is_range or not options.raw):
+                write("\n")  # a shell prompt starts on a new line
 
 
 def _write_texts(

@@ -14,7 +14,7 @@ import click
 
 from charrnn.cli.terminal import Number, colour_enabled, logger, write
 from charrnn.cli.text_options import TextOptions, text_options
-from charrnn.data.characters import escape_unprintable
+from charrnn.data.characters import MARKS, escape_unprintable
 
 if TYPE_CHECKING:
     from charrnn.arrays import Floats
@@ -113,11 +113,11 @@ def _print_rows(task: ScoringTask, options: RowOptions) -> bool:
     # Control characters of the text are escaped already, and colour codes must not be.
     raw = options.raw or shaded
     format_row: Callable[..., str] = _format_line if options.per == "line" else _format_char
-    if shaded:
-        write(legend(), raw)
     matched = False
     for rows in task.rows(options.per):
         band = [x for x in rows if not (x.bits_per_char <= above or x.bits_per_char >= below)]
+        if band and shaded and not matched:
+            write(legend(), raw)
         matched = matched or bool(band)
         write("".join(format_row(row, options, shaded) for row in band), raw)
     return matched
@@ -149,7 +149,11 @@ def _format_line(line: LineScore, options: RowOptions, shaded: bool) -> str:
             "line": line.text,
         }
         return json.dumps(fields) + "\n"
-    text = shade(line.text, line.char_bits, options.raw) if shaded else line.text
+    text = line.text
+    if shaded:
+        text = shade(text, line.char_bits, options.raw)
+        if not math.isnan(line.newline_bits):
+            text += painted(MARKS["\n"], colour_of(line.newline_bits))
     return f"{line.bits_per_char:.4f}\t{line.bits:.4f}\t{line.chars}\t{line.unknown}\t{text}\n"
 
 
@@ -157,7 +161,9 @@ def _format_char(score: CharScore, options: RowOptions, shaded: bool) -> str:
     """Return the row of a character, tab-separated or in JSON."""
     if options.as_json:
         return json.dumps(score._asdict()) + "\n"
-    chars = (score.char, score.likeliest)
+    chars = [score.char, score.likeliest]
+    if shaded:
+        chars = [MARKS.get(char, char) for char in chars]
     char, likeliest = (json.dumps(c, ensure_ascii=not c.isprintable()) for c in chars)
     char = painted(char, colour_of(score.bits)) if shaded else char
     return f"{char}\t{score.bits:.4f}\t{score.rank}\t{score.entropy_bits:.4f}\t{likeliest}\n"
@@ -172,12 +178,14 @@ def legend() -> str:
 def shade(text: str, bits: Floats, raw: bool = False) -> str:
     """Return the text with each character on the background of its bits (N,).
 
-    A character whose bits are NaN has no background. Control characters are escaped unless `raw`.
+    A character whose bits are NaN has no background. A tab has a mark before it, as a terminal does
+    not color a tab. Other control characters are escaped unless `raw`.
     """
     show = str if raw else escape_unprintable
-    pairs = zip(text, (colour_of(value) for value in bits.tolist()), strict=True)
+    shown = (f"{MARKS[char]}\t" if char == "\t" else show(char) for char in text)
+    pairs = zip(shown, map(colour_of, bits.tolist()), strict=True)
     runs = itertools.groupby(pairs, key=lambda pair: pair[1])
-    return "".join(painted("".join(show(char) for char, _ in run), colour) for colour, run in runs)
+    return "".join(painted("".join(char for char, _ in run), colour) for colour, run in runs)
 
 
 def colour_of(bits: float) -> int | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 MAX_LISTED = 20  # characters named in a message
+MARKS = {"\n": "↵", "\t": "→"}  # shown for white space where it is looked at
 
 
 def escape_unprintable(char: str) -> str:

@@ -19,7 +19,7 @@ from charrnn.arrays import Floats
 from charrnn.checkpoint import Checkpoint
 from charrnn.config.kinds import format_value
 from charrnn.data.vocabulary import code_points
-from charrnn.errors import CharrnnError, CorpusError
+from charrnn.errors import CharrnnError
 from charrnn.evaluation.dynamic_evaluation import windows
 from charrnn.evaluation.evaluator import Evaluator, Score
 from charrnn.evaluation.text_scoring import (
@@ -27,6 +27,7 @@ from charrnn.evaluation.text_scoring import (
     ReadOptions,
     ScoredPiece,
     score_pieces,
+    too_short,
 )
 from charrnn.parallel.pool import WorkerPool
 from charrnn.units import bits
@@ -96,7 +97,7 @@ def compare(
     blocks = np.concatenate([np.empty((3, 0)), *_blocks(this_pieces, other_pieces, mode)], axis=1)
     nats_this, nats_other, chars = blocks.sum(axis=1).tolist()
     if not chars:
-        raise CorpusError(f"{name} is too short to compare: none of its characters can be scored")
+        raise too_short(mode, name)
     return Comparison(
         Score(nats_this, int(chars), unknown),
         Score(nats_other, int(chars), unknown),

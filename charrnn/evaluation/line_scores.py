@@ -27,6 +27,7 @@ class LineScore(NamedTuple):
     unknown: int
     text: str
     nats: Floats  # (N,) of each character of the text as the model reads it; NaN if not scored
+    newline_bits: float  # of the closing newline; NaN if there is none or it is not scored
 
     @property
     def bits_per_char(self) -> float:
@@ -89,8 +90,10 @@ def _rows(
     for line, start, row, original in zip(lines, starts, sums, originals, strict=False):
         total_nats, chars, unknown_chars = row
         if chars or unknown_chars:
-            line_nats = nats[start : start + len(line)]
-            yield LineScore(bits(total_nats), int(chars), int(unknown_chars), original, line_nats)
+            end = start + len(line)
+            newline_bits = bits(float(nats[end])) if end < len(nats) else math.nan
+            counts = int(chars), int(unknown_chars)
+            yield LineScore(bits(total_nats), *counts, original, nats[start:end], newline_bits)
 
 
 def char_scores(pieces: Iterable[ScoredPiece], vocab: Vocab) -> Iterator[list[CharScore]]:

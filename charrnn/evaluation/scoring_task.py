@@ -22,7 +22,13 @@ from charrnn.evaluation.line_scores import (
     split_long_pieces,
     validation_text,
 )
-from charrnn.evaluation.text_scoring import ReadOptions, ScoredPiece, score_pieces, total_score
+from charrnn.evaluation.text_scoring import (
+    ReadOptions,
+    ScoredPiece,
+    require_scores,
+    score_pieces,
+    total_score,
+)
 from charrnn.find_corpus import reload_corpus
 from charrnn.parallel.pool import WorkerPool
 from charrnn.streams import display_name
@@ -114,14 +120,21 @@ class ScoringTask:
     def rows(
         self, per: str, pieces: Iterable[str] | None = None
     ) -> Iterator[list[LineScore]] | Iterator[list[CharScore]]:
-        """Return the scores of each line or char of a text, by default this one, as it arrives."""
+        """Return the scores of each line or char of a text, by default this one, as it arrives.
+
+        Iterating raises CorpusError at the end if no character was scored.
+        """
         pieces = self.pieces() if pieces is None else pieces
         if per == "char":
-            scored = self.score_pieces(self._fold_case(pieces), PREDICTION)
-            return char_scores(scored, self.loaded.vocab)
+            return char_scores(self._scored(pieces, PREDICTION), self.loaded.vocab)
         pieces, copy = itertools.tee(pieces)
         originals = (line for lines in whole_lines(copy) for line in lines[:-1].split("\n"))
-        return line_scores(self.score_pieces(self._fold_case(pieces)), originals)
+        return line_scores(self._scored(pieces, SURPRISAL), originals)
+
+    def _scored(self, pieces: Iterable[str], readout: Readout) -> Iterator[ScoredPiece]:
+        """Yield pieces of a text with their readout. Raises CorpusError if nothing is scored."""
+        scored = self.score_pieces(self._fold_case(pieces), readout)
+        return require_scores(scored, self.settings.mode, self.name)
 
     def percentile(self, per: str, percent: float) -> tuple[float, int]:
         """Return a percentile of the bits per character of the validation rows.

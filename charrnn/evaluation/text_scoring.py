@@ -104,11 +104,26 @@ def score_text(
 def total_score(pieces: Iterable[ScoredPiece], mode: str, name: str) -> Score:
     """Return the score of all pieces. Raises CorpusError if no character is scored."""
     nats, chars, unknown = 0.0, 0, 0
-    for piece in pieces:
+    for piece in require_scores(pieces, mode, name):
         nats += float(np.nansum(piece.nats))
         chars += int(np.count_nonzero(~np.isnan(piece.nats)))
         unknown += int(piece.unknown.sum())
-    if not chars:
-        minimum = "two characters" if mode == "stream" else "one line that is not empty"
-        raise CorpusError(f"{name} is too short to score: it takes at least {minimum}")
     return Score(nats, chars, unknown)
+
+
+def require_scores(pieces: Iterable[ScoredPiece], mode: str, name: str) -> Iterator[ScoredPiece]:
+    """Yield the pieces. Raises CorpusError at the end if no character is scored."""
+    has_scores = False
+    for piece in pieces:
+        has_scores = has_scores or not np.isnan(piece.nats).all()
+        yield piece
+    if not has_scores:
+        raise too_short(mode, name)
+
+
+def too_short(mode: str, name: str) -> CorpusError:
+    """Return the error for a text without a character that can be scored."""
+    minimum = "two characters" if mode == "stream" else "one line with a character"
+    return CorpusError(
+        f"{name} is too short to score: it takes at least {minimum} that the model knows"
+    )

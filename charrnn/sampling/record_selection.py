@@ -17,7 +17,6 @@ from itertools import islice
 from charrnn.errors import ConfigError
 from charrnn.sampling.sampler import GeneratedText
 
-MAX_RECORD_CHARS = 5_000  # a record that is not shorter is dropped
 # A leading ^, then plain characters, without one that a quantifier (*, ?, {}) makes optional.
 LITERAL_PREFIX = re.compile(r"\^([^.^$*+?{}\[\]\\|()\n]*)(?![*?{])")
 CHARACTER_CLASS = r"\[\^?\]?(?:\\.|[^\]\\])*\]"

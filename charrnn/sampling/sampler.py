@@ -12,7 +12,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -20,6 +20,7 @@ import numpy as np
 from charrnn import units
 from charrnn.arrays import Floats, Ints, StartStates
 from charrnn.data.vocabulary import Vocab
+from charrnn.errors import CharrnnError
 from charrnn.nn.model import Model
 from charrnn.nn.parameters import Params
 from charrnn.nn.workspace import Workspace, Workspaces
@@ -29,6 +30,7 @@ from charrnn.sampling.single_step import make_step
 
 PRIME_WINDOW = 256  # steps of a prime run at a time
 MAX_ROWS, MIN_ROWS = 1024, 8  # texts generated side by side
+MAX_RECORD_CHARS = 5_000  # drawn without a newline where only newlines end a text
 PARAMETERS_X_ROWS = 1 << 25  # parameters times rows; a step then takes about a millisecond
 
 
@@ -39,6 +41,11 @@ class StopConditions:
     chars: int | None = None  # characters drawn
     lines: int | None = None  # newlines drawn
     stop: str = ""  # a string among the drawn characters; empty: none
+
+    @property
+    def only_newlines(self) -> bool:
+        """Whether nothing but newlines ends a text, which may then have no end."""
+        return self.lines is not None and self.chars is None and not self.stop
 
 
 class GeneratedText(NamedTuple):
@@ -95,6 +102,7 @@ class Sampler:
         step = make_step(self.model, self.params)
         sampler = RowSampler(options, len(self.vocab), step.max_logit, self.model.dtype)
         newlines, tail, id_ = 0, "", None  # newlines drawn; last characters; last id
+        may_be_endless, line_chars = until.only_newlines, 0  # characters since the last newline
         if until.chars == 0:
             yield from prime
         for u in itertools.islice(_random_numbers(seed, number), until.chars):
@@ -107,6 +115,9 @@ class Sampler:
             char = self.vocab.chars[id_]
             yield char
             newlines += id_ == self.newline
+            line_chars = 0 if id_ == self.newline else line_chars + 1
+            if may_be_endless and line_chars == MAX_RECORD_CHARS:
+                raise _endless()
             if until.stop:
                 tail = (tail + char)[-len(until.stop) :]
             if newlines == until.lines or (tail and tail == until.stop):
@@ -198,9 +209,11 @@ class Sampler:
         work = Workspace(self.model, 1, B)  # of its own: reading a prime overwrites the shared ones
         row_keys = text_keys(seed, numbers)
         drawn: list[list[str]] = [[] for _ in numbers]  # the characters of each row's text
-        lengths, newlines = np.zeros((2, B), dtype=np.int64)  # characters and newlines drawn
+        # Characters and newlines drawn, and characters since the last newline.
+        lengths, newlines, line_chars = np.zeros((3, B), dtype=np.int64)
         nats = np.zeros(B)
-        lines, stop = 1 if self.lines else until.lines, until.stop
+        until = replace(until, lines=1) if self.lines else until
+        may_be_endless, stop = until.only_newlines, until.stop
         finished: dict[int, GeneratedText] = {}
         for next_number in itertools.islice(itertools.count(), count):
             if until.chars == 0:
@@ -214,7 +227,10 @@ class Sampler:
                     row.append(char)
                 lengths += 1
                 newlines += ids == self.newline
-                ended = (lengths == until.chars) | (newlines == lines)
+                line_chars[:] = np.where(ids == self.newline, 0, line_chars + 1)
+                if may_be_endless and line_chars[numbers == next_number] >= MAX_RECORD_CHARS:
+                    raise _endless()
+                ended = (lengths == until.chars) | (newlines == until.lines)
                 if stop:
                     ended |= [
                         row[-1] == stop[-1] and "".join(row[-len(stop) :]) == stop for row in drawn
@@ -230,7 +246,7 @@ class Sampler:
                     drawn[i] = []
                 numbers[rows] = numbers.max() + 1 + np.arange(len(rows))
                 row_keys[rows] = text_keys(seed, numbers[rows])
-                lengths[rows], nats[rows], newlines[rows] = 0, 0.0, 0
+                lengths[rows], nats[rows], newlines[rows], line_chars[rows] = 0, 0.0, 0, 0
                 if len(rows):
                     logits[rows], state[:, :, rows] = after_primes(numbers[rows])
             yield finished.pop(next_number)
@@ -241,6 +257,14 @@ def _prime_of(prime: str | Sequence[str], number: int) -> str:
     if isinstance(prime, str):
         return prime
     return prime[number] if number < len(prime) else ""
+
+
+def _endless() -> CharrnnError:
+    """Return the error for a text that only a newline can end, and that has none."""
+    return CharrnnError(
+        f"the last {MAX_RECORD_CHARS:,} characters have no newline, so the text may never end",
+        "Limit it with --n N, or try a higher --temperature",
+    )
 
 
 def _random_numbers(seed: int, number: int, block: int = 256) -> Iterator[float]:

@@ -12,6 +12,7 @@ import hashlib
 import html
 import json
 import logging
+import os
 from importlib import resources
 from string import Template
 from typing import Any
@@ -20,8 +21,9 @@ import numpy as np
 
 from charrnn import __version__
 from charrnn.arrays import Floats, Ints
-from charrnn.data.characters import escape_unprintable
+from charrnn.data.characters import MARKS, escape_unprintable
 from charrnn.evaluation.scoring_task import ScoringTask
+from charrnn.streams import display_name
 from charrnn.web.inspection import MAX_CHARS, Inspection, inspect_text
 from charrnn.web.unit_features import UnitFeature, most_correlated
 
@@ -29,7 +31,7 @@ logger = logging.getLogger("charrnn")
 
 MAX_UNITS = 60  # in a page; each takes a byte per character
 MAX_UNITS_PER_FEATURE = 12  # without this limit, most units would follow the ends of words
-MARKS = {"\n": "↵", "\t": "→"}
+MAX_NAME_CHARS = 60  # of a file in the heading; the end is kept
 NOT_READ = -128  # the activation of a character that is not read
 MAX_INT8, MAX_UINT16 = 127, 65535
 
@@ -37,15 +39,14 @@ MAX_INT8, MAX_UINT16 = 127, 65535
 JSON_ESCAPES = {ord(char): f"\\u{ord(char):04x}" for char in "<>&\u2028\u2029"}
 
 
-def make_page(task: ScoringTask) -> str:
-    """Return the page about a text. Raises VocabError and CorpusError."""
-    return render(task, inspect_text(task, MAX_CHARS))
+def make_page(task: ScoringTask, checkpoint_path: str) -> str:
+    """Return the page about a text and a model. Raises VocabError and CorpusError."""
+    return render(task, inspect_text(task, MAX_CHARS), checkpoint_path)
 
 
-def render(task: ScoringTask, inspection: Inspection) -> str:
+def render(task: ScoringTask, inspection: Inspection, checkpoint_path: str) -> str:
     """Return the page about an inspected text. Logs a notice if it shows only the beginning."""
-    model, name = task.loaded.model, "".join(map(_label, task.name))
-    score, text, notice = inspection.score, inspection.text, ""
+    model, score, text, notice = task.loaded.model, inspection.score, inspection.text, ""
     pairs = most_correlated(inspection.activations, text, MAX_UNITS, MAX_UNITS_PER_FEATURE)
     unit_count, total = len({pair.unit for pair in pairs}), model.layers * model.hidden
     style, script = (_resource(f"page.{kind}") for kind in ("css", "js"))
@@ -60,7 +61,7 @@ def render(task: ScoringTask, inspection: Inspection) -> str:
     return Template(_resource("page.html")).substitute(
         policy=policy,
         version=__version__,
-        title=html.escape(f"How a network predicts {name}"),
+        title=html.escape(_heading(task, checkpoint_path)),
         style=style,
         script=script,
         bits=f"{score.bits:.4f}",
@@ -72,6 +73,22 @@ def render(task: ScoringTask, inspection: Inspection) -> str:
         units=f"{unit_count} of {total:,} hidden units, the most correlated first",
         inspection=json.dumps(_data(task, inspection, pairs)).translate(JSON_ESCAPES),
     )
+
+
+def _heading(task: ScoringTask, checkpoint_path: str) -> str:
+    """Return the heading, which names the checkpoint and the text."""
+    text = _shorten(task.name)
+    if task.is_validation_part:
+        first, *others = task.settings.path
+        more = f" and {len(others):,} more" if others else ""
+        text += f" of {_shorten(os.path.basename(first))}{more}"
+    return f"How {_shorten(display_name(checkpoint_path))} predicts {text}"
+
+
+def _shorten(name: str) -> str:
+    """Return the name of a file with marks and escapes; of a long one the end."""
+    label = "".join(map(_label, name))
+    return label if len(label) <= MAX_NAME_CHARS else "…" + label[1 - MAX_NAME_CHARS :]
 
 
 def _data(task: ScoringTask, inspection: Inspection, pairs: list[UnitFeature]) -> dict[str, Any]:

@@ -147,7 +147,7 @@ def test_colour_is_shown_on_a_terminal_and_where_it_is_asked_for(charrnn, traine
     assert charrnn(*arguments, "--color", "never", stdin="anna\nbob").stdout == plain
     legend, *rows = charrnn(*arguments, "--color", "always", stdin="anna\nbob").stdout.splitlines()
     assert legend.startswith("bits of ")
-    assert [re.sub("\x1b[^m]*m", "", row) for row in rows] == plain.splitlines()
+    assert [re.sub("\x1b[^m]*m", "", row) for row in rows] == [f"{x}↵" for x in plain.splitlines()]
     assert all("\x1b[38;5;16;48;5;" in row for row in rows)
     per_char = charrnn(*arguments, "--color", "always", "--per", "char", stdin="anna\nbob").stdout
     assert "\x1b[38;5;16;48;5;" in per_char
@@ -155,6 +155,47 @@ def test_colour_is_shown_on_a_terminal_and_where_it_is_asked_for(charrnn, traine
     assert "\x1b[38;5;16;48;5;" in on_terminal(trained, {"TERM": "xterm"})
     assert "\x1b" not in on_terminal(trained, {"TERM": "dumb"})
     assert "\x1b" not in on_terminal(trained, {"TERM": "xterm", "NO_COLOR": "1"})
+
+
+def test_a_colored_row_is_one_line_that_ends_in_its_newline_mark(charrnn, config):
+    r"""Colors end within their row; a newline and a tab are shown as marks, not as \n and \t."""
+    path = charrnn("train", config("ab\tcd\n\nef\n" * 30, "stream"), "-q").stdout.strip()
+    text = "ab\tcd\n\nef"
+    for per in ("line", "char"):
+        output = charrnn("score", path, "-", "--per", per, "--color", "always", stdin=text).stdout
+        for row in output.splitlines():
+            codes = re.findall("\x1b\\[([^m]*)m", row)
+            assert codes[1::2] == ["0"] * (len(codes) // 2)  # no color reaches the next row
+            assert "0" not in codes[::2]
+        assert "\\n" not in output
+        assert "\\t" not in output
+        rows = [re.sub("\x1b[^m]*m", "", row) for row in output.splitlines()[1:]]
+        if per == "line":
+            assert [row.split("\t", 4)[4] for row in rows] == ["ab→\tcd↵", "↵", "ef"]
+        else:
+            assert [row.split("\t")[0] for row in rows] == [f'"{x}"' for x in "b→cd↵↵ef"]
+
+
+@pytest.mark.parametrize(
+    ("mode", "text"),
+    [("lines", ""), ("lines", "\n"), ("lines", "#\n"), ("stream", ""), ("stream", "#a#")],
+)
+def test_a_text_without_scores_fails_alike_everywhere(charrnn, request, mode, text):
+    """`eval`, `score` and `page` end with the same message and code if nothing can be scored."""
+    path = request.getfixturevalue("trained" if mode == "lines" else "stream")
+    minimum = "one line with a character" if mode == "lines" else "two characters"
+    commands = [["eval"], ["eval", "--dynamic"], ["eval", "--compare", path], ["page", "-o", "-"]]
+    commands += [["score"], ["score", "--per", "char"], ["score", "--above", 9]]
+    commands += [["score", "--color", "always", "--per", "char"]]
+    for command, *options in commands:
+        result = charrnn(command, path, "-", "--unknown", "skip", *options, stdin=text)
+        assert result.exit_code == 1
+        assert result.stderr == (
+            "Error: standard input is too short to score: it takes at least "
+            f"{minimum} that the model knows\n"
+        )
+        if command != "score" or "char" in options:
+            assert result.stdout == ""
 
 
 def test_the_shades_of_a_line_are_those_of_its_characters():
@@ -173,6 +214,7 @@ def test_the_shades_of_a_line_are_those_of_its_characters():
     assert [(line.text, line.char_bits.round(9).tolist()) for line in lines] == [
         ("abc", [0, 1, 2]), ("de", [4, 5]), ("f", [7]),
     ]  # fmt: skip
+    assert [line.newline_bits for line in lines] == pytest.approx([3, 6, np.nan], nan_ok=True)
     text = "\u0130b".lower()  # three characters
     piece = ScoredPiece(text, nats[None, : len(text)], np.zeros(len(text), bool))
     (line,) = [line for batch in line_scores([piece], iter(["\u0130b"])) for line in batch]

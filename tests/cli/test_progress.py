@@ -39,7 +39,7 @@ def test_a_line_comes_every_ten_seconds_without_a_terminal(config, charrnn, monk
 @pytest.mark.skipif(sys.platform == "win32", reason="no pseudo-terminals")
 @pytest.mark.parametrize("columns", [40, 80, 120])
 def test_the_bar_fits_the_terminal(config, tmp_path, columns):
-    """The bar shows the training loss, and after a validation that one too, at any width."""
+    """The bar shows the losses and leaves two columns for ^C; so do the lines of validations."""
     import fcntl
     import pty
     import termios
@@ -58,8 +58,13 @@ def test_the_bar_fits_the_terminal(config, tmp_path, columns):
         pass
     os.close(terminal)
     assert process.wait(60) == 0
-    bars = [frame for frame in text.decode().split("\r") if "%" in frame]
-    assert max(map(len, bars)) <= columns
+    rows = re.split("[\r\n]+", text.decode())
+    bars = [row for row in rows if "%" in row]
+    assert max(map(len, bars)) <= columns - 2
+    validations = [row for row in rows if re.match(r"(step )? *[\d,]+/4,000  ", row)]
+    assert len(validations) == 4
+    assert max(map(len, validations)) <= columns
+    assert "\x1b[K" in rows[-1] or "\x1b[K" in rows[-2]  # a ^C after the bar is cleared
     word = "val" if columns < 60 else "validation"
     assert re.search(rf"train \d\.\d{{3}}  {word} \d\.\d{{3}}", bars[-1])
 

@@ -299,6 +299,7 @@ def test_a_shaded_line_has_colours_and_escapes():
     bits = np.array([np.nan, 0.5, 1.0, 1.5, 9.0])
     line = shading.shade("abcd\x1b", bits)
     colour = "\x1b[38;5;16;48;5;{}m".format
+    assert shading.shade("\t", np.array([9.0]), raw=True) == f"{colour(203)}→\t\x1b[0m"
     assert line == f"ab{colour(230)}cd\x1b[0m{colour(203)}\\x1b\x1b[0m"
     assert [shading.colour_of(x) for x in (0, 1, 2, 4, 6, 8)] == [None, 230, 223, 216, 209, 203]
     assert shading.legend().count("\x1b[0m") == len(shading.SHADES)

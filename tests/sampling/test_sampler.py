@@ -6,8 +6,10 @@ import networks
 import numpy as np
 import pytest
 
+from charrnn import checkpoint
 from charrnn.arrays import StartStates
 from charrnn.data.vocabulary import Vocab
+from charrnn.errors import CharrnnError
 from charrnn.nn.cells import CELLS
 from charrnn.rng import text_keys, uniforms
 from charrnn.sampling.drawing import RowSampler, SamplingOptions, probabilities, sample_ids
@@ -196,6 +198,36 @@ def test_without_stop_conditions_a_text_never_ends():
     """A text without stop conditions has more than ten thousand characters."""
     text = make_sampler().stream(0, SamplingOptions(), StopConditions())
     assert len(list(itertools.islice(text, 10_000))) == 10_000
+
+
+@pytest.mark.parametrize("mode", ["stream", "lines"])
+def test_a_text_that_only_a_newline_ends_is_not_endless(mode, monkeypatch):
+    """Without a newline for long, a text is an error, unless another condition ends it."""
+    monkeypatch.setattr("charrnn.sampling.sampler.MAX_RECORD_CHARS", 50)
+    sampler, options, until = make_sampler(mode), SamplingOptions(), StopConditions(lines=3)
+    sampler.params["by"][0] = -1e3  # makes the newline impossible
+    with pytest.raises(CharrnnError, match="the last 50 characters have no newline") as raised:
+        "".join(sampler.stream(0, options, until))
+    assert raised.value.hint.startswith("Limit it with --n N")
+    with pytest.raises(CharrnnError, match="the last 50 characters have no newline"):
+        next(sampler.texts(0, options, until, count=2))
+    until = StopConditions(chars=70, lines=3)
+    assert len("".join(sampler.stream(0, options, until))) == 70
+    assert [text.chars for text in sampler.texts(0, options, until, count=2)] == [70, 70]
+    sampler.params["by"][0] = 0
+    assert write(mode, lines=40).count("\n") == 40  # far more than 50 characters
+
+
+def test_an_error_starts_on_a_new_line(config, charrnn, monkeypatch):
+    """The text before the error is printed, with a newline that ends its line."""
+    monkeypatch.setattr("charrnn.sampling.sampler.MAX_RECORD_CHARS", 50)
+    path = charrnn("train", config(mode="stream"), "-q").stdout.strip()
+    loaded = checkpoint.load(path)
+    loaded.params["by"][loaded.vocab.encode("\n")] = -1e3
+    checkpoint.save(loaded, path)
+    result = charrnn("sample", path, "--lines", 1, "--temperature", 0, "--seed", 1)
+    assert (result.exit_code, len(result.stdout), result.stdout[-1]) == (1, 51, "\n")
+    assert result.stderr.startswith("Error: the last 50 characters have no newline, so")
 
 
 def test_every_record_of_a_model_of_lines_starts_from_the_zero_state():

@@ -72,7 +72,9 @@ def written(tmp_path_factory):
     (folder / "prose.txt").write_text(PROSE * 4, encoding="utf-8")
     task = ScoringTask(load_checkpoint(folder / "prose.npz"), str(folder / "prose.txt"), False)
     inspection = inspections.inspect_text(task)
-    (folder / "prose.html").write_text(pages.render(task, inspection), encoding="utf-8")
+    (folder / "prose.html").write_text(
+        pages.render(task, inspection, "prose.npz"), encoding="utf-8"
+    )
     paths = [str(folder / name) for name in ("names.npz", "names.txt", "names.html")]
     assert CliRunner().invoke(main, ["page", *paths[:2], "-o", paths[2]]).exit_code == 0
     page = hostile_page(folder / "hostile.npz", folder)
@@ -291,7 +293,7 @@ def test_a_hostile_text_is_only_text(visit):
         "→tab↵",
     ):
         assert escape in text
-    assert page.title() == "How a network predicts a <b> & \\u202e\\udcff.txt"
+    assert page.title() == "How <i>&\\u2066.npz predicts a <b> & \\u202e\\udcff.txt"
     page.evaluate("spans.forEach((_, i) => moveTo(i))")
     assert focused(page) == len(HOSTILE_TEXT) - 1
 

@@ -331,7 +331,7 @@ def test_a_page_contains_the_inspection(charrnn, train_model, tmp_path, mode):
         assert unit["scale"] == pytest.approx(np.nanmax(np.abs(exact)), abs=1e-4)
 
 
-def test_the_page_of_the_validation_part_goes_to_stdout(charrnn, trained):
+def test_the_page_of_the_validation_part_goes_to_stdout(charrnn, trained, tmp_path):
     """With `-o -` stdout has the page alone; its head has the score that `eval` prints."""
     result = charrnn("page", trained, "-o", "-")
     assert result.exit_code == 0
@@ -340,7 +340,9 @@ def test_the_page_of_the_validation_part_goes_to_stdout(charrnn, trained):
     score = json.loads(charrnn("eval", trained, "--json").stdout)
     text = PageParser(result.stdout).text
     assert f"{score['bits_per_char']:.4f} bits per character" in text
-    assert "How a network predicts the validation part" in text
+    name = str(tmp_path / "small.npz")
+    name = name if len(name) <= 60 else "…" + name[-59:]
+    assert f"How {name} predicts the validation part of corpus.txt" in text
 
 
 def test_a_page_and_the_log_name_the_part_of_a_long_text(charrnn, trained, tmp_path, monkeypatch):
@@ -356,6 +358,21 @@ def test_a_page_and_the_log_name_the_part_of_a_long_text(charrnn, trained, tmp_p
     assert charrnn(*arguments, "-q", stdin=LINES).stderr == ""
 
 
+def test_the_heading_names_the_checkpoint_and_the_text(charrnn, trained, tmp_path, monkeypatch):
+    """The heading has the names as they were typed; of a long one the end; stdin is named too."""
+    monkeypatch.chdir(tmp_path)
+    for text, name in (("t.txt", "t.txt"), ("./" * 50 + "t.txt", "…" + "./" * 27 + "t.txt")):
+        (tmp_path / "t.txt").write_text(LINES, encoding="utf-8")
+        page = charrnn("page", "small.npz", text, "-o", "-").stdout
+        assert page.count(f"How small.npz predicts {name}<") == 2  # title and heading
+    page = charrnn("page", "-", "t.txt", "-o", "-", stdin=(tmp_path / "small.npz").read_bytes())
+    assert "<h1>How standard input predicts t.txt</h1>" in page.stdout
+    (tmp_path / "more.txt").write_text(LINES, encoding="utf-8")
+    path = charrnn("train", "small.yaml", "--set", "corpus.path=[corpus.txt, more.txt]", "--force")
+    page = charrnn("page", path.stdout.strip(), "-o", "-").stdout
+    assert "the validation part of corpus.txt and 1 more</h1>" in page
+
+
 def test_nothing_of_a_text_is_markup(charrnn, config, tmp_path):
     """A page about markup has the elements of any other page, and the characters of its text."""
     path = charrnn("train", config(HOSTILE_TEXT * 30, "stream"), "-q").stdout.strip()
@@ -368,7 +385,7 @@ def test_nothing_of_a_text_is_markup(charrnn, config, tmp_path):
     block = re.search(r'<script type="application/json" id="inspection">(.*?)</script>', page)[1]
     assert not set("<>&") & set(block)
     assert block.isascii()
-    assert "a &lt;b&gt; &amp; \\u202e\\udcff.txt" in page
+    assert "How &lt;i&gt;&amp;\\u2066.npz predicts a &lt;b&gt; &amp; \\u202e\\udcff.txt<" in page
     assert not [char for char in page if not char.isprintable() and char != "\n"]
 
 
