@@ -38,7 +38,7 @@ from charrnn import __version__, archive
 from charrnn.arrays import Floats, StartStates
 from charrnn.atomic import as_checkpoint_error, replace_file
 from charrnn.config.kinds import MAX_INT
-from charrnn.config.loader import from_dict
+from charrnn.config.loader import MAX_CONFIG_BYTES, from_dict, is_config
 from charrnn.config.schema import Config
 from charrnn.data.vocabulary import Vocab
 from charrnn.errors import CheckpointError, ConfigError, VocabError
@@ -147,14 +147,28 @@ def load(path: str) -> Checkpoint:
         with open_binary(path, "checkpoint", CheckpointError) as stream:
             return _read(archive.read_members(stream))
     except zipfile.BadZipFile as error:
-        raise CheckpointError(
-            f"{display_name(path)} is not a checkpoint, or is damaged: "
-            f"it is not a valid .npz file ({error})"
-        ) from None
+        raise _not_a_checkpoint(path, error) from None
     except (ConfigError, VocabError) as error:
         raise CheckpointError(
             f"{display_name(path)} cannot be read as a checkpoint: {error}"
         ) from None
+
+
+def _not_a_checkpoint(path: str, reason: zipfile.BadZipFile) -> CheckpointError:
+    """Return the error for a file that is not an archive; of a config, how to train it."""
+    name = display_name(path)
+    if os.path.isfile(path):  # a pipe cannot be read again
+        with open_binary(path, "checkpoint", CheckpointError) as stream:
+            if is_config(stream.read(MAX_CONFIG_BYTES)):
+                return CheckpointError(
+                    f"{name} is a config, not a checkpoint",
+                    f"Train it first, and give the file that this prints: "
+                    f"charrnn train {shlex.quote(path)}",
+                )
+    return CheckpointError(
+        f"{name} is not a checkpoint, or is damaged: it is not a valid .npz file ({reason})",
+        "A checkpoint is the .npz file that charrnn train writes",
+    )
 
 
 def _read(members: Mapping[str, bytes]) -> Checkpoint:

@@ -9,7 +9,9 @@ import contextlib
 import errno
 import functools
 import io
+import itertools
 import os
+import shlex
 import sys
 from collections.abc import Callable, Iterator
 from importlib import import_module
@@ -37,6 +39,28 @@ INPUTS |= {"config_path", "corpus", "init_from", "primes", "text"}
 
 VARIABLES = {"CHARRNN_CHECKPOINT", "CHARRNN_CACHE"}  # `_add_command` adds one for each option
 
+ARGUMENTS = "charrnn.arguments"  # in the `meta` of a context: the arguments of the command
+
+# Names that other programs give to options and settings of this one.
+SYNONYMS = {
+    "length": "--n",
+    "chars": "--n",
+    "temp": "--temperature",
+    "prompt": "--prime",
+    "colour": "--color",
+    "lr": "optimizer.learning_rate",
+    "optimizer": "optimizer.name",
+    "grad_clip": "optimizer.clip",
+    "model": "model.cell",
+    "hidden_size": "model.hidden",
+    "rnn_size": "model.hidden",
+    "num_layers": "model.layers",
+    "batch": "train.batch_size",
+    "seq_len": "train.seq_length",
+    "iterations": "train.steps",
+    "max_iters": "train.steps",
+}
+
 # Errors of a write to stdout. Errors of other files have a file name or are a CharrnnError.
 WRITE_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF}
 
@@ -60,6 +84,7 @@ class Program(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run a command. Exit without a message when the pipe of stdout is closed."""
+        ctx.meta[ARGUMENTS] = [*ctx.args]  # Click removes them
         with exit_on_error(), logging_to_stderr():
             result = super().invoke(ctx)
             sys.stdout.flush()
@@ -80,6 +105,8 @@ def exit_on_error() -> Iterator[None]:
     except click.ClickException as error:
         if isinstance(error, click.UsageError) and launch().local_rank:
             sys.exit(0)  # the first rank of this machine prints the error and fails
+        if isinstance(error, click.NoSuchOption):
+            _suggest_option(error)
         message = error.message + _variable_hint(error)
         error.message = escape_controls(message, sys.stderr)  # type: ignore[misc]  # Click's own
         raise
@@ -107,6 +134,31 @@ def _variable_hint(error: click.ClickException) -> str:
     if ctx and option and ctx.get_parameter_source(option.name) is ParameterSource.ENVIRONMENT:
         return f" The value comes from {option.envvar}."
     return ""
+
+
+def _suggest_option(error: click.NoSuchOption) -> None:
+    """Suggest the option or the `--set` that an unknown option means, with its value."""
+    from charrnn.config.schema import FIELDS
+
+    if error.ctx is None:
+        return
+    name = error.option_name.lstrip("-").replace("-", "_")
+    meant = SYNONYMS.get(name) or next((key for key in FIELDS if key.endswith(f".{name}")), "")
+    options = {flag for parameter in error.ctx.command.params for flag in parameter.opts}
+    if ("--set" if meant in FIELDS else meant) not in options:
+        return
+    value = "VALUE"
+    for argument, following in itertools.pairwise([*error.ctx.meta[ARGUMENTS], "VALUE"]):
+        flag, equals, after = argument.partition("=")
+        if flag == error.option_name:
+            value = after if equals else following
+    if meant not in FIELDS:
+        meant = f"{meant} {shlex.quote(value)}"
+    elif FIELDS[meant].default is False:  # a flag elsewhere
+        meant = f"--set {meant}=true"
+    else:
+        meant = f"--set {shlex.quote(f'{meant}={value}')}"
+    error.possibilities = [escape_controls(meant, sys.stderr)]  # type: ignore[misc]  # Click's own
 
 
 def _describe(error: OSError) -> str:

@@ -6,6 +6,7 @@ import dataclasses
 import difflib
 import os
 import re
+import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,6 +23,7 @@ MAX_CONFIG_BYTES = 1_000_000
 MAX_MISTAKES = 50  # listed in a message; the rest are counted
 MAX_LISTED_ITEMS = 20  # of a list in a message
 NO_PATH = "corpus.path is missing: name the text"
+SECTION_LINE = re.compile(rf'^\{{?\s*"?({"|".join(SECTIONS)})"?\s*:'.encode(), re.MULTILINE)
 NULL = "tag:yaml.org,2002:null"
 NOT_TEXT = {NULL, *(f"tag:yaml.org,2002:{name}" for name in ("bool", "int", "float"))}
 
@@ -72,6 +74,11 @@ def from_dict(settings: object, source: str) -> Config:
         for name, value in (keys.items() if isinstance(keys, Mapping) else [("", keys)])
     ]
     return _build(Config(), assignments, source)
+
+
+def is_config(raw: bytes) -> bool:
+    """Return whether these bytes look like a config: one of our sections opens a line."""
+    return SECTION_LINE.search(raw) is not None
 
 
 def replace(config: Config, section: str, **settings: Any) -> Config:
@@ -151,18 +158,35 @@ def _from_yaml(path: str, name: str) -> Iterator[Assignment | str]:
     with open_binary(path, "config file", ConfigError) as stream:
         raw = stream.read(MAX_CONFIG_BYTES + 1)
     if len(raw) > MAX_CONFIG_BYTES:
-        raise ConfigError(f"{name} is over {MAX_CONFIG_BYTES:,} bytes: not a config")
+        raise _not_a_config(path, f"{name} is over {MAX_CONFIG_BYTES:,} bytes: not a config", raw)
     try:
         root = yaml.compose(raw.decode("utf-8-sig"), yaml.SafeLoader)
     except UnicodeDecodeError as error:
-        raise ConfigError(f"{name} is not UTF-8 text (byte {error.start}): not a config") from None
+        message = f"{name} is not UTF-8 text (byte {error.start}): not a config"
+        raise _not_a_config(path, message, raw) from None
     except (yaml.YAMLError, RecursionError, ValueError) as error:
         mark, reason = getattr(error, "problem_mark", None), getattr(error, "problem", error)
         location = f"{name}:{mark.line + 1}" if mark else name
         reason = "nested too deeply" if isinstance(error, RecursionError) else reason
-        raise ConfigError(f"{location}: not YAML: {reason}") from None
-    if root is not None:
-        yield from _from_node(root, name, base)
+        raise _not_a_config(path, f"{location}: not YAML: {reason}", raw) from None
+    if root is None:
+        return
+    keys = root.value[:MAX_MISTAKES] if isinstance(root, yaml.MappingNode) else []
+    if not any(isinstance(key.value, str) and _similar_keys(key.value) for key, _ in keys):
+        message = f"{name} is not a config: it has none of the sections {', '.join(SECTIONS)}"
+        raise _not_a_config(path, message, raw)
+    yield from _from_node(root, name, base)
+
+
+def _not_a_config(path: str, message: str, raw: bytes) -> ConfigError:
+    """Return the error for a file that is not a config; of a text, how to train on it."""
+    if is_config(raw) or b"\0" in raw:
+        return ConfigError(message)
+    command = f"charrnn train {'FILE' if path == '-' else shlex.quote(path)}"
+    if path.endswith((".yaml", ".yml")):
+        config_path = shlex.quote(f"new-{os.path.basename(path)}")
+        command = f"charrnn new {shlex.quote(path)} > {config_path} && charrnn train {config_path}"
+    return ConfigError(message, f"If this is a text to train on: {command}")
 
 
 def _from_node(
@@ -170,9 +194,8 @@ def _from_node(
 ) -> Iterator[Assignment | str]:
     """Yield the assignments of a config or of one section, and the mistakes in it."""
     if not isinstance(node, yaml.MappingNode):
-        keys = "its settings, one `key: value` a line" if section else ", ".join(SECTIONS)
         location = f"{name}:{node.start_mark.line + 1}"
-        yield f"{location}: {section or 'a config'} must be a mapping of {keys}"
+        yield f"{location}: {section} must be a mapping of its settings, one `key: value` a line"
         return
     seen: set[str] = set()
     for key_node, value in node.value:
@@ -222,11 +245,16 @@ def _from_overrides(overrides: Sequence[str]) -> Iterator[Assignment | str]:
 
 def _unknown_key(key: str) -> str:
     """Return the message for an unknown key, with the most similar known key."""
-    name = key.rpartition(".")[2]  # the section may be wrong or missing
-    similar = [known for known in KINDS if known.partition(".")[2] == name]
-    similar = similar or difflib.get_close_matches(_shorten(key), [*KINDS, *SECTIONS], n=1)
+    similar = _similar_keys(key)
     hint = f"did you mean {similar[0]}?" if similar else f"the sections are {', '.join(SECTIONS)}"
     return f"there is no setting {_shorten(key)!r}: {hint}"
+
+
+def _similar_keys(key: str) -> list[str]:
+    """Return the settings with the name of this key, otherwise the most similar known key."""
+    name = key.rpartition(".")[2]  # the section may be wrong or missing
+    similar = [known for known in KINDS if known.partition(".")[2] == name]
+    return similar or difflib.get_close_matches(_shorten(key), [*KINDS, *SECTIONS], n=1)
 
 
 def _shorten(text: str) -> str:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import codecs
 import hashlib
+import os
+import re
+import shlex
 from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
 from typing import IO
@@ -12,6 +15,23 @@ from charrnn.errors import CorpusError
 from charrnn.streams import display_name, standard_input
 
 CHUNK_BYTES = 1 << 20
+
+# The first bytes of files that are not texts, what such a file is, and the command that prints its
+# text, or a hint. The name of the first file in a zip archive is after 30 bytes.
+BINARY_FORMATS = {
+    rb"\x1f\x8b\x08": ("a gzip file", "gunzip -c {}"),
+    rb"BZh\d1AY": ("a bzip2 file", "bunzip2 -c {}"),
+    rb"\xfd7zXZ": ("an xz file", "xz -dc {}"),
+    rb"%PDF-": ("a PDF", "pdftotext {} -"),
+    rb"\x89PNG|\xff\xd8\xff|GIF8[79]a": ("a picture", "Name a text file"),
+    rb"PK\x03\x04.{26}[\w.]+\.npy": (
+        "a checkpoint",
+        "Name a text file; to compare two models: charrnn eval CKPT --compare OTHER",
+    ),
+    rb"PK\x03\x04.{26}mimetype": ("an OpenDocument or EPUB document", "pandoc -t plain {}"),
+    rb"PK\x03\x04.*word/document\.xml": ("a Word document", "pandoc -t plain {}"),
+    rb"PK\x03\x04": ("a zip archive", "unzip -p {}"),
+}
 
 
 class TextReader:
@@ -35,11 +55,15 @@ class TextReader:
         self.on_bytes: Callable[[int], object] = lambda count: None  # gets each chunk's size
 
     def chunks(self) -> Iterator[bytes]:
-        """Yield the original bytes in chunks. Raise CorpusError if reading fails."""
+        """Yield the original bytes in chunks. Raise CorpusError if reading fails or for no text."""
         # On a pipe, `read1` returns the available bytes; `read` waits until the chunk is full.
         read = getattr(self.stream, "read1", self.stream.read)
+        first = True
         try:
             while raw := read(CHUNK_BYTES):
+                if first:
+                    _check_is_text(raw, self.name)
+                    first = False
                 self.sha256.update(raw)
                 self.on_bytes(len(raw))
                 yield raw
@@ -91,6 +115,19 @@ class TextReader:
             f"has {self.crlf:,} Windows line ends (CRLF); they are read as LF": self.crlf,
         }
         return [f"{self.name} {notice}" for notice, count in notices.items() if count]
+
+
+def _check_is_text(raw: bytes, name: str) -> None:
+    """Raise CorpusError if these are the first bytes of a file that is not a text."""
+    for pattern, (kind, hint) in BINARY_FORMATS.items():
+        if re.match(pattern, raw, re.DOTALL) is None:
+            continue
+        if "{}" in hint and name == display_name("-"):
+            hint = f"Make text of it: {hint.format('FILE')} | charrnn ... -"
+        elif "{}" in hint:
+            text_path = shlex.quote(f"{os.path.basename(name)}.txt")
+            hint = f"Make text of it: {hint.format(shlex.quote(name))} > {text_path}"
+        raise CorpusError(f"{name} is {kind}, not a text", hint)
 
 
 def whole_lines(pieces: Iterable[str]) -> Iterator[str]:

@@ -78,14 +78,12 @@ class ScoringTask:
     @functools.cached_property
     def corpus(self) -> Corpus:
         """The corpus of the model, split as in training. Raises CorpusError."""
-        try:
-            corpus = reload_corpus(self.loaded)
-        except CorpusError as error:
-            raise CorpusError(f"{error}: name a text to score") from None
+        without = "name a text to score" if self.is_validation_part else "leave --percentile out"
+        corpus = reload_corpus(self.loaded, without)
         if not len(corpus.validation):
             raise CorpusError(
-                "the model was trained without a validation part (corpus.validation: 0): "
-                "name a text to score"
+                "the model was trained without a validation part (corpus.validation: 0)",
+                f"Train with one, or {without}",
             )
         return corpus
 

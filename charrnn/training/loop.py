@@ -95,6 +95,7 @@ def run(trainer: Trainer, path: str, callbacks: Callbacks) -> None:
     """
     output, state, group = trainer.config.output, trainer.training_state, trainer.group
     files = RunFiles(trainer, path)
+    was_finished = trainer.finished
     try:
         callbacks.on_start(trainer, trainer.initial_nats())
         while True:
@@ -120,6 +121,8 @@ def run(trainer: Trainer, path: str, callbacks: Callbacks) -> None:
             if state.step > 0 and trainer.must_stop(callbacks.stop_requested):
                 raise StopRequested
             _update_until_due(trainer, callbacks)
+        if was_finished:
+            callbacks.on_end(_how_to_continue(trainer))
         _report_best(trainer, path, callbacks)
     except StopRequested:
         files.save()
@@ -179,6 +182,19 @@ def _update_until_due(trainer: Trainer, callbacks: Callbacks) -> None:
         elapsed = time.perf_counter() - start
         state.seconds += elapsed
         state.recent_seconds += elapsed
+
+
+def _how_to_continue(trainer: Trainer) -> str:
+    """Return the message of a resumed run that was finished already: how to train it further."""
+    step, train = trainer.step, trainer.config.train
+    if step < trainer.steps:
+        setting, reason = f"patience={2 * trainer.training_state.waited}", "its patience ran out"
+    elif train.epochs is not None:
+        epochs = math.ceil(2 * step * train.epochs / trainer.steps)
+        setting, reason = f"epochs={epochs}", f"train.epochs is {train.epochs:g}"
+    else:
+        setting, reason = f"steps={2 * step}", f"train.steps is {trainer.steps:,}"
+    return f"the run is finished at step {step:,}: {reason}. To train on, add --set train.{setting}"
 
 
 def _report_best(trainer: Trainer, path: str, callbacks: Callbacks) -> None:

@@ -57,7 +57,7 @@ BAD_CALLS = [
     (1, "none.npz: no such checkpoint", ["train", "{dir}/none.npz", "--resume"]),
     (1, "none.npz: no such checkpoint", ["info", "{dir}/none.npz"]),
     (1, "is a folder, not a checkpoint", ["info", "{dir}"]),
-    (1, "not a valid .npz file", ["info", "{config}"]),
+    (1, "is a config, not a checkpoint", ["info", "{config}"]),
     (1, "not a valid .npz file", ["info", "{dir}/empty.txt"]),
     (1, "none.npz: no such checkpoint", ["sample", "{dir}/none.npz"]),
     (2, "cannot be used together",

@@ -13,7 +13,6 @@ from charrnn import checkpoint
 from charrnn.config.schema import KINDS
 from charrnn.errors import ConfigError, CorpusError, DivergedError
 from charrnn.training.from_python import KEYS
-from charrnn.training.trainer import Trainer
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -72,7 +71,7 @@ def test_nothing_is_printed_and_messages_are_logged(capfd, caplog):
 
 def test_a_run_that_does_not_learn_warns_and_raises(capfd, caplog, monkeypatch):
     """A run that does not learn logs a warning and raises DivergedError, without a print."""
-    monkeypatch.setattr(Trainer, "_check_nats", lambda trainer: 9.0)
+    monkeypatch.setattr("charrnn.training.loop._first_nats", lambda trainer: 9.0)
     with pytest.raises(DivergedError, match="does not learn"):
         package.train({}, PROSE, hidden=4, steps=500)
     (warning,) = [record for record in caplog.records if record.levelno == logging.WARNING]

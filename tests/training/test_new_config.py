@@ -158,7 +158,7 @@ def test_the_encoding_that_decodes_is_written(charrnn, tmp_path, content, encodi
         (b"\xef\xbb\xbf\r\n\n", "is empty"),
         (b"a\n", "has a single character, 'a'"),
         (b"aaaa", "has a single character, 'a'"),
-        (b"\x89PNG\0\0", "character 5 is NUL"),
+        (b"\x89PNG\0\0", "is a picture, not a text"),
         (b"text\0text", "character 5 is NUL"),
         (bytes(range(1, 256)) * 9, "control characters"),
         (bytes(range(32, 256)) * 9, "distinct characters, which is too many"),
