@@ -14,7 +14,6 @@ import click
 
 from charrnn import units
 from charrnn.cli.terminal import note, print_result
-from charrnn.config.kinds import format_value
 from charrnn.errors import CharrnnError
 
 if TYPE_CHECKING:
@@ -116,6 +115,8 @@ def _columns(facts: dict[str, Any]) -> list[str]:
 
 def format_facts(facts: dict[str, Any]) -> str:
     """Return the values of `facts` as a text of several lines."""
+    from charrnn.config.kinds import format_value
+
     config, chars = facts["config"], facts["vocabulary"]
     model = config["model"]
     lines = [

@@ -11,8 +11,6 @@ from typing import Any
 import click
 
 from charrnn.cli.terminal import print_result
-from charrnn.config.kinds import format_value
-from charrnn.config.schema import FIELDS, KINDS
 from charrnn.errors import CharrnnError
 
 COLUMNS = 80
@@ -32,6 +30,8 @@ def settings(word: str, as_json: bool) -> None:
     charrnn settings cell
     charrnn settings "learning rate" --json
     """
+    from charrnn.config.schema import KINDS
+
     rows = [describe(key) for key in KINDS if _matches(key, word)]
     if not rows:
         similar = ", ".join(_similar(word))
@@ -44,6 +44,8 @@ def settings(word: str, as_json: bool) -> None:
 
 def describe(key: str) -> dict[str, Any]:
     """Return the description of a setting as JSON values."""
+    from charrnn.config.schema import FIELDS, KINDS
+
     kind, field = KINDS[key], FIELDS[key]
     return {
         "name": key,
@@ -57,6 +59,8 @@ def describe(key: str) -> dict[str, Any]:
 
 def format_row(row: dict[str, Any]) -> str:
     """Return a description as a line with the default and the allowed values, and the meaning."""
+    from charrnn.config.kinds import format_value
+
     default = "required" if row["required"] else format_value(row["default"])
     meaning = textwrap.fill(
         row["meaning"], COLUMNS, initial_indent="    ", subsequent_indent="    "
@@ -78,6 +82,8 @@ def _plain(text: str) -> str:
 
 def _similar(word: str) -> list[str]:
     """Return the settings with the most similar names, parts of names, or initials: lr."""
+    from charrnn.config.schema import KINDS
+
     names: dict[str, str] = {}
     for key in KINDS:
         name = key.partition(".")[2]

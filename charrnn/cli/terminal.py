@@ -20,8 +20,6 @@ from typing import Any, BinaryIO
 import click
 from click.shell_completion import BashComplete, CompletionItem, add_completion_class
 
-from charrnn.config.kinds import format_value
-from charrnn.config.schema import FIELDS, KINDS
 from charrnn.data.characters import escape_unprintable
 
 logger = logging.getLogger("charrnn")
@@ -64,6 +62,9 @@ def complete_setting(
 
     The values are the words that the setting may be, and its default.
     """
+    from charrnn.config.kinds import format_value
+    from charrnn.config.schema import FIELDS, KINDS
+
     prefix, equals, _ = incomplete.partition("=")
     keys = [key for key in KINDS if key == prefix or (not equals and key.startswith(prefix))]
     texts = {f"{key}=": key for key in keys}
