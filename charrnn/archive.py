@@ -7,6 +7,7 @@ checkpoint has a small directory, no compressed members and no repeated names.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import sys
@@ -18,8 +19,16 @@ MAX_META_BYTES = 16 << 20  # of the JSON string, which has four bytes per charac
 
 
 def is_checkpoint(path: str) -> bool:
-    """Return whether a path is that of a checkpoint: by its suffix, otherwise by its content."""
-    return path.endswith(".npz") or (os.path.isfile(path) and zipfile.is_zipfile(path))
+    """Return whether a path is that of a checkpoint: by its suffix, otherwise by its content.
+
+    A checkpoint is a zip file with the member meta.npy.
+    """
+    if path.endswith(".npz") or not os.path.isfile(path):
+        return path.endswith(".npz")
+    errors = (OSError, ValueError, RuntimeError, zipfile.BadZipFile)
+    with contextlib.suppress(*errors), open(path, "rb") as stream:
+        return "meta.npy" in zipfile.ZipFile(_BoundedStream(stream)).namelist()
+    return False
 
 
 class _BoundedStream:

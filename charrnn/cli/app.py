@@ -35,7 +35,7 @@ COMMANDS = (
 
 # Parameters that name an input file; - is stdin.
 INPUTS = {"checkpoint_path", "text_path", "other_path", "prime_file"}
-INPUTS |= {"config_path", "corpus", "init_from", "primes", "text"}
+INPUTS |= {"config_path", "inputs", "corpus", "init_from", "primes", "text"}
 
 VARIABLES = {"CHARRNN_CHECKPOINT", "CHARRNN_CACHE"}  # `_add_command` adds one for each option
 
@@ -185,6 +185,7 @@ def main() -> None:
     """Train character-level recurrent networks, write text with them, and score text.
 
     \b
+    charrnn train text.txt              text -> a config for it, text.npz
     charrnn new text.txt > config.yaml  text -> a config for it
     charrnn train config.yaml           config + text -> checkpoint.npz
     charrnn sample ckpt.npz --n 200     checkpoint -> new text on stdout
@@ -212,7 +213,8 @@ def _call(callback: Callable[..., Any], **options: Any) -> Any:
         hint = f": did you mean {matches[0]}?" if matches else ""
         logger.info(f"{name} is set in the environment, but no option has that name{hint}")
     ctx = click.get_current_context()
-    piped = [p for p in ctx.command.params if p.name in INPUTS and options.get(p.name) == "-"]
+    inputs = [p for p in ctx.command.params if p.name in INPUTS]
+    piped = [p for p in inputs if options.get(p.name) in ("-", ("-",))]
     if len(piped) > 1:
         names = " and ".join(parameter.get_error_hint(ctx) for parameter in piped)
         raise click.UsageError(f"{names} cannot both come from standard input")

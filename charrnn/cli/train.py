@@ -10,6 +10,7 @@ from collections.abc import Callable
 import click
 
 from charrnn.cli.terminal import logger, print_result, quiet_option, set_option
+from charrnn.config.schema import Config
 from charrnn.parallel.group import ProcessGroup
 from charrnn.parallel.mpi import launch, world_group
 
@@ -23,7 +24,7 @@ SETTINGS = {
 
 
 @click.command(short_help="Train a model and print the path of its checkpoint.")
-@click.argument("config_path", metavar="CONFIG")
+@click.argument("inputs", metavar="CONFIG|TEXT...", nargs=-1, required=True)
 @set_option
 @click.option(
     "--corpus", metavar="FILE", help="Text to train on, instead of corpus.path; - is stdin."
@@ -46,22 +47,25 @@ SETTINGS = {
 )
 @quiet_option
 def train(
-    config_path: str,
+    inputs: tuple[str, ...],
     overrides: tuple[str, ...],
     force: bool,
     resume: bool,
     init_from: str | None,
     **settings: str | int | None,
 ) -> None:
-    """Train the model that CONFIG describes, and print the path of its checkpoint.
+    """Train the model that CONFIG describes, or one for TEXT, and print its path.
 
-    CONFIG is a YAML file, - for stdin, or a checkpoint, which contains its config. The points of
-    the loss curve are also written to a .jsonl file beside the checkpoint. A finished run that is
-    there already is kept as NAME.old.npz. The processes of
-    --workers share the rows of each batch; so do those that mpiexec starts, on one machine or on
-    several.
+    CONFIG is a YAML file, - for stdin, or a checkpoint, which contains its config. TEXT is a text
+    or a folder of texts; there may be several. A config for them, as `charrnn new` writes it, is
+    saved in the current folder under the name of the first. One that is there already is used.
+
+    The points of the loss curve are also written to a .jsonl file beside the checkpoint. A finished
+    run that is there already is kept as NAME.old.npz. The processes of --workers share the rows of
+    each batch; so do those that mpiexec starts, on one machine or on several.
 
     \b
+    charrnn train mine.txt
     charrnn train configs/dinos.yaml
     charrnn train configs/dinos.yaml --set model.hidden=200 --out runs/big.npz
     charrnn train runs/dinos.npz --resume
@@ -78,14 +82,18 @@ def train(
         )
     from charrnn.config.loader import Assignment
     from charrnn.parallel import local, worker_count
-    from charrnn.training import session
+    from charrnn.training import new_config, session
 
     extra = [Assignment(SETTINGS[k], value) for k, value in settings.items() if value is not None]
     group = world_group()
+    has_corpus = settings["corpus"] is not None
     with group.abort_on_error():
-        config, path = group.on_rank_zero(
-            lambda: session.resolve_config(config_path, overrides, extra, resume, init_from, group)
-        )
+
+        def resolve() -> tuple[Config, str]:
+            config_path = new_config.find_config(inputs, resume, has_corpus)
+            return session.resolve_config(config_path, overrides, extra, resume, init_from, group)
+
+        config, path = group.on_rank_zero(resolve)
         start = functools.partial(session.run, config, path, resume, init_from, force=force)
         if group.size > 1:
             _run(start, group)

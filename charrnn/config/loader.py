@@ -154,7 +154,8 @@ def _conflicts(config: Config, invalid: set[str]) -> Iterator[str]:
 
 def _from_yaml(path: str, name: str) -> Iterator[Assignment | str]:
     """Yield the assignments of a YAML file, and the mistakes in it."""
-    base = os.path.dirname(os.path.abspath(path))
+    # The paths in stdin and in the pipe of a shell's <(...) start from the current folder.
+    base = os.path.dirname(os.path.abspath(path)) if os.path.isfile(path) else os.getcwd()
     with open_binary(path, "config file", ConfigError) as stream:
         raw = stream.read(MAX_CONFIG_BYTES + 1)
     if len(raw) > MAX_CONFIG_BYTES:

@@ -20,7 +20,7 @@ MAX_CONTROL_SHARE = 0.05  # share of control characters in a text
 TEXT_CONTROLS = "\t\n\r\f\v\x1b"  # control characters that are usual in texts
 
 # The criteria for a list, tested on lists of names, verse, prose and source code.
-MIN_RECORDS = 8
+MIN_RECORDS = 5
 MAX_EMPTY_SHARE = 0.02  # empty lines per record
 MAX_MEDIAN_CHARS = 40  # the median length of a line
 MAX_NINTH_DECILE_CHARS = 80  # the length that nine lines in ten do not exceed
@@ -56,27 +56,32 @@ class TextProfile:
         return sorted(map(len, self.records))
 
 
-def profile_text(path: str) -> TextProfile:
-    """Return the profile of a file, or of stdin for `-`.
+def profile_text(*paths: str) -> TextProfile:
+    """Return the profile of a file, or of stdin for `-`; several files are joined.
 
-    Raise CorpusError if it cannot be read, is not a text, or has fewer than two distinct
-    characters, newlines at its ends not counted.
+    Raise CorpusError if one cannot be read or is not a text, if two have different encodings, or if
+    all together have fewer than two distinct characters, newlines at the ends not counted.
     """
-    source = open_text(path)
-    with source.stream:
-        raw = b"".join(source.chunks())
-    encoding, undecodable = _encoding(raw)
-    reader = TextReader(io.BytesIO(raw), source.name, encoding)
-    text = "".join(reader)
-    counts = Counter(text)
-    _check_text(text, counts, reader)
-    lines = text.strip("\n").split("\n")
+    sources = [_read(path) for path in paths]
+    name = f"{sources[0][0]} and {len(paths) - 1} more" if len(paths) > 1 else sources[0][0]
+    encoding, undecodable = _common_encoding(sources)
+    readers = [TextReader(io.BytesIO(raw), name, encoding) for name, raw in sources]
+    texts = ["".join(reader) for reader in readers]
+    counts: Counter[str] = Counter()
+    for reader, text in zip(readers, texts, strict=True):
+        text_counts = Counter(text)
+        check_text(text, text_counts, reader.name, encoding)
+        counts += text_counts
+    text = "".join(texts)
+    _check_not_constant(text, name)
+    stripped = [text.strip("\n") for text in texts]
+    lines = [line for text in stripped if text for line in text.split("\n")]
     records = [line for line in lines if line]
     empty_lines = len(lines) - len(records)
     mode, mode_reason = _mode(text, records, empty_lines)
-    notices = reader.notices()
+    notices = [notice for reader in readers for notice in reader.notices()]
     return TextProfile(
-        reader.name,
+        name,
         text,
         encoding,
         undecodable,
@@ -89,7 +94,35 @@ def profile_text(path: str) -> TextProfile:
     )
 
 
-def _encoding(raw: bytes) -> tuple[str, str | None]:
+def _read(path: str) -> tuple[str, bytes]:
+    """Return the name of a file in messages, and its bytes."""
+    source = open_text(path)
+    with source.stream:
+        return source.name, b"".join(source.chunks())
+
+
+def _common_encoding(sources: Sequence[tuple[str, bytes]]) -> tuple[str, str | None]:
+    """Return the encoding of all these files, and the first byte that is not UTF-8, as a phrase."""
+    encodings: dict[str, str] = {}  # each encoding, and the first file that has it
+    undecodable = None
+    for name, raw in sources:
+        if not raw.isascii():
+            encoding, phrase = detect_encoding(raw)
+            encodings.setdefault(encoding, name)
+            if phrase is not None and undecodable is None:
+                undecodable = phrase if len(sources) == 1 else f"in {name}, {phrase}"
+    if len(encodings) > 1 and any(encoding.startswith("utf") for encoding in encodings):
+        (first, name), (other, other_name) = [*encodings.items()][:2]
+        raise CorpusError(
+            f"{name} is {first} and {other_name} is {other}, but a corpus has one encoding",
+            "Convert one of them, such as: iconv -f CP1252 -t UTF-8 OLD > NEW",
+        )
+    if len(encodings) > 1:
+        return "latin-1", undecodable  # it also decodes cp1252
+    return next(iter(encodings), "utf-8"), undecodable
+
+
+def detect_encoding(raw: bytes) -> tuple[str, str | None]:
     """Return the encoding of these bytes and the first byte that is not UTF-8, if there is one."""
     try:
         raw.decode("utf-8")
@@ -106,23 +139,27 @@ def _encoding(raw: bytes) -> tuple[str, str | None]:
         return "latin-1", undecodable  # decodes any bytes
 
 
-def _check_text(text: str, counts: Mapping[str, int], reader: TextReader) -> None:
-    """Raise CorpusError unless this is a text with at least two distinct characters."""
+def check_text(text: str, counts: Mapping[str, int], name: str, encoding: str) -> None:
+    """Raise CorpusError if the characters of a file are not those of a text."""
     controls = sum(counts[char] for char in counts if char < " " and char not in TEXT_CONTROLS)
     reason = ""
     if "\0" in counts:
         reason = f"character {text.index(chr(0)) + 1:,} is NUL, as in UTF-16 without a BOM"
     elif controls > MAX_CONTROL_SHARE * len(text):
         reason = f"{controls:,} of its {len(text):,} characters are control characters"
-    elif len(counts) > (MAX_CHARS if reader.encoding.startswith("utf") else MAX_CHARS_CP1252):
+    elif len(counts) > (MAX_CHARS if encoding.startswith("utf") else MAX_CHARS_CP1252):
         distinct = f"{len(counts):,} distinct characters"
-        reason = f"as {reader.encoding} it has {distinct}, which is too many"
+        reason = f"as {encoding} it has {distinct}, which is too many"
     if reason:
-        raise CorpusError(f"{reader.name} does not look like a text: {reason}")
+        raise CorpusError(f"{name} does not look like a text: {reason}")
+
+
+def _check_not_constant(text: str, name: str) -> None:
+    """Raise CorpusError unless the text has at least two distinct characters."""
     chars = set(text.strip("\n"))
     if len(chars) < 2:
         reason = f"has a single character, {chars.pop()!a}" if chars else "is empty"
-        raise CorpusError(f"{reader.name} {reason}: there is nothing to learn from")
+        raise CorpusError(f"{name} {reason}: there is nothing to learn from")
 
 
 def _mode(text: str, records: Sequence[str], empty_lines: int) -> tuple[str, str]:

@@ -9,11 +9,16 @@ validation part:
     40 kB                      1.93 in 20 s; a gru of 128 units 1.96
     250 kB                     1.56 in 95 s; a gru of 128 units 1.63
     1 MB                       1.55 in two minutes; a gru of 128 units 1.61
+
+A text that is too small for a validation part can only be memorized. It is read until its loss is
+near its minimum: five names 0.33 nats per character (ln 5 nats per name are 0.32), a paragraph of
+300 characters 0.01.
 """
 
 from __future__ import annotations
 
 import functools
+import logging
 import math
 import time
 from typing import Any, NamedTuple
@@ -26,11 +31,16 @@ from charrnn.data.text_profile import TextProfile
 from charrnn.data.vocabulary import Vocab
 from charrnn.parallel import local, worker_count
 from charrnn.parallel.group import ProcessGroup
+from charrnn.parallel.mpi import launch
 from charrnn.training.trainer import Trainer
+from charrnn.units import duration
 
-BUDGET_S = 120.0  # seconds that a run should take at most
+logger = logging.getLogger("charrnn")
+
+MINUTES = 2.0  # that a run may take
 MEASURE_S = 0.3  # seconds of updates that measure the speed
-MIN_CHARS_READ = 1_500_000  # characters that a network must be able to read in BUDGET_S
+BUSY_SHARE = 0.8  # of a core; where training gets less, other programs keep the machine busy
+MIN_CHARS_READ = 1_500_000  # characters that a network must be able to read in a run
 MIN_HIDDEN = 32
 CELL = "gru"  # 1.61 nats after 5,000 steps on the 1 MB; an lstm with as many units 1.73
 SAMPLE_CHARS, SAMPLE_LINES = 200_000, 5_000  # of the text that measures the speed
@@ -38,8 +48,10 @@ SCORING_COST = 0.4  # time to score a character / time to train on it
 VALIDATIONS = 10  # in a run
 
 VALIDATION = 0.1  # share of the text held out
-MIN_STREAM_CHARS = 2_000  # a shorter stream has no validation part
-MIN_LINES = 50  # a list of fewer distinct lines has no validation part
+MIN_STREAM_CHARS = 2_000  # a shorter stream has no validation part, and is memorized
+MIN_LINES = 50  # a list of fewer distinct lines has no validation part, and is memorized
+MEMORIZED_CHARS = 250_000  # that are read of a text that is memorized
+MEMORIZED = "So small a text can only be memorized: what the model writes repeats it"
 MAX_VALIDATION_CHARS = 200_000  # characters of a validation part
 
 MAX_WINDOW = 256  # steps; a longer line is read in several windows
@@ -47,7 +59,7 @@ MAX_LOGITS = 1 << 23  # numbers in the output (T, B, V) of a window
 
 
 class Preset(NamedTuple):
-    """The settings of a gru and its training, for texts of up to `chars` characters."""
+    """The settings of a network and its training, for texts of up to `chars` characters."""
 
     chars: float
     hidden: int
@@ -56,6 +68,7 @@ class Preset(NamedTuple):
     seq_length: int
     epochs: float  # the validation loss does not improve after them
     learning_rate: float = 0.003
+    cell: str = CELL
 
 
 PRESETS = {
@@ -67,12 +80,16 @@ PRESETS = {
         Preset(math.inf, 256, 0.4, 32, MAX_WINDOW, 12),
     ),
     "stream": (
-        Preset(2_000, 32, 0.3, 2, 16, 40),
         Preset(20_000, 64, 0.5, 4, 32, 40),
         Preset(100_000, 192, 0.6, 8, 64, 25),
         Preset(500_000, 256, 0.4, 16, 64, 15),
         Preset(math.inf, 256, 0.1, 16, 64, 10, 0.004),
     ),
+}
+
+MEMORIZING = {  # 1,000 epochs also learn a text of a few words
+    "lines": Preset(math.inf, 64, 0, 4, MAX_WINDOW, 1_000),
+    "stream": Preset(math.inf, 64, 0, 1, 32, 1_000),
 }
 
 
@@ -86,26 +103,41 @@ class Plan(NamedTuple):
     seconds: float  # of the whole run, validations included
 
 
-def plan(profile: TextProfile) -> Plan:
-    """Return the plan for a text, with a network that this machine can train in BUDGET_S."""
+def plan(profile: TextProfile, cell: str = CELL, minutes: float = MINUTES) -> Plan:
+    """Return the plan for a text, with a network that this machine can train in these minutes.
+
+    Where other programs keep the machine busy, the plan is for the quiet machine, and a message
+    says so.
+    """
     lines = profile.mode == "lines"
     chars = sum(profile.lengths) + len(profile.records) if lines else len(profile.text)
     validation = _validation(profile, chars)
     held_out = round(chars * validation)
     training = chars - held_out
-    preset = next(preset for preset in PRESETS[profile.mode] if chars <= preset.chars)
-    preset = _fit(preset, profile, training)
+    if validation:
+        preset = next(preset for preset in PRESETS[profile.mode] if chars <= preset.chars)
+    else:
+        preset = MEMORIZING[profile.mode]
+        preset = preset._replace(epochs=min(preset.epochs, MEMORIZED_CHARS / training))
+    preset = _fit(preset._replace(cell=cell), profile, training)
     scoring = VALIDATIONS * SCORING_COST * held_out  # their time, as characters to train on
     while True:
-        chars_per_s = _chars_per_s(profile, preset)
-        readable = max(BUDGET_S * chars_per_s - scoring, training / 1000)
+        chars_per_s, share = _measure_speed(profile, preset)
+        readable = max(60 * minutes * chars_per_s - scoring, training / 1000)
         if readable >= min(MIN_CHARS_READ, preset.epochs * training) or preset.hidden <= MIN_HIDDEN:
             break
         preset = preset._replace(hidden=preset.hidden // 2, dropout=preset.dropout / 2)
-    preset = preset._replace(epochs=min(preset.epochs, float(f"{readable / training:.2g}")))
+    epochs = min(preset.epochs, readable / training)
+    preset = preset._replace(epochs=float(f"{epochs:.2g}"))
     row = chars / len(profile.records) if lines else preset.seq_length
     steps = max(1, round(preset.epochs * training / (preset.batch_size * row)))
     seconds = (preset.epochs * training + scoring) / chars_per_s
+    if share < BUSY_SHARE:
+        logger.info(
+            f"this machine is busy: other programs leave training {share:.0%} of the time. The "
+            f"config is for the quiet machine, where the run takes about {duration(seconds)}, and "
+            f"about {duration(seconds / share)} now"
+        )
     return Plan(preset, validation, steps, chars_per_s, seconds)
 
 
@@ -126,13 +158,15 @@ def _fit(preset: Preset, profile: TextProfile, training: int) -> Preset:
         rows = len(profile.records) // 8
     else:
         T = min(preset.seq_length, training - 2)
+        if preset.batch_size == 1:  # to memorize: an epoch leaves out as few characters as it can
+            T = min(range(T, T // 2, -1), key=lambda T: (training - 2) % T)
         rows = training // (T + 2)
     max_rows = MAX_LOGITS // (T * (len(profile.counts) + 1))
     return preset._replace(seq_length=T, batch_size=max(1, min(preset.batch_size, rows, max_rows)))
 
 
-def _chars_per_s(profile: TextProfile, preset: Preset) -> float:
-    """Return the training speed with this preset, measured on a sample of the text."""
+def _measure_speed(profile: TextProfile, preset: Preset) -> tuple[float, float]:
+    """Return the training speed with this preset on a sample of the text, as `_measure` does."""
     sections = {name: SECTIONS[name](**values) for name, values in settings(preset).items()}
     config = Config(CorpusConfig(mode=profile.mode), **sections)
     vocab = Vocab("".join(sorted({*profile.counts, "\n"})))
@@ -142,30 +176,38 @@ def _chars_per_s(profile: TextProfile, preset: Preset) -> float:
         training, records = np.arange(len(lines)), Records.of(lines, vocab.encode)
     corpus = Corpus(vocab, training, np.arange(0), "", records)
     measure = functools.partial(_measure, config=config, corpus=corpus)
-    speeds = local.run(worker_count.for_training(config), measure)
-    return float(np.median(speeds))  # the median ignores short loads from other programs
+    # The processes of mpiexec wait meanwhile, and keep the other cores busy.
+    return local.run(1 if launch().size > 1 else worker_count.for_training(config), measure)
 
 
-def _measure(group: ProcessGroup, config: Config, corpus: Corpus) -> list[float]:
-    """Return the characters per second of each update, for MEASURE_S seconds."""
+def _measure(group: ProcessGroup, config: Config, corpus: Corpus) -> tuple[float, float]:
+    """Return the characters per second of a quiet machine, from updates for MEASURE_S seconds.
+
+    Returns also the share of the time in which this process had a core, of the rank that had most:
+    a rank with fewer rows waits for it. The speed is the measured one, divided by this share.
+    """
     trainer = Trainer(config, corpus, group)
     trainer.update()  # not measured: it also allocates the memory
-    end, speeds = time.perf_counter() + MEASURE_S, list[float]()
+    trainer.training_state.recent_chars = 0
+    start, cpu_start = time.perf_counter(), time.process_time()
 
     def timed_out() -> bool:
-        return time.perf_counter() > end
+        return time.perf_counter() - start > MEASURE_S
 
-    while not (speeds and trainer.must_stop(timed_out)):
-        trainer.training_state.recent_chars, start = 0, time.perf_counter()
+    while True:
         trainer.update(timed_out)
-        speeds.append(trainer.training_state.recent_chars / (time.perf_counter() - start))
-    return speeds
+        if trainer.must_stop(timed_out):
+            break
+    seconds, cpu_seconds = time.perf_counter() - start, time.process_time() - cpu_start
+    share = max(group.allgather(min(1.0, cpu_seconds / seconds)))
+    share = max(share, 0.1)  # a coarse clock may have counted nothing
+    return trainer.training_state.recent_chars / seconds / share, share
 
 
 def settings(preset: Preset) -> dict[str, dict[str, Any]]:
     """Return the settings of a preset by config section, without those of corpus and output."""
     return {
-        "model": {"cell": CELL, "hidden": preset.hidden, "dropout": preset.dropout},
+        "model": {"cell": preset.cell, "hidden": preset.hidden, "dropout": preset.dropout},
         "train": {
             "batch_size": preset.batch_size,
             "seq_length": preset.seq_length,

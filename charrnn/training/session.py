@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import sys
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
 
@@ -18,9 +19,10 @@ from charrnn.config.loader import Assignment
 from charrnn.config.schema import Config
 from charrnn.data import download
 from charrnn.data.corpus import Corpus, read_corpus
-from charrnn.errors import CheckpointError, ConfigError
+from charrnn.errors import CheckpointError, ConfigError, CorpusError
 from charrnn.parallel.group import ProcessGroup
-from charrnn.training import loop
+from charrnn.streams import display_name
+from charrnn.training import loop, presets
 from charrnn.training.loop import Callbacks
 from charrnn.training.outputs import metrics_path, old_path
 from charrnn.training.resume import check_same_run
@@ -113,8 +115,13 @@ def run(
 
 def _load_config(path: str, overrides: Sequence[str], extra: Sequence[Assignment]) -> Config:
     """Return the config in the YAML file or checkpoint at `path`, with the overrides applied."""
+    keys = {override.partition("=")[0].strip() for override in overrides}
+    from_file = "corpus.path" not in keys | {setting.key for setting in extra}
     if not archive.is_checkpoint(path):
-        return configs.load(path, overrides, extra)
+        config = configs.load(path, overrides, extra)
+        if from_file:
+            _check_texts_exist(config, path)
+        return config
     saved = configs.replace(
         checkpoint.load(path).config, "output", checkpoint=os.path.abspath(path)
     )
@@ -122,10 +129,20 @@ def _load_config(path: str, overrides: Sequence[str], extra: Sequence[Assignment
     if rule.learning_rate == saved.learning_rate:  # so it follows an override of the optimizer
         saved = rule
     config = configs.override(saved, overrides, extra, path)
-    keys = {override.partition("=")[0].strip() for override in overrides}
-    if "corpus.path" not in keys | {setting.key for setting in extra}:
+    if from_file:
         download.check_download_allowed(config.corpus, path)
     return config
+
+
+def _check_texts_exist(config: Config, path: str) -> None:
+    """Raise CorpusError for a text that the config at `path` names and that does not exist."""
+    missing = [text for text in config.corpus.path if text != "-" and not os.path.exists(text)]
+    if missing and config.corpus.url is None:
+        raise CorpusError(
+            f"{missing[0]}: no such text file",
+            f"{display_name(path)} names it as corpus.path, and paths in a config start from the "
+            "config's folder. Correct the path, or name the text: --corpus FILE",
+        )
 
 
 def _output_paths(path: str) -> list[str]:
@@ -227,9 +244,13 @@ def _read_corpus(config: Config, source: Checkpoint | None, group: ProcessGroup)
         return read_corpus(config.corpus, seed, vocab, extend=vocab is not None)
 
     piped = "-" in config.corpus.path  # only rank 0 has the standard input
+    if piped and sys.stdin is not None and sys.stdin.isatty():
+        logger.info("reading the text from standard input: type it, and end it with Ctrl-D")
     corpus = group.on_rank_zero(read) if piped else group.rank_zero_first(read)
     for notice in corpus.notices:
         logger.info(notice)
+    if not len(corpus.validation) and sum(corpus.chars()) < presets.MIN_STREAM_CHARS:
+        logger.info(presets.MEMORIZED)
     return corpus
 
 

@@ -42,9 +42,13 @@ def test_the_program_has_help_and_a_version(charrnn):
 
 BAD_CALLS = [
     (2, "No such command 'tarin'", ["tarin"]),
-    (2, "Missing argument 'CONFIG'", ["train"]),
+    (2, "Missing argument 'CONFIG|TEXT...'", ["train"]),
     (2, "none.yaml: no such config file", ["train", "{dir}/none.yaml"]),
-    (2, "is a folder, not a config", ["train", "{dir}"]),
+    (2, "so no other file can be named", ["train", "{dir}/unknown.txt", "{config}"]),
+    (2, "unknown.txt and --corpus both name the text",
+     ["train", "{dir}/unknown.txt", "--corpus", "-"]),
+    (2, "the run to resume, is missing", ["train", "{dir}/unknown.txt", "--resume"]),
+    (2, "cannot both come from standard input", ["train", "-", "--corpus", "-"]),
     (2, "broken.yaml:3: not YAML", ["train", "{dir}/broken.yaml"]),
     (2, "did you mean model.hidden?", ["train", "{config}", "--set", "model.hiden=9"]),
     (2, "model.hidden must be", ["train", "{config}", "--set", "model.hidden=many"]),

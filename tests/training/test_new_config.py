@@ -12,8 +12,9 @@ import yaml
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from charrnn.cli.new import new as new_command
 from charrnn.config import loader
-from charrnn.data import corpus, text_profile
+from charrnn.data import corpus
 from charrnn.errors import CharrnnError
 from charrnn.training import new_config, presets
 from charrnn.training.trainer import Trainer
@@ -26,8 +27,9 @@ PROSE = "The cat sat on the mat, and the dog, who was old, lay down on the log b
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch):
-    """Measure the speed on a single update, because no test depends on it."""
+    """Measure the speed on a single update, and report no busy machine: no test depends on it."""
     monkeypatch.setattr(presets, "MEASURE_S", 0.0)
+    monkeypatch.setattr(presets, "BUSY_SHARE", 0.0)
 
 
 @pytest.fixture
@@ -73,7 +75,7 @@ def test_short_lines_are_a_list(new):
 @pytest.mark.parametrize(
     ("content", "mode_reason"),
     [
-        (PROSE, "fewer than 8 lines"),
+        (PROSE, "fewer than 5 lines"),
         (PROSE * 9, "half of its lines have 80 characters or more"),
         ("To be, or not\nto be: that\nis the\n\n" * 9, "8 empty lines divide it into paragraphs"),
         (("to be\n" * 4 + "x" * 90 + "\n") * 9, "one line in ten has 90 characters or more"),
@@ -91,9 +93,9 @@ def test_prose_is_a_stream(new, content, mode_reason):
 @pytest.mark.parametrize("mode", ["lines", "stream"])
 def test_a_longer_text_gets_a_larger_network(new, mode, monkeypatch):
     """A longer text gets more hidden units, larger batches and fewer epochs on a fast machine."""
-    monkeypatch.setattr(presets, "_chars_per_s", lambda profile, preset: 1e6)
+    monkeypatch.setattr(presets, "_measure_speed", lambda profile, preset: (1e6, 1.0))
     configs = []
-    for size in (1_000, 10_000, 60_000):
+    for size in (2_000, 30_000, 60_000):
         content = random_prose(size)
         config, _ = new(content if mode == "stream" else "\n".join(content.split()))
         assert config.corpus.mode == mode
@@ -106,7 +108,9 @@ def test_a_longer_text_gets_a_larger_network(new, mode, monkeypatch):
 
 def test_a_slow_machine_gets_a_smaller_network_and_fewer_epochs(new, monkeypatch):
     """A slow machine gets a smaller network and fewer epochs, so that a run takes two minutes."""
-    monkeypatch.setattr(presets, "_chars_per_s", lambda profile, preset: 320_000 / preset.hidden)
+    monkeypatch.setattr(
+        presets, "_measure_speed", lambda profile, preset: (320_000 / preset.hidden, 1.0)
+    )
     config, text = new(random_prose(300_000))
     assert config.model.hidden == presets.MIN_HIDDEN
     assert config.train.epochs < 10
@@ -176,8 +180,8 @@ def test_a_file_that_is_not_text_is_one_error(charrnn, tmp_path, content, messag
 
 
 def test_a_missing_file_is_one_error(charrnn, tmp_path):
-    """A missing file or a folder is an error with exit code 1."""
-    for path, message in ((tmp_path / "none.txt", "no such text file"), (tmp_path, "is a folder")):
+    """A missing file, or a folder without texts, is an error with exit code 1."""
+    for path, message in ((tmp_path / "none.txt", "no such text file"), (tmp_path, "has no text")):
         result = charrnn("new", path)
         assert (result.exit_code, result.stdout) == (1, "")
         assert message in result.stderr
@@ -206,9 +210,7 @@ def test_a_path_is_quoted_where_yaml_needs_it(tmp_path, monkeypatch, name):
     path = Path(name)
     path.parent.mkdir(exist_ok=True)
     path.write_text(NAMES, encoding="utf-8")
-    Path("mine.yaml").write_text(
-        new_config.config_text(text_profile.profile_text(name), name), encoding="utf-8"
-    )
+    Path("mine.yaml").write_bytes(new_config.config_text([name]))
     config = loader.load("mine.yaml")
     assert config.corpus.path == (str(path.absolute()),)
     checkpoint = Path(config.output.checkpoint or "")
@@ -220,9 +222,8 @@ def test_a_path_is_quoted_where_yaml_needs_it(tmp_path, monkeypatch, name):
 def test_a_path_that_is_not_utf8_is_one_error(tmp_path, monkeypatch):
     """A path that is not UTF-8 cannot be written to YAML and is an error."""
     monkeypatch.chdir(tmp_path)
-    Path("mine.txt").write_text(NAMES, encoding="utf-8")
     with pytest.raises(CharrnnError, match="rename the file"):
-        new_config.config_text(text_profile.profile_text("mine.txt"), "\udcff")
+        new_config.config_text(["\udcff"])
 
 
 def test_new_then_train(tmp_path):
@@ -239,6 +240,94 @@ def test_new_then_train(tmp_path):
     )
     assert result.returncode == 0, result.stderr
     assert result.stdout == f"{tmp_path / 'mine.npz'}\n"
+
+
+def test_a_config_lies_beside_its_checkpoint(charrnn, tmp_path, monkeypatch):
+    """With -o, the paths of the texts and of the checkpoint start from the config's folder."""
+    monkeypatch.chdir(tmp_path)
+    Path("runs").mkdir()
+    for name in ("a.txt", "b.txt"):
+        Path(name).write_text(NAMES, encoding="utf-8")
+    result = charrnn("new", "a.txt", tmp_path / "b.txt", "-o", "runs/x.yaml", "--cell", "lstm")
+    assert (result.exit_code, result.stdout, result.stderr) == (0, "runs/x.yaml\n", "")
+    config = loader.load("runs/x.yaml")
+    assert config.corpus.path == (str(tmp_path / "a.txt"), str(tmp_path / "b.txt"))
+    assert config.output.checkpoint == str(tmp_path / "runs" / "x.npz")
+    assert config.model.cell == "lstm"
+    content = Path("runs/x.yaml").read_text(encoding="utf-8")
+    assert content.startswith("# New lines like 'a.txt' and 1 more: an lstm of ")
+    assert "#   66 lines repeat an earlier one" in content
+    again = charrnn("new", "a.txt", "-o", "a.txt")
+    assert (again.exit_code, again.stdout) == (2, "")
+    assert Path("a.txt").read_text(encoding="utf-8") == NAMES
+
+
+def test_minutes_bound_the_run(new, charrnn, monkeypatch):
+    """A run of fewer minutes gets fewer epochs, and the options' defaults are those of a plan."""
+    monkeypatch.setattr(presets, "_measure_speed", lambda profile, preset: (20_000.0, 1.0))
+    default, _ = new(random_prose(300_000))
+    result = charrnn("new", "mine.txt", "--minutes", 1)
+    epochs = yaml.safe_load(result.stdout)["train"]["epochs"]
+    assert epochs == pytest.approx(default.train.epochs / 2, rel=0.1)
+    assert "# Takes about 1 min on" in result.stdout
+    defaults = {parameter.name: parameter.default for parameter in new_command.params}
+    assert (defaults["minutes"], defaults["cell"]) == (presets.MINUTES, presets.CELL)
+
+
+def test_a_busy_machine_is_planned_as_a_quiet_one(charrnn, tmp_path, monkeypatch):
+    """Where training gets a quarter of the time, the plan is for all of it, and a line says so."""
+    (tmp_path / "mine.txt").write_text(NAMES, encoding="utf-8")
+    clocks = {"perf_counter": 0.0, "process_time": 0.0}
+
+    def advance(trainer, stop_requested=None, update=Trainer.update):
+        clocks["perf_counter"] += 1.0
+        clocks["process_time"] += shares[-1]
+        return update(trainer)
+
+    monkeypatch.setattr(Trainer, "update", advance)
+    monkeypatch.setattr(presets, "BUSY_SHARE", 0.8)
+    for name in clocks:
+        monkeypatch.setattr(presets.time, name, lambda name=name: clocks[name])
+    results, shares = [], []
+    for share in (1.0, 0.25):
+        shares.append(share)
+        results.append(charrnn("new", tmp_path / "mine.txt"))
+    quiet, busy = results
+    assert quiet.stderr == ""
+    assert "this machine is busy: other programs leave training 25% of the time" in busy.stderr
+    speeds = [float(re.search(r"\((\S+)k characters/s", r.stdout)[1]) for r in results]
+    assert speeds[1] == pytest.approx(4 * speeds[0], rel=0.02)
+
+
+@pytest.mark.parametrize(
+    ("content", "mode", "nats"),
+    [("anna\nbob\nclara\ndavid\nemma\n", "lines", 0.4), (PROSE[:83], "stream", 0.3)],
+)
+def test_a_tiny_text_is_memorized(new, charrnn, content, mode, nats):
+    """Five lines are a list; a tiny text is trained without dropout until it is learnt."""
+    config, text = new(content)
+    assert (config.corpus.mode, config.corpus.validation, config.model.dropout) == (mode, 0, 0)
+    assert f"\n# {presets.MEMORIZED}.\n" in text
+    trainer = Trainer(config, corpus.read_corpus(config.corpus, config.train.seed))
+    while trainer.step < trainer.steps // 2:
+        trainer.update()
+    assert trainer.log().train_nats < nats
+    short = ("--set", "train.steps=3", "--set", "train.epochs=null")
+    assert f"{presets.MEMORIZED}\n" in charrnn("train", "mine.yaml", *short).stderr
+
+
+def test_files_of_two_encodings_are_one_error(charrnn, tmp_path):
+    """Files that need different encodings cannot be one corpus; ASCII goes with all of them."""
+    contents = {"a": b"ascii\n", "u": "caf\u00e9\n".encode(), "w": b"caf\xe9\n"}
+    paths = {name: tmp_path / f"{name}.txt" for name in contents}
+    for name, path in paths.items():
+        path.write_bytes(contents[name])
+    result = charrnn("new", paths["a"], paths["w"])
+    assert yaml.safe_load(result.stdout)["corpus"]["encoding"] == "cp1252"
+    assert f"in {paths['w']}, byte 3 (counted from 0) is 0xe9" in result.stderr
+    result = charrnn("new", *paths.values())
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "u.txt is utf-8 and " in result.stderr
 
 
 LINE = st.text(max_size=12) | st.text("abc \r\t", max_size=60)
@@ -262,9 +351,9 @@ def test_a_written_config_always_trains(raw):
         path = Path(folder) / "mine.txt"
         path.write_bytes(raw)
         try:
-            text = new_config.config_text(text_profile.profile_text(str(path)), str(path))
+            content = new_config.config_text([str(path)])
         except CharrnnError:
             return
-        (Path(folder) / "mine.yaml").write_text(text, encoding="utf-8")
+        (Path(folder) / "mine.yaml").write_bytes(content)
         trainer = train_once(loader.load(str(Path(folder) / "mine.yaml")))
         assert trainer.step == 1
