@@ -29,6 +29,7 @@ SKIPPED_COMMANDS = (
     "pip install -e '.[test]'",
     "python scripts/bench.py",
     "charrnn new mine.txt",
+    "charrnn train mine.txt",
     "charrnn train mine.yaml",
     "find ",  # shortened in test_the_config_for_code_reads_a_pipe
 )
