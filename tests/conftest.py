@@ -1,6 +1,11 @@
 """Settings that apply to every test, and fixtures that many tests share."""
 
+import os
+
+os.environ["OPENBLAS_NUM_THREADS"] = "1"  # read by NumPy's import: tests run side by side
 import numpy as np
+
+del os.environ["OPENBLAS_NUM_THREADS"]
 import pytest
 from click.testing import CliRunner
 from run_helpers import LINES, TEXT

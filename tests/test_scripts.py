@@ -1,6 +1,7 @@
 """Every script runs with its smallest workload; it is skipped when a requirement is missing."""
 
 import importlib.util
+import os
 import shutil
 import subprocess
 import sys
@@ -51,7 +52,10 @@ def needs(*modules, program=None):
 def run(tmp_path, script, *arguments, launcher=(), exit_code=0):
     """Run a script in `tmp_path` and return its stdout, with stderr for an `exit_code` above 0."""
     command = [*launcher, sys.executable, str(SCRIPTS / script), *map(str, arguments)]
-    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}  # tests run side by side
+    result = subprocess.run(
+        command, cwd=tmp_path, capture_output=True, text=True, check=False, env=environment
+    )
     assert result.returncode == exit_code, result.stderr
     assert "Traceback" not in result.stderr
     return result.stdout + result.stderr if exit_code else result.stdout

@@ -100,7 +100,7 @@ def test_a_wide_network_learns_with_the_default_rate(charrnn, tmp_path, settings
     The loss of the saturated network, from the carried state, stays finite and below guessing.
     """
     config, corpus = ROOT / "configs" / "tinyshakespeare.yaml", ROOT / "data" / "dinos.txt"
-    overrides = ["model.hidden=200", "train.steps=1500", "output.sample_every=null", *settings]
+    overrides = ["model.hidden=200", "train.steps=700", "output.sample_every=null", *settings]
     overrides += ["corpus.url=null", "corpus.sha256=null"]
     options = [word for override in overrides for word in ("--set", override)]
     out = tmp_path / "run.npz"
