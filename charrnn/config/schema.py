@@ -150,7 +150,7 @@ class OptimizerConfig:
         "adagrad", choice("sgd", "adagrad", "rmsprop", "adam"), "the rule of the update"
     )
     learning_rate: float | None = setting(
-        None, POSITIVE, "the size of a step; null suits optimizer, hidden and reduction"
+        None, POSITIVE, "the size of a step; null suits optimizer, network and reduction"
     )
     clip: float | None = setting(
         5.0, optional(POSITIVE), "the limit of gradient clipping; null does not clip"
@@ -231,15 +231,16 @@ class Config:
     def learning_rate(self) -> float:
         """`optimizer.learning_rate`; where it is null, a rate that suits the run.
 
-        Adagrad 0.1, Adam and RMSprop 0.002, each times min(1, 100 / hidden); SGD 0.0035 for a sum
-        over 25 steps, and so 25 times as much for a mean. Measured by scripts/learning_rates.py.
+        Adagrad 0.1, Adam and RMSprop 0.002, each times min(1, 100 / (hidden layers^2)). SGD 0.0035
+        for a sum over 25 steps, and so 25 times as much for a mean. Measured by
+        scripts/learning_rates.py.
         """
-        optimizer, width = self.optimizer, min(1.0, 100 / self.model.hidden)
+        optimizer, size = self.optimizer, self.model.hidden * self.model.layers**2
         if optimizer.learning_rate is not None:
             return optimizer.learning_rate
         if optimizer.name == "sgd":
             return 0.0035 * (25 if self.train.reduction == "mean" else 1)
-        return width * (0.1 if optimizer.name == "adagrad" else 0.002)
+        return min(1.0, 100 / size) * (0.1 if optimizer.name == "adagrad" else 0.002)
 
     def as_dict(self) -> dict[str, Any]:
         """Return nested dictionaries of plain values, ready for JSON."""

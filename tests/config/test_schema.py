@@ -192,6 +192,7 @@ def test_a_config_survives_a_round_trip_through_json():
         ((), 0.1),  # that of the gist
         (("model.hidden=50",), 0.1),
         (("model.hidden=400",), 0.025),
+        (("model.layers=2",), 0.025),
         (("optimizer.name=adam",), 0.002),
         (("optimizer.name=rmsprop", "model.hidden=200"), 0.001),
         (("optimizer.name=sgd", "model.hidden=200"), 0.0035),
