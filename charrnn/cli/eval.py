@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from charrnn.cli.terminal import Number, logger, print_result
-from charrnn.cli.text_options import TextOptions, text_options
+from charrnn.cli.options import Number, TextOptions, text_options
+from charrnn.cli.terminal import logger, print_result
 
 if TYPE_CHECKING:
     from charrnn.checkpoint import Checkpoint

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from charrnn.cli.terminal import set_option
+from charrnn.cli.options import set_option
 
 
 @click.command(short_help="Check the gradients against finite differences.")

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from charrnn import units
+from charrnn.cli.options import checkpoints_argument
 from charrnn.cli.terminal import note, print_result
 from charrnn.errors import CharrnnError
 
@@ -21,14 +22,7 @@ if TYPE_CHECKING:
 
 
 @click.command(short_help="Print what is in a checkpoint, or a line for each of many.")
-@click.argument(
-    "checkpoint_paths",
-    metavar="CKPT...",
-    nargs=-1,
-    required=True,
-    envvar="CHARRNN_CHECKPOINT",
-    type=click.Path(readable=False),  # the variable is a list like PATH
-)
+@checkpoints_argument
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object for each checkpoint.")
 def info(checkpoint_paths: tuple[str, ...], as_json: bool) -> None:
     """Print the sizes, vocabulary, training state and config of CKPT (- is stdin).

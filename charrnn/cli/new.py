@@ -6,7 +6,8 @@ import os
 
 import click
 
-from charrnn.cli.terminal import Number, quiet_option, result_file
+from charrnn.cli.options import Number, quiet_option
+from charrnn.cli.terminal import result_file
 from charrnn.config.schema import KINDS
 from charrnn.errors import ConfigError
 

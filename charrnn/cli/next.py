@@ -8,11 +8,12 @@ import os
 
 import click
 
+from charrnn.cli.options import checkpoint_argument
 from charrnn.cli.terminal import write
 
 
 @click.command(short_help="Print the likeliest next characters after a text.")
-@click.argument("checkpoint_path", metavar="CKPT", envvar="CHARRNN_CHECKPOINT")
+@checkpoint_argument
 @click.argument("text", metavar="TEXT", required=False)
 @click.option(
     "--top", type=click.IntRange(1), default=10, metavar="K", help="Print the K likeliest."

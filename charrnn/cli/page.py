@@ -7,8 +7,8 @@ import os
 
 import click
 
+from charrnn.cli.options import TextOptions, text_options
 from charrnn.cli.terminal import result_file
-from charrnn.cli.text_options import TextOptions, text_options
 
 
 @click.command(short_help="Make a web page about a text and a model.")

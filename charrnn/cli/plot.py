@@ -10,6 +10,7 @@ from pathlib import PurePath
 
 import click
 
+from charrnn.cli.options import checkpoints_argument
 from charrnn.cli.terminal import colour_enabled, result_file, write
 from charrnn.errors import CharrnnError
 
@@ -19,14 +20,7 @@ MAX_RUNS = 26  # each is marked with a letter
 
 
 @click.command(short_help="Draw the loss curves of one run or several.")
-@click.argument(
-    "checkpoint_paths",
-    metavar="CKPT...",
-    nargs=-1,
-    required=True,
-    envvar="CHARRNN_CHECKPOINT",
-    type=click.Path(readable=False),  # the variable is a list like PATH
-)
+@checkpoints_argument
 @click.option(
     "-o",
     "--out",

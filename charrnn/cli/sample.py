@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from charrnn.cli.terminal import Number, logger, quiet_option, write
+from charrnn.cli.options import Number, checkpoint_argument, quiet_option
+from charrnn.cli.terminal import logger, write
 from charrnn.errors import CharrnnError, CorpusError, VocabError
 from charrnn.streams import display_name
 
@@ -86,7 +87,7 @@ class _SampleCommand(click.Command):
 @click.command(
     cls=_SampleCommand, short_help="Write new text with a model, character by character."
 )
-@click.argument("checkpoint_path", metavar="CKPT", envvar="CHARRNN_CHECKPOINT")
+@checkpoint_argument
 @click.option(
     "-n",
     "--n",

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from charrnn.cli.terminal import Number, colour_enabled, logger, write
-from charrnn.cli.text_options import TextOptions, text_options
+from charrnn.cli.options import Number, TextOptions, text_options
+from charrnn.cli.terminal import colour_enabled, logger, write
 from charrnn.data.characters import MARKS, escape_unprintable
 
 if TYPE_CHECKING:

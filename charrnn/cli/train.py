@@ -9,7 +9,8 @@ from collections.abc import Callable
 
 import click
 
-from charrnn.cli.terminal import logger, print_result, quiet_option, set_option
+from charrnn.cli.options import quiet_option, set_option
+from charrnn.cli.terminal import logger, print_result
 from charrnn.config.schema import Config
 from charrnn.parallel.group import ProcessGroup
 from charrnn.parallel.mpi import launch, world_group

@@ -5,7 +5,7 @@ import json
 import pytest
 from click.shell_completion import get_completion_class
 
-from charrnn.cli import terminal
+from charrnn.cli import options
 from charrnn.cli.app import main
 from charrnn.config.schema import FIELDS, KINDS
 
@@ -165,4 +165,4 @@ def test_the_program_answers_the_scripts_of_the_shells(capfd, monkeypatch, shell
     with pytest.raises(SystemExit) as system_exit:
         main(prog_name="charrnn")
     assert (system_exit.value.code, capfd.readouterr().out) == (0, expected)
-    assert get_completion_class("bash") is terminal.BashWordComplete
+    assert get_completion_class("bash") is options.BashWordComplete
