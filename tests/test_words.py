@@ -175,24 +175,19 @@ def test_every_allowed_use_is_still_there():
 
 
 @pytest.mark.parametrize(
-    ("source", "count"),
-    [("found = 1\n", 1), ("def place(which): pass\n", 2), ("profound, some_ids = 1, 2\n", 0)],
+    ("messages", "source", "count"),
+    [
+        (wrong_names, "found = 1\n", 1),
+        (wrong_names, "def place(which): pass\n", 2),
+        (wrong_names, "profound, some_ids = 1, 2\n", 0),
+        (wrong_words, '"""It foretells."""\n', 1),
+        (wrong_words, "x = 1  # told to go on\n", 2),
+        (wrong_words, "surprisal = 1\n", 0),
+    ],
 )
-def test_a_name_of_the_table_is_noticed(tmp_path, monkeypatch, source, count):
-    """The word itself counts, not a part of another name."""
+def test_a_word_of_the_tables_is_noticed(tmp_path, monkeypatch, messages, source, count):
+    """As a name of its own, in a docstring and in a comment, not as a part of another word."""
     monkeypatch.setattr(f"{__name__}.ROOT", tmp_path)
     path = tmp_path / "module.py"
     path.write_text(source, encoding="utf-8")
-    assert len(list(wrong_names(path))) == count
-
-
-@pytest.mark.parametrize(
-    ("source", "count"),
-    [('"""It foretells."""\n', 1), ("x = 1  # told to go on\n", 2), ("surprisal = 1\n", 0)],
-)
-def test_a_word_of_the_table_is_noticed(tmp_path, monkeypatch, source, count):
-    """In a docstring, in a comment and in a message."""
-    monkeypatch.setattr(f"{__name__}.ROOT", tmp_path)
-    path = tmp_path / "module.py"
-    path.write_text(source, encoding="utf-8")
-    assert len(list(wrong_words(path))) == count
+    assert len(list(messages(path))) == count
