@@ -183,9 +183,8 @@ def sample(checkpoint_path: str, **arguments: Any) -> None:
         "--count and --lines": options.count and options.lines,
         "--null and --json": options.null and options.as_json,
     }
-    if options.primes is not None:
-        for name in NOT_WITH_PRIMES:
-            conflicts[f"--primes and --{name.replace('_', '-')}"] = getattr(options, name)
+    for name in NOT_WITH_PRIMES if options.primes is not None else ():
+        conflicts[f"--primes and --{name.replace('_', '-')}"] = getattr(options, name)
     for names, conflict in conflicts.items():
         if conflict:
             raise click.UsageError(f"{names} cannot be used together")
@@ -207,13 +206,14 @@ def sample(checkpoint_path: str, **arguments: Any) -> None:
     if options.seed is None:
         options = options._replace(seed=rng.random_seed())
         logger.info(f"seed {options.seed}")
-    for temperature in options.temperatures:
+    sampling = {name: getattr(options, name) for name in ("seed", "top_k", "top_p", "from_zero")}
+    for sampling["temperature"] in options.temperatures:
         if len(options.temperatures) > 1 and not options.as_json:
-            write(f"--- temperature {temperature:g}\n")
+            write(f"--- temperature {sampling['temperature']:g}\n")
         if primes is not None:
-            _continue(primes, temperature, model, options)
+            _continue(primes, model, sampling, options)
         else:
-            _generate(temperature, model, options)
+            _generate(model, sampling, options)
 
 
 def _read(path: str) -> str:
@@ -225,17 +225,17 @@ def _read(path: str) -> str:
         return "".join(reader)
 
 
-def _continue(primes: list[str], temperature: float, model: TextModel, options: Options) -> None:
-    """Continue each prime at one temperature, and write the texts.
+def _continue(
+    primes: list[str], model: TextModel, sampling: dict[str, Any], options: Options
+) -> None:
+    """Continue each prime and write the texts.
 
     Raises UsageError for texts without an end.
     """
     from charrnn.api import DEFAULT_CHARS
 
-    chars = options.chars
-    if chars is None:
-        chars = None if model.mode == "lines" else DEFAULT_CHARS
-    elif chars == -1:
+    chars = DEFAULT_CHARS if options.chars is None and model.mode != "lines" else options.chars
+    if chars == -1:
         chars = None
         if "\n" not in model.vocab and not options.stop:
             raise click.UsageError("with --n -1 no text ends: use --n N or --stop")
@@ -245,14 +245,13 @@ def _continue(primes: list[str], temperature: float, model: TextModel, options: 
         lines=options.max_lines or 1,
         stop=options.stop or "",
         scored=options.as_json,
-        temperature=temperature,
-        **{name: getattr(options, name) for name in ("seed", "top_k", "top_p", "from_zero")},
+        **sampling,
     )
-    _write_texts(texts, temperature, options, primes)
+    _write_texts(texts, sampling, options, primes)
 
 
-def _generate(temperature: float, model: TextModel, options: Options) -> None:
-    """Generate texts at one temperature and write them.
+def _generate(model: TextModel, sampling: dict[str, Any], options: Options) -> None:
+    """Generate texts and write them.
 
     Raises UsageError for a first text without an end, CharrnnError when no record passes.
     """
@@ -272,18 +271,17 @@ def _generate(temperature: float, model: TextModel, options: Options) -> None:
         if separate and not ends:
             raise click.UsageError("with --n -1 no text ends: use --n N, --max-lines or --stop")
     stops: dict[str, Any] = {"chars": chars, "lines": lines, "stop": options.stop or ""}
-    sampling = {name: getattr(options, name) for name in ("seed", "top_k", "top_p", "from_zero")}
-    sampling |= {"prime": options.prime or "", "temperature": temperature}
+    sampling = {**sampling, "prime": options.prime or ""}
     if filtered:
         filters = {name: getattr(options, name) for name in FILTERS}
         selection = model.select(count or 1, chars=chars, **filters, **sampling)
-        _write_texts(selection, temperature, options)
+        _write_texts(selection, sampling, options)
         logger.info(selection.summary())
         if not selection.kept:
             raise CharrnnError("no record passed", "Try a higher --temperature or more --attempts")
     elif separate:
         texts = model.texts(count or 1, **stops, scored=options.as_json, **sampling)
-        _write_texts(texts, temperature, options)
+        _write_texts(texts, sampling, options)
     else:
         last = "\n"
         try:
@@ -297,7 +295,7 @@ def _generate(temperature: float, model: TextModel, options: Options) -> None:
 
 def _write_texts(
     texts: Iterable[GeneratedText],
-    temperature: float,
+    sampling: dict[str, Any],
     options: Options,
     primes: Sequence[str] | None = None,
 ) -> None:
@@ -310,8 +308,8 @@ def _write_texts(
                 "log_probability": -text.nats,
                 "bits_per_char": text.bits_per_char,
                 "chars": text.chars,
-                "temperature": temperature,
-                "seed": options.seed,
+                "temperature": sampling["temperature"],
+                "seed": sampling["seed"],
                 "number": text.number,
             }
             row = json.dumps(fields) + "\n"
