@@ -1,4 +1,4 @@
-"""The training state: numbers that change during a run, and the points of its loss curve."""
+"""The training state: counters and losses of a run, the points of its curve, and what it saves."""
 
 from __future__ import annotations
 
@@ -9,8 +9,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from charrnn.arrays import Ints, StartStates
+from charrnn.checkpoint import Checkpoint
 from charrnn.config.kinds import MAX_INT
+from charrnn.config.schema import Config
+from charrnn.data.corpus import Corpus
 from charrnn.evaluation.evaluator import Score
+from charrnn.nn.model import Model
+from charrnn.nn.parameters import Params
+from charrnn.nn.workspace import Workspaces
+from charrnn.sampling import start_states
+from charrnn.training.optimizers import MovingAverage
 from charrnn.units import bits
 
 SMOOTH_UPDATES = 100  # updates that the training loss on the screen is the mean of
@@ -133,3 +142,81 @@ def _number(value: Any, default: object) -> float | None:
     if not math.isfinite(number) or (isinstance(number, int) and not -1 <= number <= MAX_INT):
         raise ValueError("not a valid number of a training state")
     return number
+
+
+class SavedModel:
+    """The weights that a run validates, samples and saves, and the states that texts start from.
+
+    They are the weights of the last step, `params`, or their moving average; with `output.keep:
+    best` a checkpoint contains those of the best validation.
+    """
+
+    def __init__(self, config: Config, corpus: Corpus, model: Model, params: Params) -> None:
+        assert config.train.seed is not None
+        self.keeps_best = config.output.keep == "best"
+        self.model = model
+        self.params = params
+        decay = config.optimizer.ema_decay
+        # The weights to validate and sample: the moving average, if the config has one.
+        self.eval_params = params if decay is None else params.copy()
+        self.average = None if decay is None else MovingAverage(decay, self.eval_params.flat)
+        self.best_params: Params | None = None  # of the best validation, where those are saved
+        self._best_starts: StartStates | None = None
+        self._stretches: Ints | None = None
+        if corpus.records is None:
+            seed = config.train.seed
+            self._stretches = start_states.stretches(corpus.training, corpus.vocab, seed)
+        self._workspaces = Workspaces(model)
+
+    def update(self, step: int) -> None:
+        """Update the moving average after an update of the weights."""
+        if self.average is not None:
+            self.average.update(self.params.flat, step)
+
+    def reset_average(self) -> None:
+        """Let the moving average begin at the present weights."""
+        self.eval_params.flat[:] = self.params.flat
+
+    def record_best(self) -> None:
+        """Keep the weights of the validation just done, if the best are to be saved."""
+        if self.keeps_best:
+            self.best_params, self._best_starts = self.eval_params.copy(), None
+
+    def starts(self) -> StartStates | None:
+        """Return the states that the weights to validate start texts from; None for lines."""
+        return self._compute_starts(self.eval_params)
+
+    def _compute_starts(self, params: Params) -> StartStates | None:
+        if self._stretches is None:
+            return None
+        return start_states.compute(self.model, params, self._stretches, self._workspaces)
+
+    def fields(self, best_is_last: bool, with_starts: bool) -> dict[str, Any]:
+        """Return the weights and start states as fields of a `Checkpoint`, without copies.
+
+        `best_is_last` says that the best validation was that of the last step.
+        """
+        params, starts = self.eval_params, None
+        if self.best_params is not None:
+            params, starts = self.best_params, self._best_starts
+        if with_starts and starts is None:
+            starts = self._compute_starts(params)
+        self._best_starts = None if self.best_params is None else starts
+        is_last = self.best_params is None or best_is_last
+        return {
+            "params": params,
+            "starts": starts,
+            "training_weights": None if is_last and self.average is None else self.params.flat,
+            "average_weights": None if is_last or self.average is None else self.eval_params.flat,
+        }
+
+    def restore(self, checkpoint: Checkpoint) -> None:
+        """Restore all weights from a checkpoint of the same run."""
+        weights, average = checkpoint.training_weights, checkpoint.average_weights
+        saved = checkpoint.params
+        self.params.flat[:] = saved.flat if weights is None else weights
+        if self.average is not None:
+            self.eval_params.flat[:] = saved.flat if average is None else average
+        validated = checkpoint.training_state["best_nats"] is not None
+        if self.keeps_best and checkpoint.config.output.keep == "best" and validated:
+            self.best_params, self._best_starts = saved, checkpoint.starts

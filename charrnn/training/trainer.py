@@ -17,7 +17,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from charrnn.arrays import Batch, Floats, Ints, StartStates
+from charrnn.arrays import Batch, Floats
 from charrnn.checkpoint import HISTORY_COLUMNS, Checkpoint
 from charrnn.config.loader import replace
 from charrnn.config.schema import Config
@@ -27,16 +27,14 @@ from charrnn.errors import CheckpointError, DivergedError
 from charrnn.evaluation.evaluator import Evaluator, Score
 from charrnn.nn.initialization import initialize
 from charrnn.nn.model import Model
-from charrnn.nn.parameters import Params
 from charrnn.nn.workspace import Workspaces
 from charrnn.parallel.group import EXTRA_SUMS, ProcessGroup, SingleProcess, never_stop
 from charrnn.rng import Purpose, bit_generator, generator
-from charrnn.sampling import start_states
 from charrnn.sampling.drawing import SamplingOptions
 from charrnn.sampling.sampler import Sampler, StopConditions
-from charrnn.training.optimizers import OPTIMIZERS, MovingAverage, clip_by_norm, clip_by_value
+from charrnn.training.optimizers import OPTIMIZERS, clip_by_norm, clip_by_value
 from charrnn.training.schedules import Schedule, total_steps
-from charrnn.training.state import LossPoint, TrainingState
+from charrnn.training.state import LossPoint, SavedModel, TrainingState
 from charrnn.training.warm_start import copy_weights
 
 SAMPLE_CHARS = 200  # length of the samples during training
@@ -67,19 +65,9 @@ class Trainer:
         size = self.params.flat.size
         self.clips_by_norm = settings.clip is not None and settings.clip_by == "norm"
         self.optimizer = OPTIMIZERS[settings.name](settings, size, self.model.dtype)
-        # The weights to validate, sample and save: the moving average, if the config has one.
-        ema_decay = settings.ema_decay
-        self.eval_params = self.params if ema_decay is None else self.params.copy()
-        self.average = (
-            None if ema_decay is None else MovingAverage(ema_decay, self.eval_params.flat)
-        )
+        self.saved_model = SavedModel(config, corpus, self.model, self.params)
+        self.eval_params = self.saved_model.eval_params
         self.evaluator = Evaluator(self.model, self.eval_params)
-        # The weights of the best validation, where the checkpoint has those, and their states.
-        self.best_params: Params | None = None
-        self._best_starts: StartStates | None = None
-        self._stretches: Ints | None = None
-        if corpus.records is None:
-            self._stretches = start_states.stretches(corpus.training, corpus.vocab, seed)
         self.state = self._zero_state(config.train.batch_size)  # (L, S, b, H), of this rank's rows
         self.stop_agreed = False  # whether any rank requested a stop at the last update
         self._workspaces = Workspaces(self.model)
@@ -161,8 +149,7 @@ class Trainer:
         rate = self.schedule.rate(training_state.step)
         training_state.step += 1
         self.optimizer.step(self.params.flat, self.grads.flat, rate, training_state.step)
-        if self.average is not None:
-            self.average.update(self.params.flat, training_state.step)
+        self.saved_model.update(training_state.step)
         return loss
 
     def must_stop(self, stop_requested: Callable[[], bool]) -> bool:
@@ -224,9 +211,8 @@ class Trainer:
             raise self.divergence_error(
                 f"the validation loss is {nats} at step {training_state.step:,}"
             )
-        best = validation is not None and training_state.record_validation(nats)
-        if best and self.config.output.keep == "best":
-            self.best_params, self._best_starts = self.eval_params.copy(), None
+        if validation is not None and training_state.record_validation(nats):
+            self.saved_model.record_best()
         self.schedule.record_validation(training_state.waited)
         training_state.validated_at = self.step
         return self.log(validation)
@@ -250,19 +236,13 @@ class Trainer:
         are not finite.
         """
         self._check_finite(self.state)
-        mode, starts = self.config.corpus.mode, self._starts(self.eval_params)
+        mode, starts = self.config.corpus.mode, self.saved_model.starts()
         sampler = Sampler(self.model, self.eval_params, self.corpus.vocab, mode, starts)
         chars = sampler.stream(
             self.seed, SamplingOptions(), StopConditions(SAMPLE_CHARS), number=self.step
         )
         text = "".join(itertools.takewhile(lambda char: not stop_requested(), chars))
         return None if stop_requested() else text
-
-    def _starts(self, params: Params) -> StartStates | None:
-        """Return the states that these weights start texts from; None for lines."""
-        if self._stretches is None:
-            return None
-        return start_states.compute(self.model, params, self._stretches, self._workspaces)
 
     def _check_finite(self, state: Floats) -> None:
         """Raise DivergedError when an array to save is not finite, or a weight is too large."""
@@ -284,22 +264,15 @@ class Trainer:
         """
         state = np.concatenate(self.group.allgather(self.state), axis=2)
         self.group.on_rank_zero(lambda: self._check_finite(state))
-        params, starts = self.best_params or self.eval_params, self._best_starts
-        if self.group.is_rank_zero and starts is None:
-            starts = self._starts(params)
-            self._best_starts = None if self.best_params is None else starts
-        is_last = self.best_params is None or self.training_state.best_step == self.step
+        best_is_last = self.training_state.best_step == self.step
         return Checkpoint(
             config=self.config,
             vocab=self.corpus.vocab,
-            params=params,
-            starts=starts,
+            **self.saved_model.fields(best_is_last, with_starts=self.group.is_rank_zero),
             optimizer_state=self.optimizer.state_vectors,
             state=state,
             history=np.array(self.history, dtype=np.float64).reshape(-1, len(HISTORY_COLUMNS)),
             corpus_sha256=self.corpus.sha256,
-            training_weights=None if is_last and self.average is None else self.params.flat,
-            average_weights=None if is_last or self.average is None else self.eval_params.flat,
             training_state={
                 "finished": self.finished,
                 **dataclasses.asdict(self.training_state),
@@ -314,7 +287,7 @@ class Trainer:
         Raises CheckpointError when the weights do not fit into this network.
         """
         copy_weights(source, self.config.model, self.corpus.vocab, self.params)
-        self.eval_params.flat[:] = self.params.flat
+        self.saved_model.reset_average()
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Restore the run from a checkpoint of the same config and corpus.
@@ -335,12 +308,6 @@ class Trainer:
                 "the checkpoint has no valid training state: it can be sampled and scored, but not "
                 "continued"
             ) from None
-        weights, average = checkpoint.training_weights, checkpoint.average_weights
-        self.params.flat[:] = checkpoint.params.flat if weights is None else weights
-        if self.average is not None:
-            self.eval_params.flat[:] = checkpoint.params.flat if average is None else average
-        best_nats = self.training_state.best_nats
-        if self.config.output.keep == checkpoint.config.output.keep == "best" and best_nats:
-            self.best_params = checkpoint.params
+        self.saved_model.restore(checkpoint)
         self.state = state[:, :, self.group.rows(state.shape[2])].copy()
         self.history = checkpoint.history.tolist()
