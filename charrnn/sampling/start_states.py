@@ -13,7 +13,7 @@ from charrnn.arrays import Ints, StartStates
 from charrnn.data.vocabulary import Vocab
 from charrnn.nn.model import Model
 from charrnn.nn.parameters import Params
-from charrnn.nn.workspace import Workspaces
+from charrnn.nn.workspace import Workspace
 from charrnn.rng import Purpose, generator
 
 COUNT = 16
@@ -38,9 +38,9 @@ def stretches(text: Ints, vocab: Vocab, seed: int) -> Ints:
     return np.stack([text[stop - T : stop] for stop in stops], axis=1).astype(np.intp)
 
 
-def compute(model: Model, params: Params, ids: Ints, workspaces: Workspaces) -> StartStates:
+def compute(model: Model, params: Params, ids: Ints) -> StartStates:
     """Return the states after all but the last character of each stretch (T, K)."""
     state = model.zero_state(ids.shape[1])
-    if len(ids) > 1:
-        state = model.run(params, ids[:-1], state, workspaces.get(len(ids) - 1, ids.shape[1]))
+    if len(ids) > 1:  # a workspace of its own: one of the training has masks of dropout
+        state = model.run(params, ids[:-1], state, Workspace(model, len(ids) - 1, ids.shape[1]))
     return StartStates(state, ids[-1])

@@ -17,7 +17,6 @@ from charrnn.data.corpus import Corpus
 from charrnn.evaluation.evaluator import Score
 from charrnn.nn.model import Model
 from charrnn.nn.parameters import Params
-from charrnn.nn.workspace import Workspaces
 from charrnn.sampling import start_states
 from charrnn.training.optimizers import MovingAverage
 from charrnn.units import bits
@@ -166,7 +165,6 @@ class SavedModel:
         if corpus.records is None:
             seed = config.train.seed
             self._stretches = start_states.stretches(corpus.training, corpus.vocab, seed)
-        self._workspaces = Workspaces(model)
 
     def update(self, step: int) -> None:
         """Update the moving average after an update of the weights."""
@@ -189,7 +187,7 @@ class SavedModel:
     def _compute_starts(self, params: Params) -> StartStates | None:
         if self._stretches is None:
             return None
-        return start_states.compute(self.model, params, self._stretches, self._workspaces)
+        return start_states.compute(self.model, params, self._stretches)
 
     def fields(self, best_is_last: bool, with_starts: bool) -> dict[str, Any]:
         """Return the weights and start states as fields of a `Checkpoint`, without copies.

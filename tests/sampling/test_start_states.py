@@ -51,7 +51,7 @@ def test_a_text_continues_a_stretch(cell):
     """A text has the probabilities of the network after a stretch and the prime."""
     model, params = networks.network(cell, vocab_size=len(VOCAB))
     ids = np.random.default_rng(0).integers(0, len(VOCAB), (40, 16))
-    starts = start_states.compute(model, params, ids, Workspaces(model))
+    starts = start_states.compute(model, params, ids)
     sampler = Sampler(model, params, VOCAB, "stream", starts)
     logits, _ = sampler.after_prime(0, "fa", np.arange(16))
     prime = np.repeat(VOCAB.encode("fa").reshape(-1, 1), 16, axis=1)
@@ -83,9 +83,19 @@ def test_a_checkpoint_of_running_text_has_16_starts(trainer, tmp_path):
             assert saved.starts is None
             continue
         ids = start_states.stretches(run.corpus.training, run.corpus.vocab, run.seed)
-        expected = start_states.compute(saved.model, saved.params, ids, Workspaces(saved.model))
+        expected = start_states.compute(saved.model, saved.params, ids)
         assert saved.starts.ids.tolist() == expected.ids.tolist()
         np.testing.assert_array_equal(saved.starts.state, expected.state)
+
+
+def test_the_starts_of_a_run_with_dropout_have_no_mask(trainer):
+    """Also where the training has windows of the size of the stretches."""
+    settings = ("train.seq_length=255", "train.batch_size=16", "model.dropout=0.5")
+    run = trainer(*settings, "model.layers=2")
+    run.update()
+    ids = start_states.stretches(run.corpus.training, run.corpus.vocab, run.seed)
+    expected = start_states.compute(run.model, run.params, ids)
+    np.testing.assert_array_equal(run.snapshot().starts.state, expected.state)
 
 
 def test_from_zero_gives_the_old_way(charrnn, config, tmp_path):
