@@ -1,9 +1,9 @@
 """A lock that lets one run at a time write a checkpoint.
 
 It is a lock of the operating system on a hidden file next to the checkpoint, `.NAME.lock`, which
-contains the process that holds it. Its name has no `.npz`, because it also protects the metrics and
-the best checkpoint. A run removes the file at its end. When a run is killed, the file stays, but
-the lock ends with the process.
+contains the process that holds it. Its name has no `.npz`, because it also protects the metrics. A
+run removes the file at its end. When a run is killed, the file stays, but the lock ends with the
+process.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def lock_path(checkpoint_path: str) -> Path:
 
 @contextlib.contextmanager
 def hold_lock(checkpoint_path: str) -> Iterator[bool]:
-    """Hold the lock of a checkpoint, its metrics and its best checkpoint during the block.
+    """Hold the lock of a checkpoint and its metrics during the block.
 
     Yields False, and logs a message, where files cannot be locked. Raises CheckpointError when
     another process holds the lock.

@@ -36,8 +36,6 @@ def info(checkpoint_paths: tuple[str, ...], as_json: bool) -> None:
     charrnn info runs/*.npz
     charrnn info runs/*.npz --json
     """
-    if checkpoint_paths.count("-") > 1:
-        raise click.UsageError("only one checkpoint can come from standard input")
     from charrnn import checkpoint
 
     readable = []

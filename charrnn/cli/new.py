@@ -30,7 +30,7 @@ from charrnn.errors import ConfigError
 )
 @click.option(
     "--cell",
-    type=click.Choice(KINDS["model.cell"].expected.split(" or ")),
+    type=click.Choice(KINDS["model.cell"].words),
     default="gru",
     help="Kind of recurrence of the network.",
 )

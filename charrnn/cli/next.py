@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 import math
-import os
 
 import click
 
-from charrnn.cli.options import checkpoint_argument
+from charrnn.cli.options import checkpoint_argument, model_and_text
 from charrnn.cli.terminal import write
 
 
@@ -32,18 +31,15 @@ def next(checkpoint_path: str, text: str | None, top: int, as_json: bool) -> Non
     charrnn next runs/dinos.npz tyranno
     charrnn next runs/dinos.npz '' --top 3 --json
     """
-    default = os.environ.get("CHARRNN_CHECKPOINT")
-    if text is None and default and checkpoint_path != default:
-        checkpoint_path, text = default, checkpoint_path
+    checkpoint_path, text = model_and_text(checkpoint_path, text)
     if text is None:
         raise click.UsageError("Missing argument 'TEXT'.")
     from charrnn import api
-    from charrnn.data.reader import open_text
+    from charrnn.data.reader import read_text
 
     model = api.load(checkpoint_path)
     if text == "-":
-        reader = open_text(text)
-        text = "".join(reader)
+        text = read_text(text)
         if model.mode == "lines":  # an `echo` ends the line that is to be continued
             text = text.removesuffix("\n")
     rows = [(char, p, -math.log2(p)) for char, p in model.next(text, top)]

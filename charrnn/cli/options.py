@@ -96,6 +96,15 @@ quiet_option = click.option(
 
 checkpoint_argument = click.argument("checkpoint_path", metavar="CKPT", envvar="CHARRNN_CHECKPOINT")
 
+
+def _one_stdin(
+    ctx: click.Context, param: click.Parameter, paths: tuple[str, ...]
+) -> tuple[str, ...]:
+    if paths.count("-") > 1:
+        raise click.UsageError("only one checkpoint can come from standard input", ctx)
+    return paths
+
+
 checkpoints_argument = click.argument(
     "checkpoint_paths",
     metavar="CKPT...",
@@ -103,6 +112,7 @@ checkpoints_argument = click.argument(
     required=True,
     envvar="CHARRNN_CHECKPOINT",
     type=click.Path(readable=False),  # the variable is a list like PATH
+    callback=_one_stdin,
 )
 
 
@@ -154,17 +164,23 @@ TEXT_OPTIONS = [
 ]
 
 
+def model_and_text(checkpoint_path: str, text: str | None) -> tuple[str, str | None]:
+    """Return the arguments CKPT and TEXT; a single one is TEXT if the environment names a model."""
+    default = os.environ.get("CHARRNN_CHECKPOINT")
+    if text is None and default and checkpoint_path != default:
+        from charrnn import archive  # imports zipfile in 7 ms, too slow for --help
+
+        if not archive.is_checkpoint(checkpoint_path):
+            return default, checkpoint_path
+    return checkpoint_path, text
+
+
 def text_options(command: Callable[..., None]) -> Callable[..., None]:
     """Add these options to a command. It receives them as a TextOptions, its first argument."""
 
     @functools.wraps(command)
     def run(checkpoint_path: str, text_path: str | None, **options: Any) -> None:
-        from charrnn import archive  # imports zipfile in 7 ms, too slow for --help
-
-        default = os.environ.get("CHARRNN_CHECKPOINT")
-        is_text = checkpoint_path != default and not archive.is_checkpoint(checkpoint_path)
-        if default and text_path is None and is_text:
-            checkpoint_path, text_path = default, checkpoint_path
+        checkpoint_path, text_path = model_and_text(checkpoint_path, text_path)
         shared = {name: options.pop(name) for name in ("unknown", "window", "workers")}
         command(TextOptions(checkpoint_path, text_path, **shared), **options)
 

@@ -50,8 +50,6 @@ def plot(checkpoint_paths: tuple[str, ...], out_path: str | None, by: str, follo
     charrnn plot runs/dinos.npz runs/lstm.npz -o loss.png
     """
     kind = None if out_path is None else _picture_kind(out_path)
-    if checkpoint_paths.count("-") > 1:
-        raise click.UsageError("only one checkpoint can come from standard input")
     if len(checkpoint_paths) > MAX_RUNS:
         raise click.UsageError(
             f"{len(checkpoint_paths)} runs are too many for one picture: name at most {MAX_RUNS}"

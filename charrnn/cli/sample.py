@@ -59,9 +59,9 @@ class Options(NamedTuple):
 
 def _temperatures(ctx: click.Context, param: click.Parameter, value: str) -> tuple[float, ...]:
     """Return one temperature, or six evenly spaced ones for a range. Raises BadParameter."""
-    first, _, last = value.partition(":")
+    first, colon, last = value.partition(":")
     try:
-        low, high = float(first), float(last or first)
+        low, high = float(first), float(last if colon else first)
     except ValueError:
         low = high = math.nan
     if not (0 <= low < math.inf and 0 <= high < math.inf):
@@ -69,7 +69,7 @@ def _temperatures(ctx: click.Context, param: click.Parameter, value: str) -> tup
             f"{value!r} is neither a number of at least 0 nor a range such as 0.2:1.2"
         )
     step = (high - low) / (TEMPERATURES - 1)
-    return tuple(round(low + k * step, 6) for k in range(TEMPERATURES)) if last else (low,)
+    return tuple(round(low + k * step, 6) for k in range(TEMPERATURES)) if colon else (low,)
 
 
 class _SampleCommand(click.Command):
@@ -189,15 +189,16 @@ def sample(checkpoint_path: str, **arguments: Any) -> None:
         if conflict:
             raise click.UsageError(f"{names} cannot be used together")
     from charrnn import api, rng
+    from charrnn.data.reader import read_text
 
     model = api.load(checkpoint_path)
     if "\n" not in model.vocab and (options.lines or options.max_lines):
         raise VocabError("the vocabulary has no newline, so no line can end", "Use --n N instead")
     if options.prime_file is not None:
-        options = options._replace(prime=_read(options.prime_file))  # a final newline included
+        options = options._replace(prime=read_text(options.prime_file))  # a final newline included
     primes = None
     if options.primes is not None:
-        text = _read(options.primes)
+        text = read_text(options.primes)
         if not text:
             raise CorpusError(
                 f"{display_name(options.primes)} is empty", "Write the start of a text on each line"
@@ -208,21 +209,10 @@ def sample(checkpoint_path: str, **arguments: Any) -> None:
         logger.info(f"seed {options.seed}")
     sampling = {name: getattr(options, name) for name in ("seed", "top_k", "top_p", "from_zero")}
     for sampling["temperature"] in options.temperatures:
-        if len(options.temperatures) > 1 and not options.as_json:
-            write(f"--- temperature {sampling['temperature']:g}\n")
         if primes is not None:
             _continue(primes, model, sampling, options)
         else:
             _generate(model, sampling, options)
-
-
-def _read(path: str) -> str:
-    """Return the text of a file, or of stdin for `-`. Raises CorpusError."""
-    from charrnn.data.reader import open_text
-
-    reader = open_text(path)
-    with reader.stream:
-        return "".join(reader)
 
 
 def _continue(
@@ -239,6 +229,7 @@ def _continue(
         chars = None
         if "\n" not in model.vocab and not options.stop:
             raise click.UsageError("with --n -1 no text ends: use --n N or --stop")
+    _write_heading(sampling, options)
     texts = model.continuations(
         primes,
         chars=chars,
@@ -268,10 +259,11 @@ def _generate(model: TextModel, sampling: dict[str, Any], options: Options) -> N
     chars = DEFAULT_CHARS if options.chars is None and not ends else options.chars
     if chars == -1:
         chars = None
-        if separate and not ends:
+        if (separate or is_range) and not ends:
             raise click.UsageError("with --n -1 no text ends: use --n N, --max-lines or --stop")
     stops: dict[str, Any] = {"chars": chars, "lines": lines, "stop": options.stop or ""}
     sampling = {**sampling, "prime": options.prime or ""}
+    _write_heading(sampling, options)
     if filtered:
         filters = {name: getattr(options, name) for name in FILTERS}
         selection = model.select(count or 1, chars=chars, **filters, **sampling)
@@ -291,6 +283,12 @@ def _generate(model: TextModel, sampling: dict[str, Any], options: Options) -> N
         finally:  # also after an error
             if last != "\n" and (is_range or not options.raw):
                 write("\n")  # a shell prompt starts on a new line
+
+
+def _write_heading(sampling: dict[str, Any], options: Options) -> None:
+    """Write the temperature above the lines of a range."""
+    if len(options.temperatures) > 1 and not (options.as_json or options.null):
+        write(f"--- temperature {sampling['temperature']:g}\n")
 
 
 def _write_texts(

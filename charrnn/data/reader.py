@@ -168,3 +168,10 @@ def open_text(path: str, encoding: str = "utf-8", lowercase: bool = False) -> Te
     except OSError as error:
         raise CorpusError(f"{path} cannot be read: {error.strerror}") from None
     return TextReader(stream, display_name(path), encoding, lowercase)
+
+
+def read_text(path: str) -> str:
+    """Return the text of a file, or of stdin for `-`. Raises CorpusError."""
+    reader = open_text(path)
+    with reader.stream:
+        return "".join(reader)

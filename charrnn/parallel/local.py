@@ -161,7 +161,9 @@ def run(size: int, work: Work[Result], method: str | None = None) -> Result:
             reason = error.strerror if isinstance(error, OSError) else error
             logger.warning(f"{size} processes cannot start ({reason}): one does all the work")
             return work(SingleProcess())
-        if hasattr(signal, "SIGCHLD"):  # the end of a worker interrupts rank 0 at once
+        in_main_thread = threading.current_thread() is threading.main_thread()
+        if hasattr(signal, "SIGCHLD") and in_main_thread:
+            # The end of a worker interrupts rank 0 at once.
             before = signal.signal(signal.SIGCHLD, group.check)
             stack.callback(signal.signal, signal.SIGCHLD, before)
         result = work(group)

@@ -10,7 +10,6 @@ so a text does not depend on the number of texts.
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
@@ -183,8 +182,7 @@ class Sampler:
         It depends on the size of the model, not on the number of texts: the last bits of a matrix
         product depend on the number of its rows, and a text must not.
         """
-        size = sum(math.prod(shape) for shape in self.model.shapes().values())
-        rows = 1 << max(0, (PARAMETERS_X_ROWS // size).bit_length() - 1)
+        rows = 1 << max(0, (PARAMETERS_X_ROWS // self.params.flat.size).bit_length() - 1)
         return max(MIN_ROWS, min(MAX_ROWS, rows))
 
     def texts(

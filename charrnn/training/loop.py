@@ -23,7 +23,8 @@ logger = logging.getLogger("charrnn")
 STEP_INTERVAL_S = 0.1  # seconds between two calls of `on_step`
 CHECKED_STEPS = (200, 500, 1000)  # checks whether the model learns; later, at every validation
 MIN_RISING_STEPS = 200  # of the validation loss, and a third of the run, to call it overfitting
-UPDATE_COST, SCORING_COST = 1.3, 0.4  # times that of a gradient, for each character
+UPDATE_COST = 1.3  # time of an update / time of its gradient
+SCORING_COST = 0.4  # time to score a character / time to train on it
 LEARNS_BY = 500  # updates after which a run that ends above guessing has failed
 
 
@@ -204,7 +205,11 @@ def _report_best(trainer: Trainer, path: str, callbacks: Callbacks) -> None:
     if trainer.step < trainer.steps:
         patience = f"train.patience={trainer.config.train.patience}"
         callbacks.on_end(f"stopped early: no validation since {best_step} was better ({patience})")
-    best = f"best validation {state.best_nats:.4f} nats at {best_step}; " if state.best_nats else ""
+    best = (
+        f"best validation {state.best_nats:.4f} nats at {best_step}; "
+        if state.best_nats is not None
+        else ""
+    )
     callbacks.on_end(f"{best}try: charrnn sample {shlex.quote(os.path.relpath(path))}")
 
 

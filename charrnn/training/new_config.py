@@ -139,7 +139,7 @@ def _settings(profile: TextProfile, plan: Plan, paths: Sequence[str], checkpoint
         notes["validation"] = "the text is too small for a validation part"
     text: str = yaml.safe_dump(sections, sort_keys=False, allow_unicode=True, width=sys.maxsize)
     for key, note in notes.items():
-        text = re.sub(rf"^  {key}: .*", rf"\g<0>  # {note}", text, count=1, flags=re.MULTILINE)
+        text = re.sub(rf"^  {key}:.*", rf"\g<0>  # {note}", text, count=1, flags=re.MULTILINE)
     return text
 
 

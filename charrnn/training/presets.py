@@ -32,6 +32,7 @@ from charrnn.data.vocabulary import Vocab
 from charrnn.parallel import local, worker_count
 from charrnn.parallel.group import ProcessGroup
 from charrnn.parallel.mpi import launch
+from charrnn.training.loop import SCORING_COST
 from charrnn.training.trainer import Trainer
 from charrnn.units import duration
 
@@ -44,7 +45,6 @@ MIN_CHARS_READ = 1_500_000  # characters that a network must be able to read in 
 MIN_HIDDEN = 32
 CELL = "gru"  # 1.61 nats after 5,000 steps on the 1 MB; an lstm with as many units 1.73
 SAMPLE_CHARS, SAMPLE_LINES = 200_000, 5_000  # of the text that measures the speed
-SCORING_COST = 0.4  # time to score a character / time to train on it
 VALIDATIONS = 10  # in a run
 
 VALIDATION = 0.1  # share of the text held out

@@ -17,7 +17,7 @@ CHANGEABLE = {  # the settings that a resumed run may change, by section
     "corpus": {"path", "url", "sha256"},
     "train": {"steps", "epochs", "patience", "workers"},
     "optimizer": {"learning_rate"},
-    "output": {"checkpoint", "validate_every", "sample_every", "keep"},
+    "output": {"checkpoint", "validate_every", "sample_every", "log_every", "keep"},
 }
 
 

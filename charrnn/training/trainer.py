@@ -145,7 +145,7 @@ class Trainer:
         if not nats <= MAX_LOSS_RATIO * max(self.guessing_nats, 1.0):  # nor is NaN
             loss_at = f"{nats:.4g} nats per character at step {self.step + 1:,}"
             raise self.divergence_error(f"the loss is {loss_at}")
-        self._clip(self.grads.flat)
+        self._clip()
         rate = self.schedule.rate(training_state.step)
         training_state.step += 1
         self.optimizer.step(self.params.flat, self.grads.flat, rate, training_state.step)
@@ -175,9 +175,9 @@ class Trainer:
             self.model.backward(self.params, shard, work, self.grads, scale * b / B)
         return float(loss * b / B)
 
-    def _clip(self, gradient: Floats) -> None:
+    def _clip(self) -> None:
         """Clip the gradient in place, as the config says. Raises DivergedError if that fails."""
-        clip, step = self.config.optimizer.clip, self.step + 1
+        gradient, clip, step = self.grads.flat, self.config.optimizer.clip, self.step + 1
         if clip is not None and self.clips_by_norm:
             norm = clip_by_norm(gradient, clip)
             if not math.isfinite(norm):
@@ -213,9 +213,10 @@ class Trainer:
             )
         if validation is not None and training_state.record_validation(nats):
             self.saved_model.record_best()
-        self.schedule.record_validation(training_state.waited)
         training_state.validated_at = self.step
-        return self.log(validation)
+        point = self.log(validation)  # with the rate of the last update
+        self.schedule.record_validation(training_state.waited)
+        return point
 
     def log(self, validation: Score | None = None) -> LossPoint:
         """Append a point to the history, and return it."""

@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 
 import pytest
 
@@ -31,12 +32,14 @@ def test_the_text_may_be_stdin(charrnn, trained, config):
     assert charrnn("next", stream, "an\n").stdout != charrnn("next", stream, "an").stdout
 
 
-def test_the_environment_may_name_the_checkpoint(charrnn, trained, monkeypatch):
+def test_the_environment_may_name_the_checkpoint(charrnn, trained, monkeypatch, tmp_path):
     """With CHARRNN_CHECKPOINT the only argument is the text, which is required."""
     expected = charrnn("next", trained, "an").stdout
     monkeypatch.setenv("CHARRNN_CHECKPOINT", trained)
     assert charrnn("next", "an").stdout == expected
     assert charrnn("next", trained, "an").stdout == expected
+    result = charrnn("next", shutil.copy(trained, tmp_path / "other.npz"))  # no text
+    assert (result.exit_code, result.stdout) == (2, "")
     for arguments in ((), (trained,)):
         result = charrnn("next", *arguments)
         assert (result.exit_code, result.stdout) == (2, "")

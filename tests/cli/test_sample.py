@@ -53,6 +53,15 @@ def test_other_options_apply_to_each_text(charrnn, stream):
     assert len(run("--temperature", "0.2:1.2").splitlines()) == 6 * 3
 
 
+def test_a_range_of_temperatures_ends(charrnn, stream):
+    """A text without end has no place in a range; with -0 only the texts are written."""
+    for value, options in (("0.2:1.2", ["--n", -1]), ("0.5:", ["--n", 5]), (":1", ["--n", 5])):
+        result = charrnn("sample", stream, "-q", "--temperature", value, *options)
+        assert (result.exit_code, result.stdout) == (2, "")
+    texts = charrnn("sample", stream, "-q", "-0", "--n", 5, "--temperature", "0.2:1.2").stdout
+    assert [len(text) for text in texts.split("\0")] == [5] * 6 + [0]
+
+
 @pytest.mark.parametrize(
     "option",
     ["--prime=a", "--prime-file=x", "--match=a", "--unique", "--novel", "--attempts=3",

@@ -194,6 +194,8 @@ def test_a_config_from_stdin_trains_with_a_corpus_option(charrnn, tmp_path):
     assert "  path: '-'  # standard input is read once: train with --corpus FILE\n" in result.stdout
     (tmp_path / "mine.yaml").write_text(result.stdout, encoding="utf-8")
     (tmp_path / "mine.txt").write_text(NAMES, encoding="utf-8")
+    both = charrnn("new", "-", tmp_path / "mine.txt", stdin=NAMES).stdout
+    assert "  path:  # standard input is read once: train with --corpus FILE\n" in both
     short = ("--set", "train.steps=3", "--set", "train.epochs=null", "-q")
     trained = charrnn("train", tmp_path / "mine.yaml", "--corpus", tmp_path / "mine.txt", *short)
     assert (trained.exit_code, trained.stdout) == (0, f"{tmp_path / 'charrnn.npz'}\n")

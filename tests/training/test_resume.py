@@ -228,7 +228,7 @@ def test_the_command_line_resumes_exactly(
 
 
 def test_allowed_changes_are_listed(trainer, tmp_path):
-    """The learning rate, steps, patience and checkpoint path may change, and are listed."""
+    """The learning rate, steps, patience and outputs may change, and are listed."""
     saved = trainer().snapshot()
     longer = trainer("train.steps=90", "optimizer.learning_rate=0.05", "train.patience=4",
                      f"output.checkpoint={tmp_path}/other.npz")  # fmt: skip
@@ -238,6 +238,8 @@ def test_allowed_changes_are_listed(trainer, tmp_path):
         "optimizer.learning_rate: 0.1 -> 0.05",
         f"output.checkpoint: {tmp_path}/run.npz -> {tmp_path}/other.npz",
     ]
+    curve = trainer("output.log_every=7")
+    assert check_same_run(saved, curve.config, curve.corpus) == ["output.log_every: 1000000 -> 7"]
     by_epochs = trainer("train.steps=null", "train.epochs=2")
     assert check_same_run(saved, by_epochs.config, by_epochs.corpus) == [
         "train.steps: 60 -> null",

@@ -49,6 +49,17 @@ def test_step_decays_every_step_epochs():
     assert stepped[99] == 2.0 * 0.5**4
 
 
+def test_a_point_has_the_rate_of_its_last_update(trainer):
+    """A validation that lowers the rate logs the rate that led to it."""
+    plateau = ("optimizer.schedule=plateau", "optimizer.plateau_patience=1")
+    run = trainer(*plateau, "optimizer.learning_rate=1e-30")
+    rates = []
+    for _ in range(4):
+        run.update()
+        rates.append(run.validate().learning_rate)
+    assert rates == pytest.approx([1e-30, 1e-30, 5e-31, 2.5e-31])
+
+
 def test_plateau_waits_for_a_better_validation():
     """The rate falls after every two validations in a row that are not better."""
     config = OptimizerConfig(
