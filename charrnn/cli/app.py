@@ -71,6 +71,8 @@ class Program(click.Group):
     def main(self, *args: Any, **options: Any) -> Any:
         """Run the program. Limit the threads of BLAS before a command imports NumPy."""
         blas.limit_threads()
+        if sys.stderr is None:  # stderr is closed: messages are lost
+            sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
         if sys.stdout is None:  # stdout is closed; a write to this read-only file is an error
             sys.stdout = open(os.devnull, encoding="utf-8")  # noqa: SIM115 - open until the exit
         if isinstance(sys.stdout, io.TextIOWrapper):  # ASCII may be its encoding
@@ -123,8 +125,7 @@ def exit_on_error() -> Iterator[None]:
 
 def _fail(message: str, code: int = 1, label: str = "Error: ") -> NoReturn:
     """Print an error and exit."""
-    with contextlib.suppress(OSError):  # stderr may be closed; the exit code still reports it
-        note(f"{label}{message}")
+    note(f"{label}{message}")
     sys.exit(code)
 
 

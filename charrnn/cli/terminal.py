@@ -42,15 +42,16 @@ def escape_controls(text: str, stream: Any) -> str:
 
 
 def note(message: str) -> None:
-    """Print a line on stderr."""
-    click.echo(escape_controls(message, sys.stderr), err=True, color=True)
+    """Print a line on stderr, if it can be written: the exit code reports an error too."""
+    with contextlib.suppress(OSError):
+        click.echo(escape_controls(message, sys.stderr), err=True, color=True)
 
 
 class _StderrHandler(logging.Handler):
     """Prints log messages as lines on `sys.stderr`, which may be replaced meanwhile."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Print one message. Raises OSError when stderr cannot be written."""
+        """Print one message."""
         note(record.getMessage())
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import itertools
 import os
 import re
 import shlex
@@ -229,7 +230,11 @@ def _value(node: yaml.Node) -> Any:
 
 
 def _from_overrides(overrides: Sequence[str]) -> Iterator[Assignment | str]:
-    """Yield the assignments of `--set section.key=value`; the value is read as YAML."""
+    """Yield the assignments of `--set section.key=value`; the value is read as YAML.
+
+    Steps replace the epochs of the config, and epochs its steps.
+    """
+    values: dict[str, Any] = {}
     for override in overrides:
         key, equals, text = override.partition("=")
         location = f"--set {override}"
@@ -241,11 +246,17 @@ def _from_overrides(overrides: Sequence[str]) -> Iterator[Assignment | str]:
             value = None if node is None else _value(node)
         except (yaml.YAMLError, RecursionError, ValueError):
             value = text
+        values[key.strip()] = value
         yield Assignment(key.strip(), value, location)
+    for key, other in itertools.permutations(("train.steps", "train.epochs")):
+        if values.get(key) is not None and other not in values:
+            yield Assignment(other, None)
 
 
 def _unknown_key(key: str) -> str:
     """Return the message for an unknown key, with the most similar known key."""
+    if key in SECTIONS:
+        return f"{key} is a section: name one of its settings"
     similar = _similar_keys(key)
     hint = f"did you mean {similar[0]}?" if similar else f"the sections are {', '.join(SECTIONS)}"
     return f"there is no setting {_shorten(key)!r}: {hint}"

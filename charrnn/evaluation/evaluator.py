@@ -97,7 +97,6 @@ class Evaluator:
         self.params = params
         self.pool = pool or WorkerPool()
         self._workspaces = Workspaces(model)
-        self._differences = 0.0, 0  # of the last `_stream_pieces`: nats per character, and rows
         self._run_id = self.pool.register(self._run)
 
     def score_sequence(
@@ -181,20 +180,20 @@ class Evaluator:
         if not len(corpus.validation):
             return None
         group = group or SingleProcess()
-        batches = self._stream_pieces(corpus.validation, group)
+        totals = np.zeros(3 + 2 * SCORING_ROWS)  # nats, characters, ranks with a stop request
+        first, after = totals[3:].reshape(2, SCORING_ROWS)  # nats of windows, by piece
+        batches = self._stream_pieces(corpus.validation, group, first, after)
         if corpus.records is not None:
             record_ids = corpus.validation[group.rank :: group.size]
             batches = (nats for _, nats in self._score_batches(corpus.records, record_ids))
-        totals = np.zeros(5)  # nats, characters, ranks with a stop request; differences, rows
         for nats in itertools.chain([np.empty(0)], batches):  # checks once even without batches
             if stop_requested():
                 totals[2] = 1
                 break
             totals[:2] += float(nats.sum()), nats.size
-        totals[3:] = self._differences
         group.allreduce(totals)
-        total_nats, chars, stops, differences, rows = totals.tolist()
-        if not stops and corpus.records is None and differences > MAX_DIFFERENCE_NATS * rows:
+        total_nats, chars, stops = totals[:3].tolist()
+        if not stops and corpus.records is None and _pieces_differ(first, after):
             ids = corpus.validation
             total_nats, stops = group.on_rank_zero(lambda: self._stream_nats(ids, stop_requested))
         if stops:
@@ -225,20 +224,23 @@ class Evaluator:
         batches = self._score_batches(corpus.records, ids[:count])
         return float(np.concatenate([nats[0] for _, nats in batches]).mean())
 
-    def _stream_pieces(self, ids: Ints, group: ProcessGroup) -> Iterator[Floats]:
+    def _stream_pieces(
+        self, ids: Ints, group: ProcessGroup, first: Floats, after: Floats
+    ) -> Iterator[Floats]:
         """Yield the nats of one text, cut into `SCORING_ROWS` pieces that are scored as one batch.
 
         This is faster, and the sum is within about 0.001 nats per character. Every piece except the
         first starts from the zero state `WARM_UP` characters earlier. Each rank of a group scores
         its share of the pieces.
 
-        In the end each row reads on, into the first window of the next piece. Where its nats per
-        character differ from those of that piece, the differences are summed in `_differences`.
+        Writes the nats per character of the first window of each piece into `first`, and of the
+        window after each piece, which is the first of the next one, into `after`.
         """
         targets = len(ids) - 1
         rows = min(SCORING_ROWS, max(1, targets // (4 * WARM_UP)))
         length = -(-targets // rows)
-        starts = length * np.arange(rows)[group.rows(rows)]  # (B,) of each row's inputs
+        pieces = np.arange(rows)[group.rows(rows)]  # (B,)
+        starts = length * pieces  # of each row's inputs
         if not len(starts):
             return
 
@@ -252,14 +254,21 @@ class Evaluator:
         if starts[0] == 0:
             state[:, :, 0] = 0  # no text precedes the first piece
         yield np.empty(0)  # for a stop request
-        first = None
         for offset in range(0, length, WARM_UP):
             nats, inside, state = read(offset, min(offset + WARM_UP, length), state)
-            first = nats if first is None else first
+            if offset == 0:
+                first[pieces] = nats.mean(axis=0)
             yield nats[inside]
-        if first is not None and len(starts) > 1:
-            nats, _, _ = read(length, length + WARM_UP, state)
-            differences = (nats[:, :-1] - first[:, 1:]).mean(axis=0)
-            large = differences[abs(differences) > NOISE_NATS]
-            total = max(abs(differences.sum()), abs(large).sum())  # small ones may cancel
-            self._differences = float(total), len(differences)
+        if rows > 1:
+            after[pieces] = read(length, length + WARM_UP, state)[0].mean(axis=0)
+
+
+def _pieces_differ(first: Floats, after: Floats) -> bool:
+    """Return whether the pieces of a text lose what the text before them has set.
+
+    `first` and `after` are the nats per character that `_stream_pieces` writes, 0 for no piece.
+    """
+    differences = (after[:-1] - first[1:])[first[1:] > 0]
+    large = differences[abs(differences) > NOISE_NATS]
+    total = max(abs(differences.sum()), abs(large).sum())  # small ones may cancel
+    return bool(total > MAX_DIFFERENCE_NATS * len(differences))

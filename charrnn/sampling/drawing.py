@@ -50,7 +50,8 @@ def probabilities(logits: Floats, options: SamplingOptions) -> Floats:
             ordered[options.top_k :] = 0
         if options.top_p < 1:
             likelier = ordered.cumsum(axis=0) - ordered  # the mass of all likelier characters
-            ordered[likelier >= options.top_p * ordered.sum(axis=0)] = 0
+            excluded = likelier >= options.top_p * ordered.sum(axis=0)
+            ordered[1:][excluded[1:]] = 0  # the likeliest stays, also where the product is 0
         np.put_along_axis(p, order, ordered, axis=0)
     return p
 

@@ -122,6 +122,7 @@ def run(trainer: Trainer, path: str, callbacks: Callbacks) -> None:
             if state.step > 0 and trainer.must_stop(callbacks.stop_requested):
                 raise StopRequested
             _update_until_due(trainer, callbacks)
+        group.on_rank_zero(files.raise_if_failed)
         if was_finished:
             callbacks.on_end(_how_to_continue(trainer))
         _report_best(trainer, path, callbacks)
@@ -131,7 +132,6 @@ def run(trainer: Trainer, path: str, callbacks: Callbacks) -> None:
         stopped = f"stopped at step {state.step:,} of {trainer.steps:,} and saved"
         hint = f"To resume: {files.resume_command()}"
         raise group.error_for_all_ranks(Interrupted(stopped, hint)) from None
-    group.on_rank_zero(files.raise_if_failed)
 
 
 def _is_due(trainer: Trainer, every: int | None) -> bool:
@@ -205,12 +205,12 @@ def _report_best(trainer: Trainer, path: str, callbacks: Callbacks) -> None:
     if trainer.step < trainer.steps:
         patience = f"train.patience={trainer.config.train.patience}"
         callbacks.on_end(f"stopped early: no validation since {best_step} was better ({patience})")
-    best = (
-        f"best validation {state.best_nats:.4f} nats at {best_step}; "
-        if state.best_nats is not None
-        else ""
-    )
-    callbacks.on_end(f"{best}try: charrnn sample {shlex.quote(os.path.relpath(path))}")
+    best = ""
+    if state.best_nats is not None:
+        best = f"best validation {state.best_nats:.4f} nats at {best_step}; "
+    name = os.path.relpath(path)
+    name = f"./{name}" if name.startswith("-") else name
+    callbacks.on_end(f"{best}try: charrnn sample {shlex.quote(name)}")
 
 
 def _learning_warning(trainer: Trainer) -> str | None:

@@ -27,6 +27,19 @@ def old_path(path: str) -> str:
     return str(sibling_path(path, ".old.npz"))
 
 
+def is_kept(path: str) -> bool:
+    """Return whether a new run keeps the file at `path` as NAME.old.npz.
+
+    A run that is not finished does not replace the one that is kept already.
+    """
+    if not os.path.exists(old_path(path)):
+        return True
+    try:
+        return bool(checkpoint.load(path).training_state.get("finished"))
+    except CheckpointError:
+        return False
+
+
 def metrics_path(checkpoint_path: str) -> Path:
     """Return the path of the metrics file that belongs to a checkpoint."""
     return sibling_path(checkpoint_path, ".jsonl")
@@ -97,7 +110,7 @@ class RunFiles:
 
     def _save_checkpoint(self, snapshot: Checkpoint) -> None:
         """Write the checkpoint; before the first one, keep that of an earlier run."""
-        if self.saved_step is None and os.path.isfile(self.path):
+        if self.saved_step is None and os.path.isfile(self.path) and is_kept(self.path):
             with (
                 as_checkpoint_error(old_path(self.path)),
                 open(self.path, "rb") as source,

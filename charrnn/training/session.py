@@ -24,7 +24,7 @@ from charrnn.parallel.group import ProcessGroup
 from charrnn.streams import display_name
 from charrnn.training import loop, presets
 from charrnn.training.loop import Callbacks
-from charrnn.training.outputs import metrics_path, old_path
+from charrnn.training.outputs import is_kept, metrics_path, old_path
 from charrnn.training.resume import check_same_run
 from charrnn.training.trainer import Trainer
 from charrnn.training.warm_start import new_characters
@@ -209,7 +209,8 @@ def _check_replaceable(path: str, config: Config, force: bool) -> None:
             hint = f"Resume it with --resume. {hint}"
     if reason and not force:
         raise ConfigError(reason, hint)
-    logger.info(f"{path} is there already: its run is kept as {old_path(path)}")
+    outcome = f"its run is kept as {old_path(path)}" if is_kept(path) else "its run is replaced"
+    logger.info(f"{path} is there already: {outcome} at the first save")
 
 
 def _network(config: Config) -> str:

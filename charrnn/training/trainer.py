@@ -194,7 +194,7 @@ class Trainer:
 
     def divergence_error(self, reason: str) -> Exception:
         """Return a DivergedError with the reason and with settings to try."""
-        message = f"training diverged: {reason}. The last checkpoint is kept"
+        message = f"training diverged: {reason}. Earlier saves are kept"
         return self.group.error_for_all_ranks(DivergedError(message, self.advice()))
 
     def validate(self, stop_requested: Callable[[], bool] = never_stop) -> LossPoint:

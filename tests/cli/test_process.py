@@ -5,6 +5,7 @@ import errno
 import io
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -409,6 +410,23 @@ def test_training_does_not_write_over_its_config(charrnn, config, tmp_path, name
     assert result.exit_code == 2
     assert "is the config, and training would overwrite it" in result.stderr
     assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("redirection", ["2>&-", "2>/dev/full"])
+@pytest.mark.parametrize("command", ["train {} --force", "sample {}", "info {} none.npz"])
+def test_a_message_that_cannot_be_printed_costs_no_result(
+    config, trained, tmp_path, command, redirection
+):
+    """Stderr that was closed before the start, or that is full, does not stop a command."""
+    path = shlex.quote(str(config()) if command.startswith("train") else trained)
+    result = subprocess.run(
+        ["bash", "-c", f'"$0" -m charrnn {command.format(path)} {redirection}', sys.executable],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == (1 if "none.npz" in command else 0)
+    assert result.stdout
 
 
 def test_training_continues_when_stderr_is_closed(config, tmp_path):

@@ -139,6 +139,10 @@ def test_steps_and_epochs_cannot_both_be_set(load, mistakes):
         "run.yaml: train.steps and train.epochs are both set: remove one of them"
     ]
     assert load(content, "train.steps=null").train.epochs == 2
+    for setting, values in (("steps=7", (7, None)), ("epochs=3", (None, 3))):
+        train = load(content, f"train.{setting}").train  # --set replaces the other
+        assert (train.steps, train.epochs) == values
+    assert mistakes(content, "train.steps=7", "train.epochs=3")[1].endswith("remove one of them")
 
 
 @pytest.mark.parametrize("key", KINDS)

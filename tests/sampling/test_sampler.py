@@ -151,6 +151,7 @@ def test_top_k_and_top_p_keep_the_likeliest():
         (SamplingOptions(top_p=0.69), 2),
         (SamplingOptions(top_p=0.75), 3),
         (SamplingOptions(top_p=1e-9), 1),
+        (SamplingOptions(top_p=5e-324), 1),
         (SamplingOptions(top_k=3, top_p=0.8), 2),
     ]:
         p = distribution(options)

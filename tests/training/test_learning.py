@@ -10,6 +10,7 @@ from run_helpers import RecordingCallbacks
 from charrnn import checkpoint
 from charrnn.errors import DivergedError
 from charrnn.evaluation.evaluator import Evaluator, Score
+from charrnn.parallel import local
 from charrnn.training import loop
 
 ROOT = Path(__file__).parents[2]
@@ -208,6 +209,8 @@ def test_a_validation_scores_as_eval_does(trainer):
     evaluator = Evaluator(run.model, params)
     corpus = run.corpus.__class__(vocab, ids[:0], ids, "")
     scored, _ = evaluator.score_sequence(ids, run.model.zero_state(1))
-    assert evaluator.validation(corpus).nats == pytest.approx(scored.mean(), abs=1e-9)
-    pieces = np.concatenate([*evaluator._stream_pieces(ids, run.group)])
+    for size in (1, 3, 10):  # also where each rank has one piece
+        nats = local.run(size, lambda group: evaluator.validation(corpus, group).nats, "fork")
+        assert nats == pytest.approx(scored.mean(), abs=1e-9)
+    pieces = np.concatenate([*evaluator._stream_pieces(ids, run.group, *np.zeros((2, 64)))])
     assert abs(pieces.mean() - scored.mean()) > 0.05, "the pieces of this text must differ"

@@ -109,6 +109,12 @@ def test_a_run_that_would_be_lost_is_not_replaced(config, charrnn, tmp_path):
     assert charrnn("train", path, "-q", "--force", "--set", "model.hidden=9").exit_code == 0
     assert checkpoint.load(str(out)).config.model.hidden == 9
     assert checkpoint.load(str(tmp_path / "small.old.npz")).config.model.hidden == 8
+    finished = out.read_bytes()
+    assert charrnn("train", path, "-q", "--force").exit_code == 0
+    checkpoint.save(unfinished, str(out))
+    result = charrnn("train", path, "--force")  # does not displace the finished run
+    assert (tmp_path / "small.old.npz").read_bytes() == finished
+    assert "its run is replaced at the first save" in result.stderr
     out.write_text("my notes", encoding="utf-8")
     result = charrnn("train", path)
     assert (result.exit_code, out.read_text(encoding="utf-8")) == (2, "my notes")
