@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import difflib
 import functools
 import logging
@@ -12,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from charrnn import checkpoint, rng
+from charrnn import checkpoint
 from charrnn.checkpoint import Checkpoint
 from charrnn.config import loader as configs
 from charrnn.config.loader import Assignment
@@ -38,30 +39,29 @@ def train(config: ConfigSource, text: str | None, settings: Mapping[str, Any]) -
             Path(text_path).write_bytes(text.encode("utf-8", "surrogatepass"))
             corpus = {"path": text_path, "url": None, "sha256": None, "encoding": "utf-8"}
             assignments += _assignments({"corpus": corpus}, "the text")
-        resolved = _resolve(config, assignments)
+        inputs = {}
+        if isinstance(config, Mapping):
+            assignments = [*_assignments(config, "the config"), *assignments]
+            resolved = configs.override(Config(), (), assignments, "charrnn.train")
+        else:
+            inputs = {"the config": [os.fspath(config)]}
+            resolved = configs.read(os.fspath(config), (), assignments)
         output = resolved.output.checkpoint or os.path.join(folder, "model.npz")
-        start = functools.partial(session.run, resolved, output, False, None)
         is_auto = resolved.train.workers == "auto"
         workers = 1 if is_auto else worker_count.for_training(resolved)
+        resolved = session.complete(resolved, output, inputs, workers)
+        start = functools.partial(session.run, resolved, output, False, None)
         try:
             local.run(workers, functools.partial(_run_rank, start))
         except CharrnnError as error:
             error.args = (str(error).replace(text_path, "the text"),)
             raise
-        return checkpoint.load(output)
-
-
-def _resolve(config: ConfigSource, assignments: list[Assignment | str]) -> Config:
-    """Return the config with these settings changed, and with a seed. Raises ConfigError."""
-    if isinstance(config, Mapping):
-        assignments = [*_assignments(config, "the config"), *assignments]
-        resolved = configs.override(Config(), (), assignments, "charrnn.train")
-    else:
-        resolved = configs.read(os.fspath(config), (), assignments)
-    if resolved.train.seed is None:
-        resolved = configs.replace(resolved, "train", seed=rng.random_seed())
-        logger.info(f"seed {resolved.train.seed}")
-    return resolved
+        trained = checkpoint.load(output)
+        if text is not None:  # its file ends here: a text is like one from a pipe, and not saved
+            saved = configs.replace(trained.config, "corpus", path=("-",))
+            trained = dataclasses.replace(trained, config=saved)
+            checkpoint.save(trained, output)
+        return trained
 
 
 def _assignments(settings: Mapping[str, Any], location: str) -> Iterator[Assignment | str]:

@@ -76,7 +76,13 @@ def find_config(inputs: Sequence[str], resume: bool = False, has_corpus: bool = 
 def _check_names_texts(path: str, texts: Sequence[str]) -> None:
     """Raise ConfigError unless the config at `path` names these texts, and files in the folders."""
     inputs = [Path(text).resolve() for text in texts]
-    corpus = loader.load(path).corpus.path
+    try:
+        corpus = loader.load(path).corpus.path
+    except ConfigError as error:
+        raise ConfigError(
+            f"{path}, which has the name of the text, cannot be used: {error}",
+            "Correct or remove it, or write another config: charrnn new TEXT -o OTHER.yaml",
+        ) from None
     # For each path of the config, the texts and folders that contain it.
     parents = [{text for text in inputs if Path(p).resolve().is_relative_to(text)} for p in corpus]
     if not all(parents) or set().union(*parents) != set(inputs):

@@ -6,7 +6,7 @@ import contextlib
 import logging
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 
 import numpy as np
@@ -53,14 +53,28 @@ def resolve_config(
             raise ConfigError(f"the {role} and the corpus cannot both come from standard input")
     path = config.output.checkpoint
     assert path is not None
-    outputs = _output_paths(path)
+    inputs = {"the checkpoint of --init-from": [init_from] if init_from is not None else []}
     if not archive.is_checkpoint(config_path):
-        _check_not_overwritten([config_path], "the config", outputs)
-    _check_not_overwritten(config.corpus.path, "the corpus", outputs)
-    if init_from is not None:
-        _check_not_overwritten([init_from], "the checkpoint of --init-from", outputs)
-    _check_ranks(config, group.size)
-    return _with_seed_and_rate(config, path, resume), path
+        inputs["the config"] = [config_path]
+    return complete(config, path, inputs, group.size, resume), path
+
+
+def complete(
+    config: Config,
+    path: str,
+    inputs: Mapping[str, Iterable[str]],
+    ranks: int,
+    resume: bool = False,
+) -> Config:
+    """Return the config of a run with its checkpoint at `path`, with a seed and a learning rate.
+
+    Raises ConfigError if the run would overwrite its corpus or one of the `inputs`, which are paths
+    by what they are, or has too few rows for its `ranks`, and CheckpointError.
+    """
+    for role, paths in {"the corpus": config.corpus.path, **inputs}.items():
+        _check_not_overwritten(paths, role, _output_paths(path))
+    _check_ranks(config, ranks)
+    return _with_seed_and_rate(config, path, resume)
 
 
 def run(

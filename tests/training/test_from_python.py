@@ -54,6 +54,26 @@ def test_a_checkpoint_is_written_only_if_it_is_named(config, tmp_path, monkeypat
     assert (tmp_path / "small.npz").exists()
 
 
+def test_nothing_that_is_read_is_overwritten(config, tmp_path):
+    """A corpus or a config in the place of a file of the run is refused, and stays."""
+    corpus = tmp_path / "mine.jsonl"
+    corpus.write_text(PROSE, encoding="utf-8")
+    with pytest.raises(ConfigError, match="is the corpus, and training would overwrite it"):
+        package.train({"corpus": {"path": str(corpus)}}, checkpoint=str(tmp_path / "mine.npz"))
+    assert corpus.read_text(encoding="utf-8") == PROSE
+    path = config()
+    with pytest.raises(ConfigError, match="is the config, and training would overwrite it"):
+        package.train(path, checkpoint=str(path))
+
+
+def test_a_text_in_memory_has_no_path(tmp_path):
+    """Its checkpoint names no file that is gone: equal runs have equal configs, also on disk."""
+    settings = {"hidden": 4, "steps": 2, "seed": 1, "checkpoint": str(tmp_path / "mine.npz")}
+    models = [package.train({}, PROSE, **settings) for _ in range(2)]
+    assert models[0].config == models[1].config
+    assert package.load(settings["checkpoint"]).config.corpus.path == ("-",)
+
+
 def test_nothing_is_printed_and_messages_are_logged(capfd, caplog):
     """stdout and stderr stay empty; the logger gets the seed, validations and warnings."""
     settings = {"hidden": 4, "steps": 20, "validate_every": 10, "mode": "lines", "seed": None}

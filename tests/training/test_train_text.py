@@ -63,6 +63,18 @@ def test_a_config_of_other_texts_is_not_used(charrnn, inputs):
         assert f"{name} is there already, and is for other texts" in result.stderr
 
 
+@pytest.mark.parametrize("content", [b"a: [", b"- 1", b"\xff", None])
+def test_a_broken_config_of_the_same_name_is_explained(charrnn, content):
+    """The message says why that config is read, and is not advice to train on it as a text."""
+    path = Path("mine.yaml")
+    path.symlink_to("nowhere") if content is None else path.write_bytes(content)
+    result = charrnn("train", "mine.txt")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "mine.yaml, which has the name of the text, cannot be used: " in result.stderr
+    assert "charrnn new TEXT -o OTHER.yaml" in result.stderr
+    assert "charrnn new mine.yaml" not in result.stderr
+
+
 def test_a_config_that_cannot_be_written_is_one_error(charrnn):
     """A config that the system refuses, here for its long name, is one error."""
     Path("x" * 250).write_text(NAMES, encoding="utf-8")
