@@ -17,7 +17,7 @@ from charrnn.bar import Bar
 from charrnn.cli.terminal import escape_controls, logger
 from charrnn.errors import SIGNALS, Interrupted
 from charrnn.parallel.group import ProcessGroup, SingleProcess, StopRequested
-from charrnn.training.loop import estimate_seconds
+from charrnn.training.loop import Callbacks, estimate_seconds
 from charrnn.training.state import LossPoint
 from charrnn.training.trainer import Trainer
 from charrnn.units import duration
@@ -28,7 +28,7 @@ CLEAR_LINE = "\x1b[K"
 BAR = "{percentage:3.0f}% {bar} {remaining} {desc}"
 
 
-class ProgressReporter:
+class ProgressReporter(Callbacks):
     """Prints the messages of a run that the logger's level allows, and requests its stop.
 
     After the first signal all ranks stop at the same step, and the run is saved. The second signal

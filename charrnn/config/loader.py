@@ -24,7 +24,8 @@ MAX_CONFIG_BYTES = 1_000_000
 MAX_MISTAKES = 50  # listed in a message; the rest are counted
 MAX_LISTED_ITEMS = 20  # of a list in a message
 NO_PATH = "corpus.path is missing: name the text"
-SECTION_LINE = re.compile(rf'^\{{?\s*"?({"|".join(SECTIONS)})"?\s*:'.encode(), re.MULTILINE)
+# Most texts have no section's name at the start of a line, and need not be read as YAML.
+SECTION = re.compile(rb"^[\s{\"']*(%s)[\"']?\s*:" % "|".join(SECTIONS).encode(), re.MULTILINE)
 NULL = "tag:yaml.org,2002:null"
 NOT_TEXT = {NULL, *(f"tag:yaml.org,2002:{name}" for name in ("bool", "int", "float"))}
 
@@ -78,8 +79,16 @@ def from_dict(settings: object, source: str) -> Config:
 
 
 def is_config(raw: bytes) -> bool:
-    """Return whether these bytes look like a config: one of our sections opens a line."""
-    return SECTION_LINE.search(raw) is not None
+    """Return whether these bytes are a YAML mapping with at least one section of a config."""
+    if len(raw) > MAX_CONFIG_BYTES or not SECTION.search(raw):
+        return False
+    try:
+        root = yaml.compose(raw.decode("utf-8-sig"), yaml.SafeLoader)
+    except (yaml.YAMLError, RecursionError, ValueError):
+        return False
+    return isinstance(root, yaml.MappingNode) and any(
+        isinstance(key, yaml.ScalarNode) and key.value in SECTIONS for key, _ in root.value
+    )
 
 
 def replace(config: Config, section: str, **settings: Any) -> Config:
@@ -182,7 +191,7 @@ def _from_yaml(path: str, name: str) -> Iterator[Assignment | str]:
 
 def _not_a_config(path: str, message: str, raw: bytes) -> ConfigError:
     """Return the error for a file that is not a config; of a text, how to train on it."""
-    if is_config(raw) or b"\0" in raw:
+    if SECTION.search(raw) or b"\0" in raw:
         return ConfigError(message)
     command = f"charrnn train {'FILE' if path == '-' else shlex.quote(path)}"
     if path.endswith((".yaml", ".yml")):

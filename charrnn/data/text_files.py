@@ -8,23 +8,17 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import yaml
-
-from charrnn.config.loader import MAX_CONFIG_BYTES
-from charrnn.config.schema import SECTIONS
+from charrnn.config import loader
 from charrnn.data.text_profile import check_text, detect_encoding
 from charrnn.errors import CorpusError
 
 logger = logging.getLogger("charrnn")
 
 BINARY_BYTES = 8_192  # a NUL in the first bytes of a file: not a text, and not read further
-# Most texts have no section's name at the start of a line, and need not be read as YAML.
-SECTION = re.compile(rb"^[\s{\"']*(%s)[\"']?\s*:" % "|".join(SECTIONS).encode(), re.MULTILINE)
 
 
 def is_config(path: str) -> bool:
@@ -37,21 +31,8 @@ def is_config(path: str) -> bool:
     if not os.path.isfile(path):
         return os.path.exists(path) and not os.path.isdir(path)
     with contextlib.suppress(OSError), open(path, "rb") as stream:
-        return _has_sections(stream.read(MAX_CONFIG_BYTES + 1))
+        return loader.is_config(stream.read(loader.MAX_CONFIG_BYTES + 1))
     return False
-
-
-def _has_sections(raw: bytes) -> bool:
-    """Return whether these bytes are a YAML mapping with at least one section of a config."""
-    if len(raw) > MAX_CONFIG_BYTES or not SECTION.search(raw):
-        return False
-    try:
-        root = yaml.compose(raw.decode("utf-8-sig"), yaml.SafeLoader)
-    except (yaml.YAMLError, RecursionError, ValueError):
-        return False
-    return isinstance(root, yaml.MappingNode) and any(
-        isinstance(key, yaml.ScalarNode) and key.value in SECTIONS for key, _ in root.value
-    )
 
 
 def list_texts(paths: Sequence[str]) -> list[str]:
@@ -130,7 +111,7 @@ def _text_encoding(path: str) -> str:
             if b"\0" in raw:
                 return ""
             raw += stream.read()
-        if not raw.strip() or _has_sections(raw):
+        if not raw.strip() or loader.is_config(raw):
             return ""
         encoding = "ascii" if raw.isascii() else detect_encoding(raw)[0]
         text = raw.decode(encoding)

@@ -6,6 +6,7 @@ The text is normalized as in training: CRLF becomes LF and a byte order mark is 
 from __future__ import annotations
 
 import codecs
+import functools
 import io
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -50,7 +51,7 @@ class TextProfile:
     mode: str  # the setting corpus.mode: lines or stream
     mode_reason: str  # the reason for this mode
 
-    @property
+    @functools.cached_property
     def lengths(self) -> list[int]:
         """The lengths of the records in ascending order, in characters without the newline."""
         return sorted(map(len, self.records))

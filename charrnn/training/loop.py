@@ -10,7 +10,6 @@ import math
 import os
 import shlex
 import time
-from typing import Protocol
 
 from charrnn.errors import DivergedError, Interrupted
 from charrnn.parallel.group import StopRequested
@@ -28,8 +27,8 @@ SCORING_COST = 0.4  # time to score a character / time to train on it
 LEARNS_BY = 500  # updates after which a run that ends above guessing has failed
 
 
-class Callbacks(Protocol):
-    """Functions that the training loop calls."""
+class Callbacks:
+    """Functions that the training loop calls. These do nothing, and never stop the run."""
 
     def on_start(self, trainer: Trainer, initial_nats: float) -> None:
         """Report that training starts, or resumes if the step is above 0.
@@ -54,16 +53,11 @@ class Callbacks(Protocol):
 
     def stop_requested(self) -> bool:
         """Return whether the run should save and stop."""
+        return False
 
 
-class LoggingCallbacks:
-    """Callbacks that log validations and warnings, ignore the rest, and never stop the run."""
-
-    def on_start(self, trainer: Trainer, initial_nats: float) -> None:
-        """Do nothing."""
-
-    def on_step(self, trainer: Trainer) -> None:
-        """Do nothing."""
+class LoggingCallbacks(Callbacks):
+    """Callbacks that log validations and warnings."""
 
     def on_validation(self, trainer: Trainer, point: LossPoint) -> None:
         """Log the losses of a validation."""
@@ -75,16 +69,6 @@ class LoggingCallbacks:
     def on_warning(self, message: str) -> None:
         """Log a warning."""
         logger.warning(message)
-
-    def on_sample(self, step: int, text: str) -> None:
-        """Do nothing."""
-
-    def on_end(self, message: str) -> None:
-        """Do nothing."""
-
-    def stop_requested(self) -> bool:
-        """Return False."""
-        return False
 
 
 def run(trainer: Trainer, path: str, callbacks: Callbacks) -> None:

@@ -110,7 +110,7 @@ def plan(profile: TextProfile, cell: str = CELL, minutes: float = MINUTES) -> Pl
     says so.
     """
     lines = profile.mode == "lines"
-    chars = sum(profile.lengths) + len(profile.records) if lines else len(profile.text)
+    chars = sum(map(len, profile.records)) + len(profile.records) if lines else len(profile.text)
     validation = _validation(profile, chars)
     held_out = round(chars * validation)
     training = chars - held_out
