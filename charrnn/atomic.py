@@ -24,8 +24,10 @@ def as_checkpoint_error(path: str | Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        is_file = isinstance(error, FileExistsError | NotADirectoryError)
+        reason = "a folder of its path is a file" if is_file else error.strerror or error
         raise CheckpointError(
-            f"{path} cannot be written: {error.strerror or error}",
+            f"{path} cannot be written: {reason}",
             "Choose another path with --out FILE",
         ) from None
 

@@ -174,8 +174,8 @@ class Evaluator:
         """Return the score of the validation part as training computes it; None without one.
 
         Each rank of a group scores its share. A stream whose pieces differ from the text as a whole
-        is scored again from its start. Raises StopRequested on every rank if `stop_requested`
-        returns True on any of them.
+        is scored again from its start, on rank 0. Raises StopRequested on every rank if
+        `stop_requested` returns True on a rank that scores.
         """
         if not len(corpus.validation):
             return None
