@@ -11,6 +11,7 @@ candidate, where charrnn has no recurrent bias.
 from __future__ import annotations
 
 import argparse
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -54,9 +55,9 @@ def main() -> None:
     path = Path(parser.parse_args().out)
     torch.manual_seed(0)
     reference: dict[str, np.ndarray] = {}
-    for cell in GATE_ORDER:
-        for layers in (1, 2):
-            network = Network(cell, V, H, layers, torch.float64)
+    for outputs, layer_counts in (("", (1, 2)), ("all", (2,))):
+        for cell, layers in itertools.product(GATE_ORDER, layer_counts):
+            network = Network(cell, V, H, layers, torch.float64, reads_all=outputs == "all")
             for name, parameter in network.named_parameters():
                 torch.nn.init.normal_(parameter, std=0.5)
                 if "bias_hh" in name:
@@ -90,8 +91,9 @@ def main() -> None:
                 logits, _ = network.float()(text[:-1], None)
                 nats = torch.nn.functional.cross_entropy(logits[:, 0], text[1:, 0], reduction="sum")
             arrays |= {"text": text[:, 0].numpy(), "text_nats": nats.numpy()}
-            reference |= {f"{cell}{layers}.{key}": array for key, array in arrays.items()}
-    reference |= optimizer_arrays()
+            reference |= {f"{cell}{layers}{outputs}.{key}": array for key, array in arrays.items()}
+        if not outputs:
+            reference |= optimizer_arrays()
     np.savez_compressed(path, **reference)
     print(f"{path}: {path.stat().st_size:,} bytes, computed with PyTorch {torch.__version__}")
 

@@ -15,19 +15,35 @@ MODULES = {"rnn": nn.RNN, "gru": nn.GRU, "lstm": nn.LSTM}
 
 
 class Network(nn.Module):
-    """A network of one-hot inputs, a recurrent module, and a linear layer to the logits."""
+    """A network of one-hot inputs, a recurrent module, and a linear layer to the logits.
 
-    def __init__(self, cell, vocab_size, hidden, layers, dtype=torch.float32):
+    With `reads_all` the linear layer reads the hidden states of every layer, the lowest first.
+    """
+
+    def __init__(self, cell, vocab_size, hidden, layers, dtype=torch.float32, reads_all=False):
         super().__init__()
         self.vocab_size = vocab_size
         self.recurrent = MODULES[cell](vocab_size, hidden, layers, dtype=dtype)
-        self.output = nn.Linear(hidden, vocab_size, dtype=dtype)
+        # modules without the upper layers, which compute with the weights of `recurrent`
+        self.lower = [MODULES[cell](vocab_size, hidden, n) for n in range(1, layers) if reads_all]
+        self.output = nn.Linear(hidden * (1 + len(self.lower)), vocab_size, dtype=dtype)
 
     def forward(self, ids, state):
         """Return the logits (T, B, V) of `ids` (T, B), and the new state."""
         inputs = nn.functional.one_hot(ids, self.vocab_size).to(self.output.weight.dtype)
-        hs, state = self.recurrent(inputs, state)
-        return self.output(hs), state
+        hs, new_state = self.recurrent(inputs, state)
+        lower_hs = [self.run_lower(module, inputs, state)[0] for module in self.lower]
+        return self.output(torch.cat([*lower_hs, hs], dim=2)), new_state
+
+    def run_lower(self, module, inputs, state):
+        """Return what the lower layers of `recurrent`, as many as `module` has, return."""
+        weights = {name: getattr(self.recurrent, name) for name in module.state_dict()}
+        layers = module.num_layers
+        if isinstance(state, tuple):
+            state = tuple(s[:layers] for s in state)
+        elif state is not None:
+            state = state[:layers]
+        return torch.func.functional_call(module, weights, (inputs, state))
 
 
 @torch.no_grad()

@@ -12,14 +12,14 @@ from charrnn.nn.workspace import Workspace
 V, H, T, B = 7, 5, 6, 3
 
 
-def make_model(vocab_size, cell, hidden, layers=1, dtype="float64", **dropout):
+def make_model(vocab_size, cell, hidden, layers=1, dtype="float64", **settings):
     """Return a model of these sizes."""
-    return Model(ModelConfig(cell, hidden, layers, dtype=dtype, **dropout), vocab_size)
+    return Model(ModelConfig(cell, hidden, layers, dtype=dtype, **settings), vocab_size)
 
 
-def network(cell="rnn", layers=1, seed=0, hidden=H, vocab_size=V, scale=0.5):
+def network(cell="rnn", layers=1, seed=0, hidden=H, vocab_size=V, scale=0.5, outputs="top"):
     """Return a model and its parameters, biases too, drawn from N(0, scale^2)."""
-    model = make_model(vocab_size, cell, hidden, layers)
+    model = make_model(vocab_size, cell, hidden, layers, output_layers=outputs)
     params = Params(model.shapes(), "float64")
     params.flat[:] = np.random.default_rng(seed).normal(0.0, scale, params.flat.size)
     return model, params

@@ -77,6 +77,9 @@ class ModelConfig:
     cell: str = setting("rnn", choice("rnn", "gru", "lstm"), "the kind of recurrence")
     hidden: int = setting(100, integer(1, 65_536), "the hidden units of each layer")
     layers: int = setting(1, integer(1, 64), "the layers, each of which reads the one below")
+    output_layers: str = setting(
+        "top", choice("top", "all"), "the layers that the output reads: the top one, or all"
+    )
     dropout: float = setting(0.0, FRACTION, "the share of every layer's output that is dropped")
     variational_dropout: bool = setting(
         False, FLAG, "drop the same hidden units at every step of a window"
@@ -167,7 +170,10 @@ class OptimizerConfig:
         0.999, FRACTION, "adam: the decay of the mean of squared gradients", ADAM
     )
     weight_decay: float = setting(
-        0.0, NOT_NEGATIVE, "adam: decoupled weight decay, times the learning rate", ADAM
+        0.0,
+        NOT_NEGATIVE,
+        "adam: decoupled weight decay, times the learning rate",
+        ADAM,
     )
     schedule: str = setting(
         "constant",

@@ -3,8 +3,11 @@
     a[0]   = Wxh[0][ids] + bh[0]               rows of Wxh: the product with one-hot vectors
     a[l]   = hs[l-1] Wxh[l] + bh[l]            from the layer below, for all T time steps at once
     hs[l]  = cell(a[l], Whh[l], state[l])      the hidden states of a layer, see `cells`
-    logits = hs[L-1] Why + by
+    logits = hs[L-1] Why + by                  or (hs[0], ..., hs[L-1]) Why + by, see below
     loss   = sum over the time steps of -ln softmax(logits)[target], averaged over the rows
+
+With `model.output_layers: all` the output reads every layer (Graves 2013): Why is (L*H, V), and
+the gradient of a lower hs[l] is the sum of that from the layer above and that from the logits.
 
 In training, dropout masks every hs[l] that the layer above or the logits read, and recurrent
 dropout masks Whh.
@@ -36,6 +39,8 @@ class Model:
         self.cell = CELLS[config.cell]
         self.hidden = config.hidden
         self.layers = config.layers
+        # The output reads this layer and those above it.
+        self.first_output_layer = 0 if config.output_layers == "all" else config.layers - 1
         self.dtype = np.dtype(config.dtype)
         self.dropout = config.dropout
         self.variational_dropout = config.variational_dropout
@@ -54,9 +59,14 @@ class Model:
             shapes[Wxh] = (V if layer == 0 else H, GH)
             shapes[Whh] = (H, GH)
             shapes[bh] = (GH,)
-        shapes["Why"] = (H, V)
+        shapes["Why"] = ((self.layers - self.first_output_layer) * H, V)
         shapes["by"] = (V,)
         return shapes
+
+    def output_weights(self, Why: Floats) -> list[tuple[int, Floats]]:
+        """Return each layer that the output reads, from the top, and its rows (H, V) of `Why`."""
+        layers = range(self.layers - 1, self.first_output_layer - 1, -1)
+        return list(zip(layers, Why.reshape(-1, self.hidden, self.vocab_size)[::-1], strict=True))
 
     def state_shape(self, B: int) -> tuple[int, int, int, int]:
         """Return (L, S, B, H)."""
@@ -117,7 +127,12 @@ class Model:
             layer.forward(work.mask_Whh(index, params[Whh]))
             for s, states in enumerate(layer.state_arrays):
                 new_state[index, s] = states[-1]
-        work.outputs_after_dropout(self.layers - 1).dot(params["Why"], work.logits)
+        work.outputs_after_dropout(self.layers - 1)
+        (top, Why), *lower = self.output_weights(params["Why"])
+        work.layer_outputs[top].dot(Why, work.logits)
+        for index, Why in lower:
+            work.layer_outputs[index].dot(Why, work.one_hot)  # memory that is free here
+            np.add(work.logits, work.one_hot, work.logits)
         np.add(work.logits, params["by"], work.logits)
         return new_state
 
@@ -146,9 +161,11 @@ class Model:
         if scale != work.B:
             np.multiply(dlogits, scale / work.B, dlogits)
 
-        work.layer_outputs[-1].T.dot(dlogits, grads["Why"])
+        for index, dWhy in self.output_weights(grads["Why"]):
+            work.layer_outputs[index].T.dot(dlogits, dWhy)
         work.ones.dot(dlogits, grads["by"])
-        dlogits.dot(params["Why"].T, work.layers[-1].dhs_flat)
+        for index, Why in self.output_weights(params["Why"]):
+            dlogits.dot(Why.T, work.layers[index].dhs_flat)
 
         dstate = np.empty(self.state_shape(work.B), dtype=self.dtype)
         for index in range(self.layers - 1, -1, -1):
@@ -166,7 +183,12 @@ class Model:
                 self._fill_Wxh_gradient(batch.ids, da, grads[Wxh], work)
             else:
                 work.layer_outputs[index - 1].T.dot(da, grads[Wxh])
-                da.dot(params[Wxh].T, work.layers[index - 1].dhs_flat)
+                below = work.layers[index - 1].dhs_flat
+                if index > self.first_output_layer:  # `below` holds the gradient from the logits
+                    da.dot(params[Wxh].T, work.dhs_above)
+                    np.add(below, work.dhs_above, below)
+                else:
+                    da.dot(params[Wxh].T, below)
             dstate[index] = layer.dstate
         return dstate
 

@@ -42,6 +42,8 @@ class Workspace:
             self.Wxh_plus_b = allocate((V, model.cell.gates * H))  # Wxh + bh of the first layer
         self.one_hot = allocate((T * B, V))  # for the gradient of the first layer's Wxh
         self.flat_one_hot = self.one_hot.reshape(-1)
+        if model.first_output_layer < model.layers - 1:
+            self.dhs_above = allocate((T * B, H))  # the gradient of a layer from the one above
         # (T*B,): the index in flat_logits of the first logit and of the target of each position
         self.position_offsets = np.arange(T * B) * V
         self.flat_indices = np.empty(T * B, dtype=np.intp)

@@ -19,7 +19,12 @@ from charrnn.data.vocabulary import Vocab
 from charrnn.errors import CheckpointError
 from charrnn.nn.parameters import Params
 
-FIXED_SETTINGS = ("cell", "hidden", "layers")  # all other settings may differ, such as dtype
+FIXED_SETTINGS = (
+    "cell",
+    "hidden",
+    "layers",
+    "output_layers",
+)  # all other settings may differ, such as dtype
 
 
 def check_same_network(source: Checkpoint, config: ModelConfig) -> None:

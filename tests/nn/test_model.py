@@ -16,19 +16,20 @@ from charrnn.nn.workspace import MAX_WORKSPACES, Workspace, Workspaces
 from charrnn.rng import Purpose, generator
 
 every_depth = pytest.mark.parametrize("layers", [1, 2])
+every_output = pytest.mark.parametrize("outputs", ["top", "all"])
 every_cell = pytest.mark.parametrize("cell", CELLS)
 
 
 @every_cell
-@every_depth
+@pytest.mark.parametrize(("layers", "outputs"), [(1, "top"), (2, "top"), (2, "all"), (3, "all")])
 @pytest.mark.parametrize("masked", [False, True])
 @pytest.mark.parametrize(
     "dropout",
     [{}, {"dropout": 0.4}, {"dropout": 0.4, "variational": True, "recurrent_dropout": 0.3}],
 )
-def test_backward_agrees_with_finite_differences(cell, layers, masked, dropout):
+def test_backward_agrees_with_finite_differences(cell, layers, outputs, masked, dropout):
     """The gradients of all parameters and of the initial state agree with finite differences."""
-    model, params = networks.network(cell, layers)
+    model, params = networks.network(cell, layers, outputs=outputs)
     batch = networks.batch(masked=masked)
     work = Workspace(model, networks.T, networks.B)
     if dropout:
@@ -83,6 +84,18 @@ def test_one_row_equals_the_textbook_loop():
         np.testing.assert_allclose(grads[name], gradient, rtol=0, atol=1e-10)
     np.testing.assert_allclose(dstate.reshape(-1), dweights["hprev"][:, 0], rtol=0, atol=1e-10)
     np.testing.assert_allclose(new_state.reshape(-1), hs[:, 0], rtol=0, atol=1e-10)
+
+
+@every_output
+@every_cell
+def test_the_output_reads_the_layers_of_the_setting(cell, outputs):
+    """The logits are the product of the hidden states of the top layer, or of all, with Why."""
+    model, params = networks.network(cell, layers=3, outputs=outputs)
+    work, state = Workspace(model, networks.T, networks.B), networks.nonzero_state(model)
+    model.run(params, networks.batch().ids, state, work)
+    layers = [layer.hs_flat for layer in work.layers]
+    hs = np.concatenate(layers if outputs == "all" else layers[-1:], axis=1)
+    np.testing.assert_allclose(work.logits, hs @ params["Why"] + params["by"], rtol=0, atol=1e-12)
 
 
 @every_cell

@@ -15,6 +15,8 @@ from charrnn.nn.cells import CELLS
 from charrnn.nn.parameters import Params
 from charrnn.training.optimizers import OPTIMIZERS
 
+every_network = pytest.mark.parametrize(("layers", "outputs"), [(1, ""), (2, ""), (2, "all")])
+
 
 @pytest.fixture(scope="module")
 def reference():
@@ -23,13 +25,13 @@ def reference():
         return dict(arrays)
 
 
-@pytest.mark.parametrize("layers", [1, 2])
+@every_network
 @pytest.mark.parametrize("cell", CELLS)
-def test_loss_and_gradients_equal_those_of_pytorch(reference, cell, layers):
+def test_loss_and_gradients_equal_those_of_pytorch(reference, cell, layers, outputs):
     """Loss, gradients and last state equal PyTorch's to 1e-12, with a nonzero state and padding."""
-    prefix = f"{cell}{layers}."
+    prefix = f"{cell}{layers}{outputs}."
     arrays = {k.removeprefix(prefix): v for k, v in reference.items() if k.startswith(prefix)}
-    model = networks.make_model(7, cell, 5, layers, "float64")
+    model = networks.make_model(7, cell, 5, layers, "float64", output_layers=outputs or "top")
     params = Params.of({name: arrays[f"param.{name}"] for name in model.shapes()})
     batch = Batch(arrays["ids"], arrays["targets"], arrays["mask"])
     loss, grads, dstate, last = networks.gradients(model, params, batch, arrays["state"])
@@ -40,12 +42,12 @@ def test_loss_and_gradients_equal_those_of_pytorch(reference, cell, layers):
     np.testing.assert_allclose(last, arrays["last"], rtol=0, atol=1e-12)
 
 
-@pytest.mark.parametrize("layers", [1, 2])
+@every_network
 @pytest.mark.parametrize("cell", CELLS)
-def test_the_score_of_a_text_equals_that_of_pytorch(reference, cell, layers):
+def test_the_score_of_a_text_equals_that_of_pytorch(reference, cell, layers, outputs):
     """A text of a thousand characters has PyTorch's score in float32, to 1e-5 nats a character."""
-    prefix = f"{cell}{layers}."
-    model = networks.make_model(7, cell, 5, layers, "float32")
+    prefix = f"{cell}{layers}{outputs}."
+    model = networks.make_model(7, cell, 5, layers, "float32", output_layers=outputs or "top")
     arrays = {n: reference[f"{prefix}param.{n}"].astype(np.float32) for n in model.shapes()}
     score = networks.score_stream(Evaluator(model, Params.of(arrays)), reference[prefix + "text"])
     assert score.chars == 999
