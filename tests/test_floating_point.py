@@ -239,7 +239,9 @@ def test_a_gradient_that_cannot_be_clipped_ends_the_run(
 def test_squared_gradients_that_underflow_give_small_steps(name):
     """The square of a gradient of 1e-30 is 0 in float32; it does not cause a division by zero."""
     flat = np.zeros(4, dtype=np.float32)
-    optimizer = optimizers.OPTIMIZERS[name](OptimizerConfig(name=name), 4, "float32")
+    optimizer = optimizers.OPTIMIZERS[name](
+        OptimizerConfig(name=name), Params({"w": (4,)}, "float32")
+    )
     for t in range(1, 50):
         optimizer.step(flat, np.array([1e-30, -1e-30, 0, 1e-45], dtype=np.float32), 0.1, t)
     assert np.isfinite(flat).all()

@@ -34,7 +34,8 @@ DEFAULT_STEPS = 50_000
 # For `only`: the key of another setting, and the values of it that are required.
 LINES, STREAM = ("corpus.mode", "lines"), ("corpus.mode", "stream")
 SGD, RMSPROP = ("optimizer.name", "sgd"), ("optimizer.name", "rmsprop")
-ADAM, COSINE = ("optimizer.name", "adam"), ("optimizer.schedule", "cosine")
+ADAM_OR_MUON = ("optimizer.name", "adam", "muon")
+COSINE = ("optimizer.schedule", "cosine")
 STEP, PLATEAU = ("optimizer.schedule", "step"), ("optimizer.schedule", "plateau")
 STEP_OR_PLATEAU = ("optimizer.schedule", "step", "plateau")
 
@@ -150,7 +151,7 @@ class OptimizerConfig:
     """The optimizer and the schedule of the learning rate."""
 
     name: str = setting(
-        "adagrad", choice("sgd", "adagrad", "rmsprop", "adam"), "the rule of the update"
+        "adagrad", choice("sgd", "adagrad", "rmsprop", "adam", "muon"), "the rule of the update"
     )
     learning_rate: float | None = setting(
         None, POSITIVE, "the size of a step; null suits optimizer, network and reduction"
@@ -165,15 +166,17 @@ class OptimizerConfig:
     rmsprop_decay: float = setting(
         0.99, FRACTION, "rmsprop: the decay of the mean of squared gradients", RMSPROP
     )
-    beta1: float = setting(0.9, FRACTION, "adam: the decay of the mean of gradients", ADAM)
+    beta1: float = setting(
+        0.9, FRACTION, "adam, muon: the decay of the mean of gradients", ADAM_OR_MUON
+    )
     beta2: float = setting(
-        0.999, FRACTION, "adam: the decay of the mean of squared gradients", ADAM
+        0.999, FRACTION, "adam, muon: the decay of the mean of squared gradients", ADAM_OR_MUON
     )
     weight_decay: float = setting(
         0.0,
         NOT_NEGATIVE,
-        "adam: decoupled weight decay, times the learning rate",
-        ADAM,
+        "adam, muon: decoupled weight decay, times the learning rate",
+        ADAM_OR_MUON,
     )
     schedule: str = setting(
         "constant",

@@ -51,6 +51,12 @@ class Model:
             for layer in range(self.layers)
         ]
 
+    @property
+    def hidden_weights(self) -> list[str]:
+        """The names of the matrices between hidden units: Whh, and Wxh above the first layer."""
+        Wxh, Whh, _ = zip(*self.parameter_names, strict=True)
+        return [*Whh, *Wxh[1:]]
+
     def shapes(self) -> Shapes:
         """Return the name and shape of every parameter array."""
         V, H, GH = self.vocab_size, self.hidden, self.cell.gates * self.hidden

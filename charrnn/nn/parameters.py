@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from typing import Any
 
@@ -25,9 +26,11 @@ class Params(dict[str, Floats]):
         self.shapes = dict(shapes)
         self.vector: Floats = np.zeros(sum(sizes) + extra, dtype)
         self.flat: Floats = self.vector[: sum(sizes)]  # (P,)
-        parts = np.split(self.flat, np.cumsum(sizes)[:-1])
-        for (name, shape), part in zip(self.shapes.items(), parts, strict=True):
-            self[name] = part.reshape(shape)
+        ends = itertools.accumulate(sizes)
+        # the part of `flat` that each array is
+        self.parts = {n: slice(end - k, end) for n, k, end in zip(shapes, sizes, ends, strict=True)}
+        for name, part in self.parts.items():
+            self[name] = self.flat[part].reshape(shapes[name])
 
     @classmethod
     def of(cls, arrays: Mapping[str, Floats]) -> Params:

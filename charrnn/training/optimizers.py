@@ -1,22 +1,22 @@
 """Optimizers: each turns a gradient into a step, in a few passes over one flat vector.
 
 The passes go block by block. p is a parameter and g its gradient. All operations are element-wise,
-and t counts the steps from 1. The docstring of a class gives its formula, with the names of its
-code.
+but for the matrices of Muon, and t counts the steps from 1. The docstring of a class gives its
+formula, with the names of its code.
 """
 
 from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import ClassVar
 
 import numpy as np
-import numpy.typing as npt
 
 from charrnn.arrays import Floats
 from charrnn.config.schema import OptimizerConfig
+from charrnn.nn.parameters import Params
 
 BLOCK = 1 << 15  # elements updated at a time: the vectors of one block fit in the cache
 
@@ -91,10 +91,13 @@ class Optimizer(ABC):
         """Register the optimizer by its lower-case name, which is its `optimizer.name`."""
         OPTIMIZERS[cls.__name__.lower()] = cls
 
-    def __init__(self, config: OptimizerConfig, size: int, dtype: npt.DTypeLike) -> None:
+    def __init__(
+        self, config: OptimizerConfig, params: Params, hidden_weights: Sequence[str] = ()
+    ) -> None:
+        """Allocate the vectors. `hidden_weights` names the matrices between hidden units."""
         self.config = config
         self.state_vectors = {
-            name: np.full(size, self.initial_value, dtype=dtype) for name in self.vector_names
+            name: np.full_like(params.flat, self.initial_value) for name in self.vector_names
         }
 
     def step(self, flat: Floats, gradient: Floats, rate: float, t: int) -> None:
@@ -188,6 +191,77 @@ class Adam(Optimizer):
             p *= 1 - rate * self.config.weight_decay
         root = math.sqrt(1 - beta2**t)  # both bias corrections go into the step size
         p -= m / (np.sqrt(v) + 1e-8 * root) * (rate * root / (1 - beta1**t))
+
+
+class Muon(Adam):
+    """Orthogonal steps for the matrices between hidden units (Jordan et al. 2024), Adam for others.
+
+    For a matrix p (H, G*H), with the mean m of its gradients g and Nesterov's momentum:
+
+    m  = 0.95 m + 0.05 g
+    u  = 0.95 m + 0.05 g
+    p -= rate weight_decay p
+    p -= rate 0.1 sqrt(G*H) orthogonalize(u)
+
+    The root mean square of the elements of such a step is about 0.1 rate, whatever the gradient.
+    """
+
+    momentum = 0.95
+    step_size = 0.1
+
+    def __init__(
+        self, config: OptimizerConfig, params: Params, hidden_weights: Sequence[str] = ()
+    ) -> None:
+        """Allocate the vectors. `hidden_weights` names the matrices that get orthogonal steps."""
+        super().__init__(config, params, hidden_weights)
+        self._arrays = [  # of the vectors: each parameter's part, and its shape if it is a matrix
+            (params.parts[name], shape if name in hidden_weights else None)
+            for name, shape in params.shapes.items()
+        ]
+
+    def step(self, flat: Floats, gradient: Floats, rate: float, t: int) -> None:
+        """Update `flat` (P,) in place at the learning rate `rate`; overwrites `gradient` (P,)."""
+        vectors = flat, gradient, *self.state_vectors.values()
+        for part, shape in self._arrays:
+            p, g, m, v = (vector[part] for vector in vectors)
+            if shape:
+                self._update_matrix(p.reshape(shape), g.reshape(shape), m.reshape(shape), rate)
+            else:
+                for p_block, g_block, *vector_blocks in blocks(p, g, m, v):
+                    self._update(p_block, g_block, vector_blocks, rate, t)
+
+    def _update_matrix(self, p: Floats, g: Floats, m: Floats, rate: float) -> None:
+        """Update one matrix, in place."""
+        g *= 1 - self.momentum
+        m *= self.momentum
+        m += g
+        g += m * self.momentum  # g is u now
+        if self.config.weight_decay:
+            p *= 1 - rate * self.config.weight_decay
+        p -= orthogonalize(g) * (rate * self.step_size * math.sqrt(p.shape[1]))
+
+
+def orthogonalize(u: Floats) -> Floats:
+    """Return about U V^T for a matrix u = U S V^T (n, m), n <= m: all singular values near 1.
+
+    Two steps of a Newton-Schulz iteration, in which X X^T is the square of the singular values:
+
+    X = (3.4445 - 4.775 X X^T + 2.0315 (X X^T)^2) X
+
+    More steps bring the singular values nearer to 1, but do not lower the loss. The first X is u
+    divided by an upper bound of its largest singular value. A matrix of zeros stays one.
+    """
+    XXT = u.dot(u.T)
+    bound = math.sqrt(math.sqrt(float(np.vdot(XXT, XXT)))) or 1.0  # (sum of S^4)^(1/4)
+    X = u / u.dtype.type(bound)
+    XXT /= u.dtype.type(bound) * u.dtype.type(bound)
+    for iteration in range(2):
+        if iteration:
+            XXT = X.dot(X.T)
+        polynomial = 2.0315 * XXT.dot(XXT.T) - 4.775 * XXT
+        np.einsum("ii->i", polynomial)[:] += 3.4445
+        X = polynomial.dot(X)
+    return X
 
 
 class MovingAverage:

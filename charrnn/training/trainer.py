@@ -62,9 +62,9 @@ class Trainer:
         self.params = initialize(self.model, config.model.init, generator(seed, Purpose.WEIGHTS))
         self.grads = self.params.zeros_like(EXTRA_SUMS)
         settings = config.optimizer
-        size = self.params.flat.size
         self.clips_by_norm = settings.clip is not None and settings.clip_by == "norm"
-        self.optimizer = OPTIMIZERS[settings.name](settings, size, self.model.dtype)
+        optimizer = OPTIMIZERS[settings.name]
+        self.optimizer = optimizer(settings, self.params, self.model.hidden_weights)
         self.saved_model = SavedModel(config, corpus, self.model, self.params)
         self.eval_params = self.saved_model.eval_params
         self.evaluator = Evaluator(self.model, self.eval_params)

@@ -93,7 +93,7 @@ def test_every_setting_accepts_its_own_default(key):
     ("setting", "required"),
     [
         ("optimizer.momentum=0.5", "optimizer.name: sgd, not adagrad"),
-        ("optimizer.beta1=0.5", "optimizer.name: adam, not adagrad"),
+        ("optimizer.beta1=0.5", "optimizer.name: adam or muon, not adagrad"),
         ("optimizer.cosine_final_factor=0.5", "optimizer.schedule: cosine, not constant"),
         ("optimizer.decay_factor=0.4", "optimizer.schedule: step or plateau, not constant"),
         ("train.state=zero", "corpus.mode: stream, not lines"),
@@ -118,7 +118,7 @@ def test_momentum_is_refused_with_adam(mistakes):
     ]
     report = mistakes(MINIMAL + "optimizer: {name: sdg, momentum: 0.9}\n")
     assert report[1:] == [
-        "run.yaml:3: optimizer.name must be sgd or adagrad or rmsprop or adam, not 'sdg'"
+        "run.yaml:3: optimizer.name must be sgd or adagrad or rmsprop or adam or muon, not 'sdg'"
     ]
 
 

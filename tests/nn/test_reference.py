@@ -68,7 +68,7 @@ def test_twenty_optimizer_steps_equal_those_of_pytorch(reference, name, rate, se
     """Twenty steps of each optimizer give the parameters that PyTorch's optimizer gives."""
     flat = reference["optim.start"].copy()
     config = OptimizerConfig(name=name, **settings)
-    optimizer = OPTIMIZERS[name](config, flat.size, "float64")
+    optimizer = OPTIMIZERS[name](config, Params({"w": flat.shape}, "float64"))
     for t, gradient in enumerate(reference["optim.gradients"], start=1):
         optimizer.step(flat, gradient.copy(), rate, t)
     np.testing.assert_allclose(flat, reference[f"optim.{name}"], rtol=1e-9, atol=1e-9)

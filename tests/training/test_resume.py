@@ -23,6 +23,7 @@ OPTIMIZERS = {
     "adagrad": (),
     "rmsprop": ("optimizer.learning_rate=0.005", "optimizer.clip_by=norm"),
     "adam": ("optimizer.learning_rate=0.01", "optimizer.weight_decay=0.01"),
+    "muon": ("optimizer.learning_rate=0.01", "optimizer.weight_decay=0.01"),
 }
 SCHEDULES = {
     "constant": (),
@@ -52,7 +53,7 @@ AXES = (CELLS, tuple(OPTIMIZERS), tuple(SCHEDULES), tuple(MODES), tuple(EXTRAS))
 # pairs of choices occur.
 MATRIX = [
     (CELLS[c], AXES[1][o], AXES[2][(o + m) % 4], AXES[3][m], AXES[4][(c + o + 2 * m) % 4])
-    for c, o, m in itertools.product(range(3), range(4), range(4))
+    for c, o, m in itertools.product(range(3), range(5), range(4))
 ]
 COMMON = ("model.hidden=6", "train.steps=24", "output.validate_every=8", "output.sample_every=5",
           "output.keep=best", "train.patience=9")  # fmt: skip
