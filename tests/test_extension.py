@@ -1,15 +1,21 @@
-"""Extensions are added in one place: a cell, an optimizer, a schedule, a command."""
+"""Extensions are added in one place: a cell, an optimizer, a schedule, a command.
 
+charrnn/README.md quotes the four examples.
+"""
+
+import sys
+import types
 from pathlib import Path
 
 import click
 import networks
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from run_helpers import RecordingCallbacks
 
 from charrnn import checkpoint
-from charrnn.cli import app
+from charrnn.cli import app, options, terminal
 from charrnn.config import schema
 from charrnn.config.kinds import choice
 from charrnn.config.schema import KINDS, Config
@@ -52,9 +58,7 @@ def leaky(monkeypatch):
     class Leaky(Layer):
         """h[t] = (h[t-1] + tanh(a[t] + h[t-1] Whh)) / 2."""
 
-        gates = 1
-        state_names = ("h",)
-        default_init = "orthogonal"
+        gates, state_names, default_init = 1, ("h",), "orthogonal"
 
         @classmethod
         def fill_biases(cls, bh, H):
@@ -108,7 +112,7 @@ def test_a_new_optimizer_takes_one_class_and_one_name(monkeypatch, trainer):
     class Sign(Optimizer):
         """p -= rate sign(g)."""
 
-        def _update(self, p, g, slots, rate, t):
+        def _update(self, p, g, vectors, rate, t):
             p -= rate * np.sign(g)
 
     monkeypatch.setitem(schema.KINDS, "optimizer.name", choice(*OPTIMIZERS))
@@ -119,6 +123,44 @@ def test_a_new_optimizer_takes_one_class_and_one_name(monkeypatch, trainer):
     assert np.mean([run.update() for _ in range(5)]) < first_loss
     OPTIMIZERS.clear()
     OPTIMIZERS.update(original_optimizers)
+
+
+def test_a_new_schedule_takes_one_function_and_one_name(monkeypatch, trainer):
+    """A new schedule is registered by its name, and the run has its learning rates."""
+
+    def linear(schedule, step):
+        """Return a factor that falls from 1 to 0 along a line."""
+        return 1 - step / schedule.steps
+
+    monkeypatch.setitem(SCHEDULES, "linear", linear)
+    monkeypatch.setitem(schema.KINDS, "optimizer.schedule", choice(*SCHEDULES))
+    run = trainer("optimizer.schedule=linear", "optimizer.learning_rate=0.5", "train.steps=4")
+    assert [run.schedule.rate(step) for step in range(4)] == [0.5, 0.375, 0.25, 0.125]
+
+
+def test_a_new_command_takes_one_function_and_one_name(monkeypatch, tmp_path, trainer):
+    """A new command is imported by its name, listed by --help, and prints its result."""
+
+    @click.command(short_help="Print the characters that a model knows.")
+    @options.checkpoint_argument
+    def vocabulary(checkpoint_path):
+        """Print the characters that the model in CKPT knows (- is stdin)."""
+        from charrnn import checkpoint  # imported here, so that --help does not wait for NumPy
+
+        terminal.write(checkpoint.load(checkpoint_path).vocab.chars)
+
+    run, path = trainer(), str(tmp_path / "run.npz")
+    checkpoint.save(run.snapshot(), path)
+    module = types.ModuleType("charrnn.cli.vocabulary")
+    module.vocabulary = vocabulary
+    monkeypatch.setitem(sys.modules, "charrnn.cli.vocabulary", module)
+    app._add_command("vocabulary")
+    try:
+        result = CliRunner().invoke(app.main, ["vocabulary", path])
+        assert result.output == run.corpus.vocab.chars
+        assert "Print the characters that a model knows." in CliRunner().invoke(app.main).output
+    finally:
+        del app.main.commands["vocabulary"]
 
 
 def test_a_command_takes_one_file_and_one_name():
