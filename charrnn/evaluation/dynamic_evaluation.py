@@ -21,7 +21,7 @@ from charrnn.arrays import Batch, Floats, Ints
 from charrnn.errors import DivergedError
 from charrnn.evaluation.evaluator import SURPRISAL, Evaluator, Readout
 from charrnn.nn.model import Model
-from charrnn.nn.parameters import Params
+from charrnn.nn.parameters import Params, blocks
 
 # Bits per character of a Python file, for models of other Python files with 128 hidden units:
 # static, rnn 3.18 and lstm 2.99; in windows of 20 at a rate of 0.03, 2.94 and 2.82; in windows of
@@ -68,10 +68,12 @@ class DynamicEvaluator(Evaluator):
 
     def _adapt(self, batch: Batch) -> None:
         """Take a step down the gradient of the window just scored, and one towards `_static`."""
-        work, flat = self._workspaces.get(*batch.ids.shape), self.params.flat
+        work = self._workspaces.get(*batch.ids.shape)
         self.model.backward(self.params, batch, work, self._grads, 1 / batch.chars)
-        flat -= self.rate * self._grads.flat
-        flat += DECAY * (self._static.flat - flat)
+        for p, g, p0 in blocks(self.params.flat, self._grads.flat, self._static.flat):
+            g *= self.rate
+            p -= g
+            p += DECAY * (p0 - p)
 
 
 def windows(pieces: Iterable[str], size: int = WINDOW) -> Iterator[str]:

@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from charrnn.arrays import Floats, Shapes
+
+BLOCK = 1 << 15  # elements updated at a time: the vectors of one block fit in the cache
+
+
+def blocks(*vectors: Floats) -> Iterator[tuple[Floats, ...]]:
+    """Yield matching views of equally long vectors, `BLOCK` elements at a time."""
+    for start in range(0, len(vectors[0]), BLOCK):
+        yield tuple(vector[start : start + BLOCK] for vector in vectors)
 
 
 class Params(dict[str, Floats]):

@@ -9,16 +9,14 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 import numpy as np
 
 from charrnn.arrays import Floats
 from charrnn.config.schema import OptimizerConfig
-from charrnn.nn.parameters import Params
-
-BLOCK = 1 << 15  # elements updated at a time: the vectors of one block fit in the cache
+from charrnn.nn.parameters import Params, blocks
 
 
 def clip_by_value(gradient: Floats, limit: float) -> float:
@@ -63,12 +61,6 @@ def _norm(vector: Floats) -> float:
         return max_abs
     scaled = vector / vector.dtype.type(max_abs)  # elements in [-1, 1]
     return max_abs * math.sqrt(float(np.dot(scaled, scaled)))
-
-
-def blocks(*vectors: Floats) -> Iterator[tuple[Floats, ...]]:
-    """Yield matching views of equally long vectors, `BLOCK` elements at a time."""
-    for start in range(0, len(vectors[0]), BLOCK):
-        yield tuple(vector[start : start + BLOCK] for vector in vectors)
 
 
 def _update_average(average: Floats, decay: float, values: Floats) -> None:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from charrnn.config.schema import OptimizerConfig
+from charrnn.nn import parameters
 from charrnn.nn.parameters import Params
 from charrnn.training import optimizers
 
@@ -81,7 +82,7 @@ def test_a_long_vector_is_updated_in_blocks_like_a_short_one(name, monkeypatch):
     flat, gradient = rng.normal(size=(2, 1000))
     results = []
     for block in (1000, 64, 999, 1):
-        monkeypatch.setattr(optimizers, "BLOCK", block)
+        monkeypatch.setattr(parameters, "BLOCK", block)
         config = OptimizerConfig(name=name, **FORMULAS[name][1])
         optimizer, copy = optimizers.OPTIMIZERS[name](config, vector(1000)), flat.copy()
         average = optimizers.MovingAverage(0.5, flat.copy())
