@@ -23,10 +23,10 @@ COLORS = 64  # per picture: enough for lines and letters, in a third of the byte
 RUNS = {"dinos": [], "no-dropout": ["--set", "model.dropout=0"]}
 
 
-def run_charrnn(*arguments: str | Path) -> None:
-    """Run a charrnn command without its standard output."""
+def run_charrnn(*arguments: str | Path, folder: Path = ROOT) -> None:
+    """Run a charrnn command in a folder, without its standard output."""
     command = [sys.executable, "-m", "charrnn", *map(str, arguments)]
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, cwd=folder)
 
 
 def train(run_folder: Path, epochs: float) -> None:
@@ -46,21 +46,23 @@ def draw_loss(run_folder: Path, folder: Path) -> Path:
 
 
 def draw_page(run_folder: Path, folder: Path) -> Path:
-    """Draw the top of the page that `charrnn page` writes for the validation names.
+    """Draw the page that `charrnn page` writes, as it reads the validation names.
 
     Return the path of the picture.
     """
     from playwright.sync_api import sync_playwright
 
     html_path, picture = run_folder / "page.html", folder / "page.png"
-    run_charrnn("page", run_folder / "dinos.npz", "-o", html_path, "-q")
+    run_charrnn("page", "dinos.npz", "-o", html_path, "-q", folder=run_folder)
     with sync_playwright() as driver:
         browser = driver.chromium.launch(
             executable_path=shutil.which("chromium"), args=["--no-sandbox"]
         )
-        window = browser.new_page(viewport={"width": 1100, "height": 560})
+        window = browser.new_page(viewport={"width": 1100, "height": 620})
         window.goto(html_path.as_uri())
-        window.locator("#text span.a4").first.hover()  # a character with a surprisal of four bits
+        window.locator("#tab-read").click()
+        window.wait_for_function("() => numbersOf(400)")
+        window.evaluate("moveTo(131, false)")
         window.screenshot(path=picture)
         browser.close()
     return picture
@@ -84,7 +86,7 @@ def main() -> None:
     )
     parser.add_argument("--epochs", type=float, default=25, help="epochs of each training run")
     options = parser.parse_args()
-    folder = options.folder
+    folder = options.folder.resolve()
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as run_folder:
         train(Path(run_folder), options.epochs)

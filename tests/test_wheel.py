@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-DATA_FILES = ["charrnn/py.typed", *(f"charrnn/web/page.{kind}" for kind in ("html", "css", "js"))]
+WEB_FILES = [path for path in (ROOT / "charrnn" / "web").iterdir() if path.is_file()]
+DATA_FILES = ["charrnn/py.typed", *(str(path.relative_to(ROOT)) for path in WEB_FILES)]
 
 
 @pytest.fixture(scope="module")

@@ -23,7 +23,8 @@ TEXTS = [
         for folder in ("charrnn", "configs", "data", "scripts", "tests")
         for path in [*ROOT.glob(f"{folder}/**/*.md"), *ROOT.glob(f"{folder}/*.yaml")]
     ),
-    *(ROOT / "charrnn" / "web").glob("page.*"),
+    *(ROOT / "charrnn" / "web").glob("*.[chj]*s"),
+    *(ROOT / "charrnn" / "web").glob("*.html"),
 ]
 
 # An identifier: the word, and what to write instead.

@@ -1,5 +1,5 @@
-"""The page about a text: HTML, CSS and JavaScript, and the Python code that fills them in.
+"""The page with a network inside: it writes, and shades what it reads, in any browser.
 
-`page` writes it, `inspection` computes its numbers, `unit_features` finds the features that hidden
-units correlate with. May import evaluation and what is below it.
+`page` writes the file; `inspection` and `unit_features` find the units that follow features of its
+text; `network.js` is the network. May import evaluation and what is below it.
 """

@@ -1,8 +1,8 @@
-"""Writes one web page about a text: the surprisal of each character, and the hidden units.
+"""Writes one web page with the network inside, which writes and reads text in any browser.
 
-The page is a single file. It requests nothing from the network, and its content security policy
-forbids requests. Everything from the text is data: JSON in which no character can end the script
-block. Characters that are invisible or change the reading direction are shown as escapes.
+The page is a single file, and its content security policy forbids requests. It has the weights, the
+vocabulary and the text, but no number about a character: the scripts compute these. Everything from
+the text is data: JSON in which no character can end the script block.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import html
 import json
 import logging
 import os
+from collections.abc import Iterable
 from importlib import resources
 from string import Template
 from typing import Any
@@ -20,134 +21,153 @@ from typing import Any
 import numpy as np
 
 from charrnn import __version__
-from charrnn.arrays import Floats, Ints
+from charrnn.arrays import Floats
 from charrnn.data.characters import MARKS, escape_unprintable
+from charrnn.data.vocabulary import code_points
+from charrnn.errors import CheckpointError
+from charrnn.evaluation.evaluator import Evaluator, Score
 from charrnn.evaluation.scoring_task import ScoringTask
+from charrnn.nn.parameters import Params
 from charrnn.streams import display_name
-from charrnn.web.inspection import MAX_CHARS, Inspection, inspect_text
-from charrnn.web.unit_features import UnitFeature, most_correlated
+from charrnn.web.inspection import activations
+from charrnn.web.unit_features import most_correlated
 
 logger = logging.getLogger("charrnn")
 
-MAX_UNITS = 60  # in a page; each takes a byte per character
-MAX_UNITS_PER_FEATURE = 12  # without this limit, most units would follow the ends of words
-MAX_NAME_CHARS = 60  # of a file in the heading; the end is kept
-NOT_READ = -128  # the activation of a character that is not read
-MAX_INT8, MAX_UINT16 = 127, 65535
+MAX_PAGE_MB = 30  # a phone loads this in a few seconds
+MAX_CHARS = 200_000  # of the text in the page; all of it is scored
+RANKED_CHARS = 20_000  # of the text by which the hidden units are ranked
+UNITS_PER_FEATURE = 5  # that follow it most closely
+FLOAT16_NATS = 0.001  # per character: float16 is the default where the loss changes by less
 
+ENGINE = ("network.js", "sampling.js", "scoring.js")  # runs in the page and in its worker
+SCRIPT = ("page.js", "write.js", "type.js", "read.js", "learn.js")
 # Characters that can end a script block or a line of JavaScript, and their escapes in JSON.
 JSON_ESCAPES = {ord(char): f"\\u{ord(char):04x}" for char in "<>&\u2028\u2029"}
 
 
-def make_page(task: ScoringTask, checkpoint_path: str) -> str:
-    """Return the page about a text and a model. Raises VocabError and CorpusError."""
-    return render(task, inspect_text(task, MAX_CHARS), checkpoint_path)
+def make_page(task: ScoringTask, checkpoint_path: str, dtype: str | None = None) -> str:
+    """Return the page of a model and a text, with weights of this dtype.
+
+    `dtype` is float16 or float32; None is float16 where the loss on the text changes by less than
+    `FLOAT16_NATS`. Logs a notice if the page has only the beginning of the text. Raises
+    CheckpointError if the weights are too many or too large, VocabError and CorpusError.
+    """
+    params = task.loaded.params
+    fits_half = abs(params.flat).max() <= np.finfo(np.float16).max
+    if dtype == "float16" and not fits_half:
+        raise CheckpointError("float16 cannot hold the weights", "Use --dtype float32")
+    dtype = dtype if fits_half else "float32"
+    _check_size(params, dtype or "float16")
+    text, dtype, score = _score(task, dtype)
+    _check_size(params, dtype)
+    if len(text) > MAX_CHARS:
+        part = f"first {MAX_CHARS:,} of {len(text):,} characters"
+        logger.info(f"the page has the {part}; the score is that of the whole text")
+    return render(task, checkpoint_path, text[:MAX_CHARS], dtype, score)
 
 
-def render(task: ScoringTask, inspection: Inspection, checkpoint_path: str) -> str:
-    """Return the page about an inspected text. Logs a notice if it shows only the beginning."""
-    model, score, text, notice = task.loaded.model, inspection.score, inspection.text, ""
-    pairs = most_correlated(inspection.activations, text, MAX_UNITS, MAX_UNITS_PER_FEATURE)
-    unit_count, total = len({pair.unit for pair in pairs}), model.layers * model.hidden
-    style, script = (_resource(f"page.{kind}") for kind in ("css", "js"))
-    policy = (
-        f"default-src 'none'; style-src '{_hash(style)}'; script-src '{_hash(script)}'; "
-        "base-uri 'none'; form-action 'none'"
-    )
-    if len(text) < inspection.length:
-        part = f"first {len(text):,} of {inspection.length:,} characters"
-        logger.info(f"the page shows the {part}; the score is that of the whole text")
-        notice = f'<p class="quiet">The {part} are shown; the score is that of the whole text.</p>'
-    return Template(_resource("page.html")).substitute(
-        policy=policy,
+def _check_size(params: Params, dtype: str) -> None:
+    """Raise CheckpointError if a page with these weights would be too large."""
+    megabytes = params.flat.size * np.dtype(dtype).itemsize * 4 / 3e6  # in base 64
+    if megabytes > MAX_PAGE_MB:
+        fits_half = dtype == "float32" and megabytes <= 2 * MAX_PAGE_MB
+        raise CheckpointError(
+            f"the model is too large for a page: its {params.flat.size:,} weights take "
+            f"{megabytes:.0f} MB in {dtype}, and a page has at most {MAX_PAGE_MB} MB",
+            "Use --dtype float16" if fits_half else "Train a model with a smaller model.hidden",
+        )
+
+
+def _score(task: ScoringTask, dtype: str | None) -> tuple[str, str, Score]:
+    """Return the text, the dtype, and the score of the text with weights of this dtype."""
+    model, params, pieces = task.loaded.model, task.loaded.params, [*task.text()]
+    evaluators = {}  # all are registered at the pool before its workers start
+    for name in (dtype,) if dtype else ("float16", "float32"):
+        rounded = params.copy()
+        rounded.flat[:] = params.flat.astype(name)
+        evaluators[name] = Evaluator(model, rounded, task.evaluator.pool)
+    scores = {
+        name: task.total_score(task.score_pieces(pieces, evaluator=evaluator))
+        for name, evaluator in evaluators.items()
+    }
+    if dtype is None:
+        change = abs(scores["float16"].nats - scores["float32"].nats)
+        dtype = "float16" if change < FLOAT16_NATS else "float32"
+    return "".join(pieces), dtype, scores[dtype]
+
+
+def render(task: ScoringTask, checkpoint_path: str, text: str, dtype: str, score: Score) -> str:
+    """Return the page of a model, with the beginning of a text and the score of all of it."""
+    settings = task.loaded.config.model
+    style, engine, script = map(_resources, [("page.css",), ENGINE, SCRIPT])
+    return Template(_resources(["page.html"])).substitute(
+        policy=(
+            f"default-src 'none'; style-src '{_hash(style)}'; worker-src blob:; "
+            f"script-src '{_hash(engine)}' '{_hash(script)}'; base-uri 'none'; form-action 'none'"
+        ),
         version=__version__,
-        title=html.escape(_heading(task, checkpoint_path)),
-        style=style,
-        script=script,
+        title=_escape(display_name(checkpoint_path)),
+        model=f"{settings.cell} of {settings.layers} x {settings.hidden} hidden units, "
+        f"{task.loaded.params.flat.size:,} parameters, {len(task.loaded.vocab):,} characters",
         bits=f"{score.bits:.4f}",
-        perplexity=f"{score.perplexity:.3f}",
-        chars=f"{score.chars:,}",
-        unknown=f", {score.unknown:,} unknown" if score.unknown else "",
-        model=f"{task.loaded.config.model.cell} of {model.layers} x {model.hidden} hidden units",
-        notice=notice,
-        units=f"{unit_count} of {total:,} hidden units, the most correlated first",
-        inspection=json.dumps(_data(task, inspection, pairs)).translate(JSON_ESCAPES),
+        text=_escape(_text_name(task)),
+        score=f"perplexity {score.perplexity:.3f}, {score.chars:,} characters scored"
+        + (f", {score.unknown:,} unknown" if score.unknown else ""),
+        style=style,
+        engine=engine,
+        script=script,
+        data=json.dumps(_data(task, text, dtype)).translate(JSON_ESCAPES),
     )
 
 
-def _heading(task: ScoringTask, checkpoint_path: str) -> str:
-    """Return the heading, which names the checkpoint and the text."""
-    text = _shorten(task.name)
-    if task.is_validation_part:
-        first, *others = task.settings.path
-        more = f" and {len(others):,} more" if others else ""
-        text += f" of {_shorten(os.path.basename(first))}{more}"
-    return f"How {_shorten(display_name(checkpoint_path))} predicts {text}"
+def _text_name(task: ScoringTask) -> str:
+    """Return the name of the text; of the validation part, with that of the corpus."""
+    if not task.is_validation_part:
+        return task.name
+    first, *others = task.settings.path
+    more = f" and {len(others):,} more" if others else ""
+    return f"{task.name} of {os.path.basename(first)}{more}"
 
 
-def _shorten(name: str) -> str:
-    """Return the name of a file with marks and escapes; of a long one the end."""
-    label = "".join(map(_label, name))
-    return label if len(label) <= MAX_NAME_CHARS else "…" + label[1 - MAX_NAME_CHARS :]
+def _escape(name: str) -> str:
+    """Return the name of a file as HTML, with marks and escapes for invisible characters."""
+    return html.escape("".join(MARKS.get(char) or escape_unprintable(char) for char in name))
 
 
-def _data(task: ScoringTask, inspection: Inspection, pairs: list[UnitFeature]) -> dict[str, Any]:
-    """Return what the script shows. Arrays are in base 64, little-endian."""
-    model, vocab = task.loaded.model, task.loaded.vocab
-    chars = sorted({*inspection.text, *vocab.decode(np.unique(inspection.likeliest).tolist())})
-    index = {char: i for i, char in enumerate(chars)}
-    text = np.array([index[char] for char in inspection.text])  # (N,): indices into `chars`
-    indices = np.array([index.get(char, 0) for char in vocab.chars])  # (V,): of each id
-    scales, quantized = _quantize(inspection.activations[[pair.unit for pair in pairs]])
+def _data(task: ScoringTask, text: str, dtype: str) -> dict[str, Any]:
+    """Return what the scripts need. Arrays are in base 64, little-endian."""
+    loaded, settings, ranked = task.loaded, task.loaded.config.model, text[:RANKED_CHARS]
+    starts, H = loaded.starts, settings.hidden
+    pairs = most_correlated(activations(task, ranked), ranked, UNITS_PER_FEATURE)
     return {
-        "chars": [_label(char) for char in chars],
-        "codePoints": [ord(char) for char in chars],
-        "marks": [i for i, char in enumerate(chars) if not char.isprintable()],
-        "unknown": np.unique(text[vocab.lookup(inspection.text) == vocab.missing]).tolist(),
+        **{"cell": settings.cell, "L": settings.layers, "H": H, "V": len(loaded.vocab)},
+        "dtype": dtype,
+        "weights": _pack(loaded.params.flat, dtype),
+        "startStates": _pack(starts.state.transpose(2, 0, 1, 3), dtype) if starts else "",
+        "startIds": starts.ids.tolist() if starts else [],
+        "codePoints": code_points(loaded.vocab.chars).tolist(),
         "lines": task.settings.mode == "lines",
-        "layers": model.layers,
-        "V": model.vocab_size,
-        "K": len(inspection.likeliest),
-        "text": _pack(text, "<u2"),
-        "bits": _pack(inspection.bits, "<f4"),
-        "ranks": _pack(inspection.ranks, "<u2"),
-        "likeliest": _pack(indices[inspection.likeliest.T], "<u2"),
-        "probabilities": _pack(np.rint(inspection.probabilities.T * MAX_UINT16), "<u2"),
-        "activations": _pack(quantized, "i1"),
+        "lowercase": task.settings.lowercase,
+        "window": task.window,
+        "text": text,
         "units": [
-            {
-                "layer": 1 + pair.unit // model.hidden,
-                "unit": 1 + pair.unit % model.hidden,
-                "feature": pair.feature,
-                "correlation": round(pair.correlation, 4),
-                "scale": round(scale, 4),
-            }
-            for pair, scale in zip(pairs, scales, strict=True)
+            {"layer": unit // H, "unit": unit % H, "feature": feature, "correlation": round(r, 4)}
+            for unit, feature, r in pairs
         ],
     }
 
 
-def _quantize(activations: Floats) -> tuple[list[float], Ints]:
-    """Return the largest magnitude of each row, and the rows (U, N) in 127ths of it."""
-    scales = np.nan_to_num(np.abs(activations)).max(axis=1, initial=0.0)
-    fractions = activations / np.where(scales > 0, scales, 1).reshape(-1, 1)
-    rounded = np.rint(np.nan_to_num(fractions) * MAX_INT8)
-    return scales.tolist(), np.where(np.isnan(fractions), NOT_READ, rounded).astype(np.int8)
-
-
-def _pack(values: Floats | Ints, dtype: str) -> str:
+def _pack(values: Floats, dtype: str) -> str:
     """Return the bytes of the values in base 64."""
-    return base64.b64encode(values.astype(dtype).tobytes()).decode("ascii")
+    little_endian = values.astype(np.dtype(dtype).newbyteorder("<"))
+    return base64.b64encode(little_endian.tobytes()).decode("ascii")
 
 
-def _label(char: str) -> str:
-    """Return the character, or the mark or escape that is shown in its place."""
-    return MARKS.get(char) or escape_unprintable(char)
-
-
-def _resource(name: str) -> str:
-    """Return the text of a file of this package."""
-    return resources.files("charrnn.web").joinpath(name).read_text(encoding="utf-8")
+def _resources(names: Iterable[str]) -> str:
+    """Return the text of files of this package, one after another."""
+    folder = resources.files("charrnn.web")
+    return "".join(folder.joinpath(name).read_text(encoding="utf-8") for name in names)
 
 
 def _hash(content: str) -> str:

@@ -1,8 +1,7 @@
 """The features of a text, and the hidden units whose activations correlate with them most.
 
 A feature is a number for every character, computed from that character and those around it: whether
-it is a vowel, how far it is into its line, whether it is inside quotes. A unit is paired with the
-feature whose correlation (Pearson's, of either sign) with its activation is the strongest.
+it is a vowel, how far it is into its line, whether it is inside quotes.
 """
 
 from __future__ import annotations
@@ -23,7 +22,8 @@ VOWELS = frozenset("aeiouаеёиіоуыэюяєїαεηιουω")
 # No match contains an empty line, so a missing closing quote affects only its own paragraph.
 LINE_BREAK = r"\n(?!\n)"
 QUOTED = (
-    rf'"(?:[^"\n]|{LINE_BREAK})+"|“(?:[^”\n]|{LINE_BREAK})+”|«(?:[^»\n]|{LINE_BREAK})+»|„(?:[^“”\n]|{LINE_BREAK})+[“”]'
+    rf'"(?:[^"\n]|{LINE_BREAK})+"|“(?:[^”\n]|{LINE_BREAK})+”|«(?:[^»\n]|{LINE_BREAK})+»'
+    rf"|„(?:[^“”\n]|{LINE_BREAK})+[“”]"
     rf"|‘(?:[^’\n]|’(?=\w)|{LINE_BREAK})+’|(?<!\w)'[^'\n]+'(?!\w)|`[^`\n]+`"
 )
 COMMENT = r"(?s)(?:(?<!\S)#|(?<![:\w])//|(?<!\S)--(?= ))[^\n]*|/\*.*?\*/|<!--.*?-->"
@@ -35,20 +35,19 @@ class UnitFeature(NamedTuple):
     """A hidden unit, and the feature it is paired with."""
 
     unit: int  # index among the units of all layers
-    feature: str  # empty if the text has no feature
-    correlation: float
+    feature: str
+    correlation: float  # Pearson's, of either sign
 
 
 def features(text: str) -> dict[str, Floats]:
     """Return the features of a text, each (N,), without those that are too rare to correlate."""
+
+    def varies(values: Floats) -> bool:
+        most_common = np.unique(values, return_counts=True)[1].max(initial=0)
+        return bool(len(values) - most_common >= MIN_OCCURRENCES)
+
     arrays = ((name, feature(text)) for name, feature in FEATURES.items())
-    return {name: values for name, values in arrays if _varies(values)}
-
-
-def _varies(values: Floats) -> bool:
-    """Return whether enough values differ from the most common one."""
-    most_common = np.unique(values, return_counts=True)[1].max(initial=0)
-    return bool(len(values) - most_common >= MIN_OCCURRENCES)
+    return {name: values for name, values in arrays if varies(values)}
 
 
 def correlations(activations: Floats, features: Floats) -> Floats:
@@ -70,35 +69,21 @@ def _standardize(values: Floats) -> Floats:
     return centered / length if length > 1e-9 * np.sqrt(len(values)) else np.zeros_like(centered)
 
 
-def most_correlated(
-    activations: Floats, text: str, count: int, per_feature: int
-) -> list[UnitFeature]:
-    """Return at most `count` pairs of a unit and a feature, the strongest correlations first.
+def most_correlated(activations: Floats, text: str, per_feature: int) -> list[UnitFeature]:
+    """Return the units that correlate most with each feature, the strongest correlations first.
 
-    Each unit of the activations (U, N) is paired with the feature it correlates with most; at most
-    `per_feature` units are paired with the same feature. The strongest unit of every feature is
-    chosen first, even if it correlates more with another feature and appears twice.
+    Of the units (U, N), `per_feature` are paired with each feature that the text has.
     """
     all_features = features(text)
     if not all_features:
-        return [UnitFeature(unit, "", 0.0) for unit in range(min(count, len(activations)))]
-    names = list(all_features)
-    correlation = correlations(activations, np.stack([*all_features.values()]))  # (U, F)
-    strengths = np.abs(correlation)
-    best_units = zip(strengths.argmax(axis=0).tolist(), range(len(names)), strict=True)
-    best_features = enumerate(strengths.argmax(axis=1).tolist())
-    distinct = dict.fromkeys([*best_units, *best_features])
-    pairs = [UnitFeature(unit, names[f], float(correlation[unit, f])) for unit, f in distinct]
-    pairs.sort(key=_by_strength)
-    groups = [[pair for pair in pairs if pair.feature == name][:per_feature] for name in names]
-    firsts = sorted((group[0] for group in groups), key=_by_strength)
-    rest = sorted((pair for group in groups for pair in group[1:]), key=_by_strength)
-    return sorted((firsts + rest)[:count], key=_by_strength)
-
-
-def _by_strength(pair: UnitFeature) -> float:
-    """Return the sort key that puts the strongest correlation first."""
-    return -abs(pair.correlation)
+        return []
+    r = correlations(activations, np.stack([*all_features.values()]))  # (U, F)
+    pairs = [
+        UnitFeature(unit, name, float(r[unit, f]))
+        for f, name in enumerate(all_features)
+        for unit in np.argsort(-abs(r[:, f]), kind="stable")[:per_feature].tolist()
+    ]
+    return sorted(pairs, key=lambda pair: -abs(pair.correlation))
 
 
 def _matching(predicate: Callable[[str], bool], text: str) -> Floats:
@@ -141,22 +126,12 @@ def _indentation(text: str) -> Floats:
     return widths
 
 
-def _is_vowel(char: str) -> bool:
-    """Return whether a character is a vowel, with or without diacritics."""
-    return unicodedata.normalize("NFD", char)[0].lower() in VOWELS
-
-
-def _is_punctuation(char: str) -> bool:
-    """Return whether a character is punctuation or a symbol."""
-    return unicodedata.category(char)[0] in "PS"
-
-
 FEATURES: dict[str, Callable[[str], Floats]] = {
     "white space": partial(_inside, r"\s"),
-    "vowel": partial(_matching, _is_vowel),
+    "vowel": partial(_matching, lambda c: unicodedata.normalize("NFD", c)[0].lower() in VOWELS),
     "upper case": partial(_matching, str.isupper),
     "digit": partial(_inside, r"\d"),
-    "punctuation": partial(_matching, _is_punctuation),
+    "punctuation": partial(_matching, lambda c: unicodedata.category(c)[0] in "PS"),
     "first letter of a word": partial(_inside, r"\b\w"),
     "position in the line": partial(_distance_since, r"\n"),
     "position in the word": partial(_distance_since, r"\W"),

@@ -1,4 +1,4 @@
-"""The page of `charrnn page`: its numbers, its hidden units and its escapes."""
+"""The file of `charrnn page`: weights, text, ranked hidden units, heading, escapes and policy."""
 
 import base64
 import collections
@@ -6,22 +6,20 @@ import hashlib
 import html.parser
 import itertools
 import json
-import math
 import re
+from pathlib import Path
 
-import networks
 import numpy as np
 import pytest
 from hostile_text import HOSTILE_TEXT, hostile_page
 from run_helpers import LINES, PROSE
 
+from charrnn import checkpoint
 from charrnn.arrays import Batch
-from charrnn.checkpoint import load as load_checkpoint
-from charrnn.evaluation.evaluator import Evaluator
 from charrnn.evaluation.scoring_task import ScoringTask
-from charrnn.web import inspection as inspections
+from charrnn.nn.workspace import Workspace
+from charrnn.web import inspection, unit_features
 from charrnn.web import page as pages
-from charrnn.web import unit_features
 
 
 class PageParser(html.parser.HTMLParser):
@@ -37,7 +35,7 @@ class PageParser(html.parser.HTMLParser):
         self.tags.append((tag, attributes))
         if attributes.get("http-equiv") == "Content-Security-Policy":
             self.policy = attributes["content"]
-        self.block = f"{tag} {attributes.get('type', '')}".strip()
+        self.block = attributes.get("id", tag)
 
     def handle_data(self, data):
         if self.tags and self.tags[-1][0] in ("script", "style"):
@@ -49,23 +47,19 @@ class PageParser(html.parser.HTMLParser):
         self.tags.append((f"/{tag}", {}))
 
 
-def script_data(page):
-    """Return the data of a page's script, with its arrays unpacked."""
-    data = json.loads(PageParser(page).blocks["script application/json"])
-    types = {"text": "<u2", "bits": "<f4", "ranks": "<u2", "likeliest": "<u2"}
-    types |= {"probabilities": "<u2", "activations": "i1"}
-    for name, dtype in types.items():
-        data[name] = np.frombuffer(base64.b64decode(data[name]), dtype)
-    for name in ("likeliest", "probabilities"):
-        data[name] = data[name].reshape(-1, data["K"])
-    data["activations"] = data["activations"].reshape(len(data["units"]), -1)
+def page_data(page):
+    """Return the data of a page's scripts, with the arrays unpacked."""
+    data = json.loads(PageParser(page).blocks["data"])
+    for name in ("weights", "startStates"):
+        raw = base64.b64decode(data[name])
+        data[name] = np.frombuffer(raw, {"float16": "<f2", "float32": "<f4"}[data["dtype"]])
     return data
 
 
 def scoring_task(path, text, tmp_path):
     """Return a task that scores this text with the checkpoint at `path`."""
     (tmp_path / "text.txt").write_bytes(text.encode("utf-8", "surrogatepass"))
-    return ScoringTask(load_checkpoint(path), str(tmp_path / "text.txt"), True)
+    return ScoringTask(checkpoint.load(path), str(tmp_path / "text.txt"), True)
 
 
 @pytest.fixture
@@ -80,110 +74,48 @@ def train_model(config, charrnn):
     return train
 
 
-def step_by_step(task, text, lines):
-    """Return the probabilities (N, V) of each character and the activations (U, N) after it.
-
-    The model runs one step at a time.
-    """
-    model, params = task.loaded.model, task.loaded.params
-    ids = task.loaded.vocab.encode(text)
-    newline = task.loaded.vocab.encode("\n")[0] if lines else None
-    work = inspections.Workspace(model, 1, 1)
+def states_step_by_step(task, text, lines):
+    """Return the activations (U, N) after each character; the model runs one step at a time."""
+    model, params, vocab = task.loaded.model, task.loaded.params, task.loaded.vocab
+    ids = vocab.encode(text)
+    newline = vocab.encode("\n")[0] if lines else None
+    work, state = Workspace(model, 1, 1), model.zero_state(1)
     activations = np.full((len(text), model.layers * model.hidden), np.nan)
-    probabilities = np.full((len(text), model.vocab_size), np.nan)
-    state = model.zero_state(1)
-    previous = None
-    for i, target in enumerate(ids):
+    for i, id_ in enumerate(ids[:-1]):
         if lines and (i == 0 or ids[i - 1] == newline):
-            previous, state = newline, model.zero_state(1)
-        if previous is not None:
-            batch = Batch(np.array([[previous]]), np.array([[target]]))
-            _, state = model.forward(params, batch, state, work)
-            probabilities[i] = work.logits[0]
-            if i and not (lines and ids[i - 1] == newline):
-                activations[i - 1] = np.concatenate([layer.hs_flat[0] for layer in work.layers])
-        previous = target
-    return probabilities, activations.T
+            start = Batch(np.array([[newline]]), np.array([[id_]]))
+            _, state = model.forward(params, start, model.zero_state(1), work)
+        if lines and id_ == newline:
+            continue
+        batch = Batch(np.array([[id_]]), np.array([[ids[i + 1]]]))
+        _, state = model.forward(params, batch, state, work)
+        activations[i] = np.concatenate([layer.hs_flat[0] for layer in work.layers])
+    return activations.T
 
 
 @pytest.mark.parametrize("mode", ["stream", "lines"])
 @pytest.mark.parametrize(("cell", "layers"), [("rnn", 1), ("gru", 2), ("lstm", 2)])
-def test_an_inspection_equals_a_run_step_by_step(train_model, tmp_path, mode, cell, layers):
-    """An inspection has the predictions before each character and the activations after it."""
+def test_activations_equal_a_run_step_by_step(train_model, tmp_path, mode, cell, layers):
+    """The activations of all hidden units are those after each character."""
     text = (LINES + "a\nbob\n") * 20
-    task = scoring_task(train_model(mode, cell=cell, layers=layers), text, tmp_path)
-    inspection = inspections.inspect_text(task)
-    p, activations = step_by_step(task, text, mode == "lines")
-    ids = task.loaded.vocab.encode(text)
-    assert inspection.text == text
-    assert inspection.length == len(text)
-    first = 1 if mode == "stream" else 0
-    target_p = p[np.arange(len(ids)), ids]
-    np.testing.assert_allclose(inspection.bits, -np.log2(target_p), atol=1e-4)
-    assert np.isnan(inspection.bits).sum() == first
-    probabilities = inspection.probabilities[:, first:]
-    highest = np.sort(p, axis=1)[:, :-6:-1].T
-    np.testing.assert_allclose(probabilities, highest[:, first:], atol=1e-5)
-    likeliest_p = np.take_along_axis(p, inspection.likeliest.T, axis=1).T
-    np.testing.assert_allclose(probabilities, likeliest_p[:, first:], atol=1e-5)
-    ranks = 1 + (p > target_p.reshape(-1, 1)).sum(axis=1)
-    assert (inspection.ranks[first:] == ranks[first:]).mean() > 0.99  # ties may differ
-    np.testing.assert_allclose(inspection.activations, activations, atol=2e-3)
-    nats = np.nansum(inspection.bits) * math.log(2)
-    assert inspection.score.total_nats == pytest.approx(nats, rel=1e-5)
-
-
-@pytest.mark.parametrize("mode", ["stream", "lines"])
-def test_only_the_beginning_is_inspected_and_all_is_scored(
-    train_model, tmp_path, mode, monkeypatch
-):
-    """A shorter inspection has the same numbers and score, and reads a stream in short chunks."""
-    path, text = train_model(mode), LINES * 60
-    full = inspections.inspect_text(scoring_task(path, text, tmp_path))
-    calls, score_sequence = [], Evaluator.score_sequence
-
-    def recording(self, ids, state, readout=None):
-        calls.append((readout.rows, len(ids)))
-        return score_sequence(self, ids, state, readout)
-
-    monkeypatch.setattr(Evaluator, "score_sequence", recording)
-    part = inspections.inspect_text(scoring_task(path, text, tmp_path), max_chars=2000)
-    assert (part.text, part.length) == (text[:2000], len(text))
-    assert part.score == full.score
-    np.testing.assert_allclose(part.bits, full.bits[:2000], atol=1e-5)
-    np.testing.assert_allclose(part.activations[:, :-1], full.activations[:, :1999], atol=1e-3)
-    if mode == "stream":
-        assert max(length for rows, length in calls if rows > 1) <= inspections.CHUNK_CHARS + 1
+    path = train_model(mode, cell=cell, layers=layers)
+    with scoring_task(path, text, tmp_path) as task:
+        expected = states_step_by_step(task, text, mode == "lines")
+        np.testing.assert_allclose(inspection.activations(task, text), expected, atol=1e-5)
 
 
 def test_unknown_characters_and_empty_lines_have_no_activation(train_model, tmp_path):
-    """Unknown characters and empty lines have no bits and no activation.
+    """Unknown characters and empty lines have no activation.
 
     In a list, the newline that ends a line has no activation either.
     """
-    inspection = inspections.inspect_text(
-        scoring_task(train_model("lines"), "anna\n\nb#b", tmp_path)
-    )
-    assert inspection.text == "anna\n\nb#b\n"
-    assert np.flatnonzero(np.isnan(inspection.bits)).tolist() == [5, 7]
-    assert np.flatnonzero(np.isnan(inspection.activations[0])).tolist() == [4, 5, 7, 9]
-    inspection = inspections.inspect_text(scoring_task(train_model("stream"), "#an#na", tmp_path))
-    assert np.flatnonzero(np.isnan(inspection.bits)).tolist() == [0, 1, 3]
-    assert np.flatnonzero(np.isnan(inspection.activations[0])).tolist() == [0, 3, 5]
-
-
-def test_the_likeliest_characters_are_in_order():
-    """The likeliest characters are in order: five, or all of a smaller vocabulary."""
-    for V in (2, 7):
-        model, params = networks.network(vocab_size=V)
-        batch = networks.batch(vocab_size=V)
-        work = inspections.Workspace(model, *batch.ids.shape)
-        model.forward(params, batch, model.zero_state(batch.ids.shape[1]), work)
-        readout = inspections.inspection_readout(model)
-        rows, K = readout.extract(work), min(5, V)
-        assert len(rows) == readout.rows == 2 + 2 * K + networks.H
-        ordered = np.argsort(-work.logits, axis=1)[:, :K].T
-        assert (rows[2 : 2 + K] == ordered).all()
+    for mode, text, missing in (
+        ("lines", "anna\n\nb#b", [4, 5, 7, 8]),
+        ("stream", "#an#na", [0, 3, 5]),
+    ):
+        with scoring_task(train_model(mode), text, tmp_path) as task:
+            activations = inspection.activations(task, text)
+        assert np.flatnonzero(np.isnan(activations[0])).tolist() == missing
 
 
 FEATURES = {
@@ -260,7 +192,7 @@ def test_correlations_are_pearsons():
 
 
 def test_the_most_correlated_unit_comes_first():
-    """Units are in order of correlation, of either sign, with the best one of every feature."""
+    """The units of each feature are those of the strongest correlations, of either sign."""
     text = 'He said "no way" (twice). ' * 40
     features = {name: feature(text) for name, feature in unit_features.FEATURES.items()}
     activations = np.random.default_rng(1).normal(size=(8, len(text)))
@@ -268,109 +200,144 @@ def test_the_most_correlated_unit_comes_first():
         [("white space", 9), ("inside quotes", -6), ("white space", -7), ("inside brackets", 3)]
     ):
         activations[unit] += weight * features[name]
-    pairs = unit_features.most_correlated(activations, text, 30, 8)
+    names = list(unit_features.features(text))
     correlations = unit_features.correlations(
         activations, np.stack([*unit_features.features(text).values()])
     )
-    names = list(unit_features.features(text))
-    for pair in pairs:
-        exact = correlations[pair.unit, names.index(pair.feature)]
-        assert pair.correlation == pytest.approx(exact)
-    strengths = [abs(pair.correlation) for pair in pairs]
-    assert strengths == sorted(strengths, reverse=True)
-    assert strengths[0] == pytest.approx(np.abs(correlations).max())
+    for per_feature in (1, 3, 20):
+        pairs = unit_features.most_correlated(activations, text, per_feature)
+        assert len(pairs) == len(names) * min(per_feature, 8)
+        strengths = [abs(pair.correlation) for pair in pairs]
+        assert strengths == sorted(strengths, reverse=True)
+        for f, name in enumerate(names):
+            units = [pair.unit for pair in pairs if pair.feature == name]
+            assert units == np.argsort(-np.abs(correlations[:, f]))[:per_feature].tolist()
+        for pair in pairs:
+            exact = correlations[pair.unit, names.index(pair.feature)]
+            assert pair.correlation == pytest.approx(exact)
     signs = {(pair.unit, pair.feature, pair.correlation > 0) for pair in pairs}
-    assert signs >= {
+    assert {
         (0, "white space", True),
         (1, "inside quotes", False),
-        (2, "white space", False),
         (3, "inside brackets", True),
-    }
-    assert {pair.unit for pair in pairs} == set(range(8))
-    firsts = {(int(np.abs(correlations[:, f]).argmax()), name) for f, name in enumerate(names)}
-    for count, per_feature in ((len(names), 8), (30, 1)):
-        pairs = unit_features.most_correlated(activations, text, count, per_feature)
-        assert {(pair.unit, pair.feature) for pair in pairs} == firsts
-    assert len(unit_features.most_correlated(activations, text, 3, 8)) == 3
+    } <= signs
 
 
-def test_a_text_without_features_still_has_units():
-    """The units of a text without features are paired with no feature."""
-    (pair,) = unit_features.most_correlated(np.zeros((1, 3)), "abc", 5, 5)
-    assert pair == unit_features.UnitFeature(0, "", 0.0)
+def test_a_text_without_features_has_no_ranked_units():
+    """A text without features ranks no unit."""
+    assert unit_features.most_correlated(np.zeros((1, 3)), "abc", 5) == []
 
 
 @pytest.mark.parametrize("mode", ["stream", "lines"])
-def test_a_page_contains_the_inspection(charrnn, train_model, tmp_path, mode):
-    """A page contains the inspection, with activations in 8 bits; its path is on stdout."""
-    path = train_model(mode, layers=2)
-    text = tmp_path / "a.txt"
+def test_a_page_has_the_model_and_the_text(charrnn, train_model, tmp_path, mode):
+    """A page has weights, start states, vocabulary and text, and no number of a character."""
+    path, text = train_model(mode, layers=2), tmp_path / "a.txt"
     text.write_text(LINES * 20, encoding="utf-8")
-    result = charrnn("page", path, text, "-o", tmp_path / "page.html")
+    result = charrnn("page", path, text, "-o", tmp_path / "page.html", "--dtype", "float32")
     assert (result.exit_code, result.stderr) == (0, "")
     assert result.stdout == f"{tmp_path / 'page.html'}\n"
-    data = script_data((tmp_path / "page.html").read_text(encoding="utf-8"))
-    inspection = inspections.inspect_text(ScoringTask(load_checkpoint(path), str(text), True))
-    assert "".join(chr(data["codePoints"][i]) for i in data["text"]) == inspection.text
-    np.testing.assert_allclose(data["bits"], inspection.bits, atol=1e-6)
-    assert (data["ranks"] == inspection.ranks).all()
-    vocab = load_checkpoint(path).vocab
-    scored = inspection.ranks > 0
-    for k in range(data["K"]):
-        letters = "".join(chr(data["codePoints"][i]) for i in data["likeliest"][scored, k])
-        assert letters == vocab.decode(inspection.likeliest[k, scored].tolist())
-    np.testing.assert_allclose(data["probabilities"].T / 65535, inspection.probabilities, atol=1e-5)
-    assert len({(unit["layer"], unit["unit"]) for unit in data["units"]}) == 16
-    for unit, row in zip(data["units"], data["activations"], strict=True):
-        exact = inspection.activations[(unit["layer"] - 1) * 8 + unit["unit"] - 1]
-        assert ((row == -128) == np.isnan(exact)).all()
-        is_read = row != -128
-        np.testing.assert_allclose(
-            row[is_read] / 127 * unit["scale"], exact[is_read], atol=unit["scale"] / 200
-        )
-        assert unit["scale"] == pytest.approx(np.nanmax(np.abs(exact)), abs=1e-4)
+    data = page_data((tmp_path / "page.html").read_text(encoding="utf-8"))
+    loaded = checkpoint.load(path)
+    assert data["text"] == LINES * 20
+    assert "".join(map(chr, data["codePoints"])) == loaded.vocab.chars
+    assert (data["weights"] == loaded.params.flat).all()
+    assert (data["cell"], data["L"], data["H"], data["lines"]) == ("rnn", 2, 8, mode == "lines")
+    if mode == "stream":
+        states = data["startStates"].reshape(-1, 2, 1, 8)
+        assert (states.transpose(1, 2, 0, 3) == loaded.starts.state).all()
+        assert data["startIds"] == loaded.starts.ids.tolist()
+    else:
+        assert len(data["startStates"]) == len(data["startIds"]) == 0
+    assert {(unit["layer"], unit["unit"]) for unit in data["units"]} <= {*np.ndindex(2, 8)}
+    assert {unit["feature"] for unit in data["units"]} >= {"vowel", "position in the line"}
+    others = {key: value for key, value in data.items() if key not in ("weights", "startStates")}
+    numbers = {key: value for key, value in others.items() if isinstance(value, list)}
+    assert set(numbers) == {"startIds", "codePoints", "units"}
 
 
-def test_the_page_of_the_validation_part_goes_to_stdout(charrnn, trained, tmp_path):
-    """With `-o -` stdout has the page alone; its head has the score that `eval` prints."""
+def test_float16_is_the_default_where_the_loss_stays(charrnn, trained, monkeypatch):
+    """The default is float16 unless the loss changes too much; --dtype decides, and is scored."""
+    weights = checkpoint.load(trained).params.flat
+    pages_by_dtype = {}
+    for limit, option, dtype in (
+        (0.001, [], "float16"),
+        (1e-12, [], "float32"),
+        (0.001, ["--dtype", "float32"], "float32"),
+        (1e-12, ["--dtype", "float16"], "float16"),
+    ):
+        monkeypatch.setattr(pages, "FLOAT16_NATS", limit)
+        page = charrnn("page", trained, "-o", "-", *option).stdout
+        data = page_data(page)
+        assert data["dtype"] == dtype
+        assert (data["weights"] == weights.astype(dtype)).all()
+        assert pages_by_dtype.setdefault(dtype, page) == page
+    bits = [re.search(r"<strong>(.*?)<", pages_by_dtype[dtype])[1] for dtype in pages_by_dtype]
+    assert float(bits[0]) == pytest.approx(float(bits[1]), abs=2e-3)
+
+
+def test_a_model_that_is_too_large_is_refused(charrnn, trained, monkeypatch):
+    """A page that would be too large is an error, with the option or the setting that helps."""
+    size = checkpoint.load(trained).params.flat.size
+    monkeypatch.setattr(pages, "MAX_PAGE_MB", 2 * size * 4 / 3e6)
+    assert charrnn("page", trained, "-o", "-", "-q").exit_code == 0
+    result = charrnn("page", trained, "-o", "-", "--dtype", "float32")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert f"too large for a page: its {size:,} weights" in result.stderr
+    assert "Use --dtype float16" in result.stderr
+    monkeypatch.setattr(pages, "MAX_PAGE_MB", 0.0001)
     result = charrnn("page", trained, "-o", "-")
+    assert result.exit_code == 1
+    assert "Train a model with a smaller model.hidden" in result.stderr
+
+
+def test_weights_beyond_float16_are_float32(charrnn, trained):
+    """Weights that float16 cannot hold are written in float32, and float16 is refused."""
+    loaded = checkpoint.load(trained)
+    loaded.params["by"][0] = -1e5
+    checkpoint.save(loaded, trained)
+    assert page_data(charrnn("page", trained, "-o", "-").stdout)["dtype"] == "float32"
+    result = charrnn("page", trained, "-o", "-", "--dtype", "float16")
+    assert "float16 cannot hold the weights. Use --dtype float32" in result.stderr
+
+
+def test_the_page_of_the_validation_part_goes_to_stdout(charrnn, trained):
+    """With `-o -` stdout has the page alone; it has the score that `eval` prints."""
+    result = charrnn("page", trained, "-o", "-", "--dtype", "float32")
     assert result.exit_code == 0
     assert result.stdout.startswith("<!DOCTYPE html>")
     assert result.stdout.endswith("</html>\n")
     score = json.loads(charrnn("eval", trained, "--json").stdout)
-    text = PageParser(result.stdout).text
+    text = " ".join(PageParser(result.stdout).text.split())
     assert f"{score['bits_per_char']:.4f} bits per character" in text
-    name = str(tmp_path / "small.npz")
-    name = name if len(name) <= 60 else "…" + name[-59:]
-    assert f"How {name} predicts the validation part of corpus.txt" in text
+    assert "of the validation part of corpus.txt: perplexity" in text
 
 
 def test_a_page_and_the_log_name_the_part_of_a_long_text(charrnn, trained, tmp_path, monkeypatch):
-    """A page of the beginning of a text has a notice, and so has stderr without -q."""
+    """Of a long text a page has the beginning, and stderr says so without -q."""
     monkeypatch.setattr(pages, "MAX_CHARS", 30)
     arguments = ["page", trained, "-", "-o", tmp_path / "page.html"]
     result = charrnn(*arguments, stdin=LINES)
     part = f"the first 30 of {len(LINES)} characters"
-    assert f"the page shows {part}; the score is that of the whole text" in result.stderr
+    assert f"the page has {part}; the score is that of the whole text" in result.stderr
     page = (tmp_path / "page.html").read_text(encoding="utf-8")
-    assert f"{part} are shown".lower() in PageParser(page).text.lower()
-    assert len(script_data(page)["text"]) == 30
+    assert page_data(page)["text"] == LINES[:30]
+    assert f"{len(LINES)} characters scored" in PageParser(page).text
     assert charrnn(*arguments, "-q", stdin=LINES).stderr == ""
 
 
 def test_the_heading_names_the_checkpoint_and_the_text(charrnn, trained, tmp_path, monkeypatch):
-    """The heading has the names as they were typed; of a long one the end; stdin is named too."""
+    """Checkpoint and text are named as they were typed, and standard input is named."""
     monkeypatch.chdir(tmp_path)
-    for text, name in (("t.txt", "t.txt"), ("./" * 50 + "t.txt", "…" + "./" * 27 + "t.txt")):
-        (tmp_path / "t.txt").write_text(LINES, encoding="utf-8")
-        page = charrnn("page", "small.npz", text, "-o", "-").stdout
-        assert page.count(f"How small.npz predicts {name}<") == 2  # title and heading
+    (tmp_path / "t.txt").write_text(LINES, encoding="utf-8")
+    page = charrnn("page", "small.npz", "./t.txt", "-o", "-").stdout
+    assert page.count(">small.npz<") == 2  # title and heading
+    assert "of ./t.txt: perplexity" in page
     page = charrnn("page", "-", "t.txt", "-o", "-", stdin=(tmp_path / "small.npz").read_bytes())
-    assert "<h1>How standard input predicts t.txt</h1>" in page.stdout
+    assert "<h1>standard input</h1>" in page.stdout
     (tmp_path / "more.txt").write_text(LINES, encoding="utf-8")
     path = charrnn("train", "small.yaml", "--set", "corpus.path=[corpus.txt, more.txt]", "--force")
     page = charrnn("page", path.stdout.strip(), "-o", "-").stdout
-    assert "the validation part of corpus.txt and 1 more</h1>" in page
+    assert "the validation part of corpus.txt and 1 more: " in page
 
 
 def test_nothing_of_a_text_is_markup(charrnn, config, tmp_path):
@@ -379,36 +346,34 @@ def test_nothing_of_a_text_is_markup(charrnn, config, tmp_path):
     page = hostile_page(path, tmp_path)
     usual = charrnn("page", path, "-o", "-").stdout
     assert [tag for tag, _ in PageParser(page).tags] == [tag for tag, _ in PageParser(usual).tags]
-    data = script_data(page)
-    text = "".join(chr(data["codePoints"][i]) for i in data["text"])
-    assert text == "\ud83d" + HOSTILE_TEXT[1:]
-    block = re.search(r'<script type="application/json" id="inspection">(.*?)</script>', page)[1]
+    data = page_data(page)
+    assert data["text"] == "\ud83d" + HOSTILE_TEXT[1:]
+    assert "".join(map(chr, data["codePoints"])) == checkpoint.load(path).vocab.chars
+    block = re.search(r'<script type="application/json" id="data">(.*?)</script>', page)[1]
     assert not set("<>&") & set(block)
     assert block.isascii()
-    assert "How &lt;i&gt;&amp;\\u2066.npz predicts a &lt;b&gt; &amp; \\u202e\\udcff.txt<" in page
+    assert "<h1>&lt;i&gt;&amp;\\u2066.npz</h1>" in page
+    assert "a &lt;b&gt; &amp; \\u202e\\udcff.txt: " in page
     assert not [char for char in page if not char.isprintable() and char != "\n"]
 
 
-def test_invisible_characters_are_shown_as_escapes():
-    """Invisible characters and lone surrogates are shown as escapes, newline and tab as marks."""
-    labels = {"\x00": "\\x00", "\u202e": "\\u202e", "\u200d": "\\u200d", "\ud83d": "\\ud83d"}
-    labels |= {"\n": "↵", "\t": "→", "é": "é", " ": " ", "👩": "👩", "\xa0": "\\xa0"}
-    assert {char: pages._label(char) for char in labels} == labels
-
-
 def test_a_policy_allows_only_the_blocks_of_the_page(charrnn, trained):
-    """The policy allows two blocks by their hashes; the page loads nothing, inline or remote."""
+    """The policy allows the blocks by their hashes, and a worker; nothing inline or remote."""
     page = charrnn("page", trained, "-o", "-").stdout
     parser = PageParser(page)
-    assert parser.policy.startswith("default-src 'none'; ")
-    assert "unsafe" not in parser.policy
-    for name in ("style", "script"):
-        digest = base64.b64encode(hashlib.sha256(parser.blocks[name].encode()).digest()).decode()
-        assert f"{name}-src 'sha256-{digest}'" in parser.policy
+    digests = {
+        name: base64.b64encode(hashlib.sha256(block.encode()).digest()).decode()
+        for name, block in parser.blocks.items()
+    }
+    assert parser.policy == (
+        f"default-src 'none'; style-src 'sha256-{digests['style']}'; worker-src blob:; "
+        f"script-src 'sha256-{digests['engine']}' 'sha256-{digests['script']}'; "
+        "base-uri 'none'; form-action 'none'"
+    )
     for _, attributes in parser.tags:
         assert not {"style", "src", "href"} & set(attributes)
         assert not [name for name in attributes if name.startswith("on")]
-    assert not re.search(r"https?:|url\(|@import|fetch\(|innerHTML", page)
+    assert not re.search(r"https?:|url\(|@import|fetch\(|innerHTML|WebAssembly", page)
 
 
 def test_a_page_does_not_replace_its_inputs(charrnn, trained, tmp_path):
@@ -438,13 +403,25 @@ def test_a_page_that_cannot_be_written_leaves_no_file(charrnn, trained, tmp_path
 
 
 def test_a_page_stays_small(charrnn, config, tmp_path):
-    """A page has a limited number of characters, of units, and of units for each feature."""
+    """A page has a limited number of ranked units, and no more bytes than weights and text take."""
     path = charrnn("train", config(PROSE, "stream", model={"hidden": 100}), "-q").stdout.strip()
     (tmp_path / "t.txt").write_text(PROSE * 40, encoding="utf-8", newline="")
-    result = charrnn("page", path, tmp_path / "t.txt", "-o", "-", "-q")
-    data = script_data(result.stdout)
-    assert len(data["text"]) == min(inspections.MAX_CHARS, len(PROSE) * 40)
-    assert len(data["units"]) <= pages.MAX_UNITS
+    page = charrnn("page", path, tmp_path / "t.txt", "-o", "-", "-q").stdout
+    data = page_data(page)
     counts = collections.Counter(unit["feature"] for unit in data["units"])
-    assert max(counts.values()) <= pages.MAX_UNITS_PER_FEATURE
-    assert len(result.stdout) < 2.5e6
+    assert set(counts.values()) == {pages.UNITS_PER_FEATURE}
+    packed = (data["weights"].nbytes + data["startStates"].nbytes) * 4 / 3
+    assert len(page) < packed + len(PROSE) * 40 * 1.1 + 80_000
+
+
+def test_the_sources_of_the_page_are_short():
+    """Python, JavaScript, CSS and HTML have 1,500 lines of 100 characters at most."""
+    folder = Path(pages.__file__).parent
+    lines = [
+        line
+        for path in folder.iterdir()
+        if path.is_file()
+        for line in path.read_text(encoding="utf-8").splitlines()
+    ]
+    assert len(lines) <= 1500
+    assert max(map(len, lines)) <= 100
