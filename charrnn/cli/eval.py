@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from charrnn.evaluation.scoring_task import ScoringTask
     from charrnn.evaluation.text_scoring import ScoredPiece
 
-RATE = 0.03  # as in `dynamic_evaluation`, whose import would delay --help
+RATE = 0.06  # as in `dynamic_evaluation`, whose import would delay --help
 
 
 @click.command(short_help="Score a text: nats and bits per character, and perplexity.")

@@ -240,8 +240,8 @@ class Config:
     def learning_rate(self) -> float:
         """`optimizer.learning_rate`; where it is null, a rate that suits the run.
 
-        Adagrad 0.1, Adam and RMSprop 0.002, each times min(1, 100 / (hidden layers^2)). SGD 0.0035
-        for a sum over 25 steps, and so 25 times as much for a mean. Measured by
+        Adagrad 0.1, Adam, Muon and RMSprop 0.002, each times min(1, 100 / (hidden layers^2)). SGD
+        0.0035 for a sum over 25 steps, and so 25 times as much for a mean. Measured by
         scripts/learning_rates.py.
         """
         optimizer, size = self.optimizer, self.model.hidden * self.model.layers**2

@@ -23,12 +23,12 @@ from charrnn.evaluation.evaluator import SURPRISAL, Evaluator, Readout
 from charrnn.nn.model import Model
 from charrnn.nn.parameters import Params, blocks
 
-# Bits per character of a Python file, for models of other Python files with 128 hidden units:
-# static, rnn 3.18 and lstm 2.99; in windows of 20 at a rate of 0.03, 2.94 and 2.82; in windows of
-# 32, 2.98 and 2.85. The lstm gains up to a rate of 0.3, where the rnn diverges. A list of names
-# with nothing in common scores 2 % worse.
+# Nats per character of 40,000 characters of Shakespeare, for a gru of 256 units: static 1.358; in
+# windows of 20 at rates of 0.03, 0.06, 0.1 and 0.16, 1.317, 1.309, 1.309 and 1.319; in windows of
+# 40 at 0.06, 0.1, 0.16 and 0.25, 1.315, 1.309, 1.308 and 1.315. An lstm of 128 units gains up to a
+# rate of 0.3, where an rnn diverges.
 WINDOW = 20  # characters between two updates of the weights; no window spans two lines
-RATE = 0.03
+RATE = 0.06
 DECAY = 0.001
 MAX_NATS = 100.0  # per character of a window; weights with a larger loss have diverged
 

@@ -247,7 +247,7 @@ def test_dynamic_prints_both_scores_and_changes_no_file(charrnn, trained, stream
     plain = json.loads(charrnn("eval", path, "-", "--json", stdin=text).stdout)
     scores = json.loads(charrnn("eval", path, "-", "--dynamic", "--json", stdin=text).stdout)
     assert scores["static"].pop("bits_per_char") == pytest.approx(plain["bits_per_char"], abs=1e-6)
-    assert scores["rate"] == 0.03
+    assert scores["rate"] == 0.06
     assert scores["dynamic"]["bits_per_char"] < 0.95 * plain["bits_per_char"]
     table = charrnn("eval", path, "-", "--dynamic-rate", 0.1, stdin=text).stdout.splitlines()
     assert table[1].split() == ["static", "dynamic"]
