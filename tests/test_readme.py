@@ -1,10 +1,13 @@
-"""The READMEs agree with the program: commands run, and no command or setting is missing."""
+"""The pages agree with the program: commands run, links lead somewhere, nothing is missing."""
 
+import contextlib
+import io
 import os
 import re
 import shutil
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -22,17 +25,30 @@ PAGES = {
         *ROOT.glob("*/*/README.md"),
     ]
 }
-README = PAGES["README.md"]
-SHORTEN = " --set train.epochs=null --set train.steps=300 --set output.validate_every=300"
-# Commands that are not run here: they install, take minutes, or read a text of the user.
-SKIPPED_COMMANDS = (
-    "pip install -e '.[test]'",
-    "python scripts/bench.py",
-    "charrnn new mine.txt",
-    "charrnn train mine.txt",
-    "charrnn train mine.yaml",
-    "find ",  # shortened in test_the_config_for_code_reads_a_pipe
-)
+README, GUIDE = PAGES["README.md"], PAGES["charrnn/README.md"]
+SHORTEN = " --set train.steps=300 --set output.validate_every=300"
+
+# Lines that start like this are not run here, with the reason.
+EXCEPTIONS = {
+    "python3 -m venv": "makes an environment",
+    "pip install": "installs; what follows an && is run",
+    "ruff check": "reads the whole tree; .ci/run runs it",
+    "mypy": "reads the whole tree; .ci/run runs it",
+    "bash .ci/run": "takes a quarter of an hour, and runs this test",
+    "pre-commit": "installs a git hook",
+    "python scripts/": "measures for minutes; test_scripts.py runs each script with smaller sizes",
+    "mpiexec": "needs MPI; parallel/test_mpi.py runs it",
+    "sudo ": "needs root; test_scripts.py runs it where it can",
+    "charrnn train configs/tinyshakespeare": "downloads, and trains for up to an hour",
+    "charrnn train configs/names.yaml": "downloads",
+}
+# Lines of which a shorter form is run: the text that is replaced, and its replacement.
+SHORTENINGS = {
+    "charrnn train configs/dinos.yaml": ("dinos.yaml", "dinos.yaml" + SHORTEN),
+    "find ": ("-print0 | xargs -0 cat", "| sort | head -20 | xargs cat"),
+    "charrnn train mine.yaml": ("mine.yaml", "mine.yaml --set train.epochs=20"),
+}
+PROGRAMS = r"(charrnn|pip|python3?|pytest|ruff|mypy|bash|mpiexec|sudo|pre-commit|find|printf|head) "
 
 
 def commands():
@@ -43,16 +59,31 @@ def commands():
     return list(dict.fromkeys(line for block in blocks for line in block.splitlines()))
 
 
+def is_excepted(command):
+    """Return whether a command is not run here."""
+    return command.startswith(tuple(EXCEPTIONS))
+
+
+def shorten(command):
+    """Return the command, or its shorter form."""
+    for start, (old, new) in SHORTENINGS.items():
+        if command.startswith(start) and "train.epochs=" not in command:
+            command = command.replace(old, new, 1)
+    return command + (" --set train.steps=2 -q" if "configs/code.yaml" in command else "")
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Return a folder with configs, data, and a model that the README's command trained briefly."""
+    """Return a folder with configs, data, a short text, and a model that is trained briefly."""
     folder = tmp_path_factory.mktemp("readme")
     for name in ("configs", "data"):
         shutil.copytree(ROOT / name, folder / name)
-    install_and_train = next(
-        line for line in commands() if "charrnn train configs/dinos.yaml" in line
-    )
-    run(folder, install_and_train.partition(" && ")[2] + SHORTEN)
+    (folder / "mine.txt").write_text("anna\nbela\ncleo\ndora\nemma\n", encoding="utf-8")
+    (folder / "poems").mkdir()
+    shutil.copy(folder / "mine.txt", folder / "poems")
+    (command,) = (line for line in commands() if line.startswith("pip install -e . && "))
+    run(folder, shorten(command.partition(" && ")[2]))
+    run(folder, "charrnn new mine.txt -o mine.yaml")
     return folder
 
 
@@ -69,42 +100,83 @@ def run(folder, command):
         check=False,
     )
     assert result.returncode == 0, f"{command}\n{result.stderr}"
-    return result.stdout
+    return result.stdout + result.stderr
 
 
-@pytest.mark.parametrize(
-    "command",
-    [
-        command
-        for command in commands()
-        if not command.startswith(SKIPPED_COMMANDS) and "pip install" not in command
-    ],
-)
+@pytest.mark.parametrize("command", [line for line in commands() if not is_excepted(line)])
 def test_a_command_of_a_page_runs(folder, command):
-    """A command of a README, with a shorter training, exits with 0 and prints something."""
-    if command == "charrnn train configs/dinos.yaml":
-        command += SHORTEN
-    assert run(folder, command).strip()
+    """A command of a page, or its shorter form, exits with 0 and prints something."""
+    assert run(folder, shorten(command)).strip()
+
+
+def test_the_exceptions_are_few_and_needed():
+    """At most twelve kinds of lines are not run, and each kind is on a page."""
+    assert len(EXCEPTIONS) <= 12
+    for start in (*EXCEPTIONS, *SHORTENINGS):
+        assert any(line.startswith(start) for line in commands()), start
+
+
+def test_every_shell_line_is_in_a_shell_block():
+    """No page has a command outside the blocks whose lines are run."""
+    for page, text in PAGES.items():
+        without = re.sub(r"^```sh\n.*?^```", "", text, flags=re.MULTILINE | re.DOTALL)
+        assert not re.search(rf"^(    |\$ )?{PROGRAMS}", without, flags=re.MULTILINE), page
+
+
+def test_the_python_lines_of_the_readme_run(folder, monkeypatch):
+    """The lines of Python in the README run as they stand."""
+    monkeypatch.chdir(folder)
+    (block,) = re.findall(r"^```python\n(.*?)^```", README, flags=re.MULTILINE | re.DOTALL)
+    output = io.StringIO()
+    with contextlib.redirect_stdout(output):
+        exec(block.replace("epochs=10", "epochs=0.5"), {})
+    assert len(output.getvalue().splitlines()) > 10
+
+
+def test_the_guide_quotes_the_examples_that_are_tested():
+    """Each block of Python in charrnn/README.md is in test_extension.py."""
+    source = textwrap.dedent(Path(__file__).with_name("test_extension.py").read_text("utf-8"))
+    lines = [line.strip() for line in source.splitlines()]
+    blocks = re.findall(r"^```python\n(.*?)^```", GUIDE, flags=re.MULTILINE | re.DOTALL)
+    assert len(blocks) == 4
+    for block in blocks:
+        quoted = [line.strip() for line in block.splitlines()]
+        starts = [n for n, line in enumerate(lines) if line == quoted[0]]
+        assert any(lines[n : n + len(quoted)] == quoted for n in starts), block
 
 
 def test_the_pages_have_the_install_commands():
-    """The READMEs have a command that installs and trains, and one that installs and tests."""
+    """The pages have a command that installs and trains, and one that installs and tests."""
     assert "pip install -e . && charrnn train configs/dinos.yaml" in commands()
     assert "pip install -e '.[test]' && pytest" in commands()
 
 
 def test_the_readme_is_short():
-    """The README of the repository has at most 220 lines."""
+    """The README has at most 220 lines of at most 110 characters, and at most 11 kB."""
     assert len(README.splitlines()) <= 220
+    assert max(map(len, README.splitlines())) <= 110
+    assert len(README.encode()) <= 11_000
+    assert len(GUIDE.splitlines()) <= 250
+    assert len(PAGES[".github/CONTRIBUTING.md"].splitlines()) <= 60
+
+
+def anchors(text):
+    """Return the anchors of the headings of a page, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.*)$", text, flags=re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 def test_the_links_modules_and_tests_of_pages_exist():
-    """Every link, module and test in a README exists."""
+    """Every relative link, anchor, module and test in a page exists."""
     for page, text in PAGES.items():
         folder = (ROOT / page).parent
-        for link in re.findall(r"\]\(([^)#]+)\)", text):
-            assert link.startswith("http") or (folder / link).exists(), f"{page}: {link}"
-        for name in re.findall(r"`([\w/]+\.py)`", text):
+        for link, anchor in re.findall(r"\]\(([^)#]*)#?([^)]*)\)", text):
+            path = (folder / link).resolve()
+            assert link.startswith("http") or path.exists(), f"{page}: {link}"
+            if anchor and not link.startswith("http"):
+                target = path.read_text(encoding="utf-8") if link else text
+                assert anchor in anchors(target), f"{page}: {link}#{anchor}"
+        for name in re.findall(r"`([\w/]+\.(?:py|js))`", text):
             paths = [ROOT / name, ROOT / "charrnn" / name, ROOT / "tests" / name]
             assert any(path.exists() for path in paths), f"{page}: {name}"
         for name in re.findall(r"`(test_\w+)`", text):
@@ -115,7 +187,7 @@ def test_every_command_has_help_and_is_in_the_readme():
     """Every command has a help text and is in the README, and every option has a help text."""
     for name, command in main.commands.items():
         assert command.help, name
-        assert f"charrnn {name} " in README, name
+        assert f"charrnn {name} " in README or f"`charrnn {name}" in README, name
         for parameter in command.params:
             if parameter.param_type_name == "option":
                 assert parameter.help, f"{name} {parameter.name}"
@@ -135,13 +207,6 @@ def test_every_config_in_configs_is_valid(charrnn, tmp_path):
         text = path.read_text(encoding="utf-8")
         assert text.startswith("# "), path
         assert re.search(r"^# Takes ", text, flags=re.MULTILINE), path
-
-
-def test_the_config_for_code_reads_a_pipe(folder):
-    """The command for code.yaml trains on a pipe; it is run with 20 source files and 2 updates."""
-    (line,) = [line for line in commands() if line.startswith("find ")]
-    command = line.replace("-print0 | xargs -0 cat", "| sort | head -20 | xargs cat")
-    assert run(folder, command + " -q --set train.steps=2").strip().endswith("code.npz")
 
 
 def test_the_dinosaur_names_are_sorted_and_unique():
