@@ -38,8 +38,6 @@ EXCEPTIONS = {
     "pre-commit": "installs a git hook",
     "python scripts/": "measures for minutes; test_scripts.py runs each script with smaller sizes",
     "mpiexec": "needs MPI; parallel/test_mpi.py runs it",
-    "sudo ": "needs root; test_scripts.py runs it where it can",
-    "charrnn train configs/tinyshakespeare": "downloads, and trains for up to an hour",
     "charrnn train configs/names.yaml": "downloads",
 }
 # Lines of which a shorter form is run: the text that is replaced, and its replacement.
