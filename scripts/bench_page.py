@@ -80,6 +80,7 @@ def main() -> None:
     """Print a table with a row for each network."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--chars", type=int, default=50_000, help="characters of a run, about")
+    parser.add_argument("--smallest", action="store_true", help="only the smallest network")
     options = parser.parse_args()
     print("| network | page | first character | written | typed: median, slowest |")
     print("|---|---|---|---|---|")
@@ -88,7 +89,7 @@ def main() -> None:
         browser = driver.chromium.launch(
             executable_path=shutil.which("chromium"), args=["--no-sandbox"]
         )
-        for layers, hidden in NETWORKS:
+        for layers, hidden in NETWORKS[: 1 if options.smallest else None]:
             page = write_page(Path(folder), layers, hidden)
             print(f"| gru {layers} x {hidden} | {measure(browser, page, options.chars)} |")
         browser.close()

@@ -183,14 +183,10 @@ def test_pictures_are_drawn(tmp_path):
 
 @needs("playwright", program="chromium")
 def test_the_page_is_measured(tmp_path):
-    """bench_page.py prints a row for each network, with a speed."""
-    rows = run(tmp_path, "bench_page.py", "--chars", 100).splitlines()[2:]
-    assert [row.split(" | ")[0] for row in rows] == [
-        "| gru 1 x 128",
-        "| gru 1 x 256",
-        "| gru 2 x 384",
-    ]
-    assert all(" chars/s | " in row for row in rows)
+    """bench_page.py prints a row for a network, with a speed."""
+    (row,) = run(tmp_path, "bench_page.py", "--chars", 100, "--smallest").splitlines()[2:]
+    assert row.startswith("| gru 1 x 128 | ")
+    assert " chars/s | " in row
 
 
 def test_the_textbook_loop_trains_and_samples(tmp_path):
