@@ -81,7 +81,7 @@ PRESETS = {
         Preset(math.inf, 256, 0.4, 0, 64, MAX_WINDOW, 14, "adam", 0.006),
     ),
     "stream": (
-        Preset(20_000, 64, 0.5, 0.3, 4, 32, 60, "adam", 0.008),
+        Preset(20_000, 64, 0.4, 0.3, 4, 32, 60, "adam", 0.015),
         Preset(100_000, 192, 0.3, 0.2, 16, 64, 28, "muon", 0.015),
         Preset(500_000, 256, 0.2, 0.1, 32, 64, 20, "muon", 0.02),
         Preset(math.inf, 256, 0.1, 0.05, 32, 64, 12, "muon", 0.02),
@@ -213,11 +213,12 @@ def settings(preset: Preset) -> dict[str, dict[str, Any]]:
     """Return the settings of a preset by config section, without those of corpus and output."""
     model: dict[str, Any] = {"cell": preset.cell, "hidden": preset.hidden}
     if preset.dropout:
-        model |= {"dropout": preset.dropout, "variational_dropout": True}
+        model["dropout"] = preset.dropout
     if preset.recurrent_dropout:
         model["recurrent_dropout"] = preset.recurrent_dropout
     optimizer: dict[str, Any] = {"name": preset.optimizer, "learning_rate": preset.learning_rate}
     if preset.optimizer == "muon":
+        model["variational_dropout"] = True
         optimizer["weight_decay"] = 0.02
     return {
         "model": model,
