@@ -84,7 +84,8 @@ PRESETS = {
         Preset(20_000, 64, 0.4, 0.3, 4, 32, 60, "adam", 0.015),
         Preset(100_000, 192, 0.3, 0.2, 16, 64, 28, "muon", 0.015),
         Preset(500_000, 256, 0.2, 0.1, 32, 64, 20, "muon", 0.02),
-        Preset(math.inf, 256, 0.1, 0.05, 32, 64, 12, "muon", 0.02),
+        Preset(3_000_000, 256, 0.1, 0.05, 32, 64, 12, "muon", 0.02),
+        Preset(math.inf, 256, 0, 0, 32, 64, 12, "muon", 0.02),
     ),
 }
 
@@ -218,8 +219,9 @@ def settings(preset: Preset) -> dict[str, dict[str, Any]]:
         model["recurrent_dropout"] = preset.recurrent_dropout
     optimizer: dict[str, Any] = {"name": preset.optimizer, "learning_rate": preset.learning_rate}
     if preset.optimizer == "muon":
-        model["variational_dropout"] = True
         optimizer["weight_decay"] = 0.02
+        if preset.dropout:
+            model["variational_dropout"] = True
     return {
         "model": model,
         "train": {
